@@ -1,0 +1,22 @@
+"""LeNet-5 on MNIST."""
+
+from jaxcnn import Augment, Data, Experiment, Optimizer, Schedule
+from jaxcnn.models import LeNet5
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        model=LeNet5(),
+        data=Data(source="tfds", name="mnist", batch_size=128, pad=2, mean=(0.0784,), std=(0.784,)),
+        augment=Augment(shift=2.0, rotation=8.0, scale=0.08),
+        optimizer=Optimizer(
+            algorithm="adam",
+            learning_rate=2e-3,
+            weight_decay=1e-2,
+            weight_decay_form="decoupled",
+            schedule=Schedule(name="cosine", warmup_epochs=1),
+        ),
+        epochs=15,
+        eval_every=1,
+        log_every=50,
+    )

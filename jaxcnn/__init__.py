@@ -1,0 +1,37 @@
+"""Classic convolutional networks in JAX: to train, to measure, to import.
+
+The models are at hand at once; what needs orbax, TFDS or matplotlib is loaded when used.
+"""
+
+from jaxcnn import models
+from jaxcnn.config import Augment, Data, Experiment, Fake, Optimizer, Schedule, load_config, override
+from jaxcnn.errors import InputError
+from jaxcnn.optim import make_optimizer
+from jaxcnn.state import TrainState, create_state
+from jaxcnn.steps import make_eval_step, make_train_step
+from jaxcnn.train import NonFinite, Preempted, Results, restore, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Augment",
+    "Data",
+    "Experiment",
+    "Fake",
+    "InputError",
+    "NonFinite",
+    "Optimizer",
+    "Preempted",
+    "Results",
+    "Schedule",
+    "TrainState",
+    "create_state",
+    "load_config",
+    "make_eval_step",
+    "make_optimizer",
+    "make_train_step",
+    "models",
+    "override",
+    "restore",
+    "train",
+]

@@ -1,0 +1,239 @@
+"""Checkpoints of a run: the one wrapper around orbax.
+
+A step folder holds three items: `variables` (params, batch_stats), `optimizer` (step, opt_state) and `info` (names,
+shapes, dtypes and digests of the other two, and what the training loop carries). Orbax restores a damaged array
+without a word, so the digests decide whether a checkpoint is good.
+"""
+
+import contextlib
+import gc
+import hashlib
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcnn.errors import InputError
+from jaxcnn.state import TrainState
+
+_ITEMS = ("variables", "optimizer")
+
+
+class SaveError(RuntimeError):
+    """A checkpoint could not be written; the message names the step, the folder and the cause."""
+
+
+class Checkpoints:
+    """Writes the checkpoints of one run in the background; the latest two and the best one are kept.
+
+    Use as a context manager: leaving it waits for the last write and raises what went wrong in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open `folder` (made if needed) for writing."""
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+        self.folder = folder
+        # max_to_keep with best_fn would drop the newest checkpoint when the metric worsens.
+        keep = AnyPreservationPolicy(
+            [
+                LatestN(2),
+                BestN(get_metric_fn=lambda m: m["accuracy"], n=1, keep_checkpoints_without_metrics=False),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True)
+        self._manager = ocp.CheckpointManager(folder, options=options)
+
+    def save(self, state: TrainState, *, carry: dict[str, Any], accuracy: float | None = None) -> None:
+        """Start writing `state`; returns when its arrays may be donated.
+
+        Args:
+            state: what to save, under its own step.
+            carry: JSON values that the loop needs back on resume.
+            accuracy: of the last evaluation, if it was of this state; decides which checkpoint is best.
+
+        Raises:
+            SaveError: this write or the one before it failed.
+        """
+        import orbax.checkpoint as ocp
+
+        step = int(state.step)
+        items = _items(state)
+        info = {name: {"tree": _tree(item), "digest": _digest(item)} for name, item in items.items()}
+        arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+        with self._failures(step):
+            saved = self._manager.save(
+                step,
+                args=ocp.args.Composite(**arguments, info=ocp.args.JsonSave({**info, "carry": carry})),
+                metrics=None if accuracy is None else {"accuracy": accuracy},
+                force=True,
+            )
+            if not saved:
+                raise SaveError(f"orbax declined to save step {step}")
+
+    def check(self) -> None:
+        """Raise SaveError if a write in the background has failed."""
+        with self._failures(None):
+            self._manager.check_for_errors()
+
+    @contextlib.contextmanager
+    def _failures(self, step: int | None) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+            cause = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise SaveError(f"{what} could not be saved in {self.folder}: {cause}") from error
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        try:
+            with self._failures(None):
+                self._manager.wait_until_finished()
+        finally:
+            self._manager.close()
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps with a finished checkpoint folder, good or not, ascending."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
+
+
+def restore_state(
+    folder: Path, like: TrainState, report: Callable[[str], None]
+) -> tuple[TrainState, dict[str, Any]] | None:
+    """The newest good state and what the loop carried, or None where there is none.
+
+    A step folder that is empty, truncated or damaged is reported, moved to `<folder>_damaged`, and the one before is
+    tried.
+
+    Args:
+        folder: the run's `checkpoints`.
+        like: a state of ShapeDtypeStructs with the shardings wanted now; those of the saved arrays do not matter.
+        report: takes one line for every step folder that is passed over.
+
+    Raises:
+        InputError: a good checkpoint of another network or optimizer, naming the first difference.
+    """
+    for step in reversed(steps(folder)):
+        info = _read_info(folder / str(step))
+        if info is not None:
+            _compare(folder / str(step), info, like)
+            items = {name: _read_item(folder / str(step), name, info, item) for name, item in _items(like).items()}
+            if None not in items.values():
+                variables, optimizer = items["variables"], items["optimizer"]
+                state = TrainState(optimizer["step"], variables["params"], variables["batch_stats"], optimizer["opt_state"])
+                return state, info["carry"]
+        before = [s for s in steps(folder) if s < step]
+        report(f"checkpoint {step} is damaged, using {before[-1] if before else 'the initial weights'}")
+        aside = folder.with_name(folder.name + "_damaged")
+        aside.mkdir(exist_ok=True)
+        shutil.rmtree(aside / str(step), ignore_errors=True)
+        (folder / str(step)).rename(aside / str(step))
+    return None
+
+
+def restore_variables(folder: Path) -> tuple[int, dict[str, Any]]:
+    """Step and variables (`params`, `batch_stats`, NumPy arrays) of the newest good checkpoint; changes nothing.
+
+    Raises:
+        InputError: there is no good checkpoint.
+    """
+    for step in reversed(steps(folder)):
+        info = _read_info(folder / str(step))
+        if info is None:
+            continue
+        like: dict[str, Any] = {"params": {}, "batch_stats": {}}
+        for path, (shape, dtype) in info["variables"]["tree"].items():
+            *parents, leaf = path.split("/")
+            node = like
+            for key in parents:
+                node = node.setdefault(key, {})
+            node[leaf] = jax.ShapeDtypeStruct(shape, dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+        variables = _read_item(folder / str(step), "variables", info, like)
+        if variables is not None:
+            return step, jax.tree.map(np.asarray, variables)
+    raise InputError(f"{folder} has no checkpoint that can be read; give a folder in which a run has saved one.")
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    return {
+        "variables": {"params": state.params, "batch_stats": state.batch_stats},
+        "optimizer": {"step": state.step, "opt_state": state.opt_state},
+    }
+
+
+def _tree(item: Any) -> dict[str, list]:
+    leaves = jax.tree_util.tree_leaves_with_path(item)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): [list(x.shape), str(x.dtype)] for path, x in leaves}
+
+
+def _digest(item: Any) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for leaf in jax.tree.leaves(jax.device_get(item)):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _compare(step_folder: Path, info: dict[str, Any], like: TrainState) -> None:
+    for name, item in _items(like).items():
+        saved, now = info[name]["tree"], _tree(item)
+        for path in sorted(saved.keys() | now.keys()):
+            if saved.get(path) != now.get(path):
+                raise InputError(
+                    f"{step_folder} was saved by another {'network' if name == 'variables' else 'optimizer'}: {path} was "
+                    f"{_shown(saved.get(path))}, is now {_shown(now.get(path))}. Start in a new workdir; "
+                    f"--init_from={step_folder.parent.parent} takes over weights that fit."
+                )
+
+
+def _shown(entry: list | None) -> str:
+    return "absent" if entry is None else f"{entry[1]}{entry[0]}"
+
+
+def _read_info(step_folder: Path) -> dict[str, Any] | None:
+    import orbax.checkpoint as ocp
+
+    with _quiet():
+        try:
+            info = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(step_folder / "info")
+            return info if {*_ITEMS, "carry"} <= info.keys() else None
+        except Exception:
+            return None
+
+
+def _read_item(step_folder: Path, name: str, info: dict[str, Any], like: Any) -> Any:
+    """The item, or None if it cannot be read or its digest is not the saved one."""
+    import orbax.checkpoint as ocp
+
+    with _quiet():
+        try:
+            checkpointer = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+            item = checkpointer.restore(step_folder / name, args=ocp.args.StandardRestore(like))
+        except Exception:
+            return None
+    return item if _digest(item) == info[name]["digest"] else None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax's own account of a damaged checkpoint off the screen: the caller gives it in one line."""
+    hook, level = sys.unraisablehook, logging.root.manager.disable
+    sys.unraisablehook = lambda _: None
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        gc.collect()
+        logging.disable(level)
+        sys.unraisablehook = hook

@@ -1,0 +1,96 @@
+"""Decoded splits kept in the user's cache folder and mapped into memory."""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from jaxcnn.data.sources import Split
+from jaxcnn.errors import InputError
+
+# Seconds after which an unfinished folder is taken for the leftover of a killed process.
+_STALE = 24 * 3600
+
+
+def root() -> Path:
+    """The cache folder: $JAXCNN_CACHE_DIR, else what the platform names for the user."""
+    import platformdirs
+
+    return Path(os.environ.get("JAXCNN_CACHE_DIR") or platformdirs.user_cache_dir("jaxcnn")).expanduser().absolute()
+
+
+def read(entry: Path) -> tuple[Split, tuple[str, ...]] | None:
+    """A cached split, its images uint8 mapped into memory, and its class names; None where it is missing or damaged."""
+    try:
+        meta = json.loads((entry / "meta.json").read_text())
+        labels = np.load(entry / "labels.npy")
+        images = np.load(entry / "images.npy", mmap_mode="r")
+        kinds = (list(images.shape), images.dtype, labels.shape, labels.dtype)
+        if kinds == (meta["shape"], np.uint8, images.shape[:1], np.int32):
+            return Split(images, labels), tuple(meta["class_names"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        pass
+    return None
+
+
+def write(
+    entry: Path, shape: tuple[int, ...], parts: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Iterable[str]
+) -> None:
+    """Write a split so that a reader never sees half of it.
+
+    Files are written apart and renamed one by one, the description last. Two processes at once write the same bytes, so
+    it does not matter whose file stays.
+
+    Args:
+        entry: folder to write.
+        shape: of all images, [n, height, width, channels].
+        parts: pairs of images (uint8) and labels, in order, n in sum.
+        class_names: as `read` shall return them.
+
+    Raises:
+        InputError: no room on the disk (found before anything is written), or the folder cannot be written.
+    """
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(entry.parent)
+        needed, free = int(np.prod(shape)) + 4 * shape[0], shutil.disk_usage(entry.parent).free
+        if needed > free:
+            raise InputError(
+                f"Decoded images need {needed / 1e9:.1f} GB in {entry.parent}, which has {free / 1e9:.1f} GB free; "
+                "free some, set $JAXCNN_CACHE_DIR to a larger disk, or choose a smaller config.data.image_size."
+            )
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=entry.parent, ignore_cleanup_errors=True) as folder:
+            labels = []
+            # Plain writes, because a full disk is an error to them and a crash to a memory map.
+            with open(Path(folder) / "images.npy", "wb") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for images, some in parts:
+                    file.write(images.tobytes())
+                    labels.append(some)
+                file.flush()
+                os.fsync(file.fileno())
+            np.save(Path(folder) / "labels.npy", np.concatenate(labels).astype(np.int32))
+            (Path(folder) / "meta.json").write_text(json.dumps({"shape": shape, "class_names": list(class_names)}))
+            entry.mkdir(exist_ok=True)
+            for name in ("images.npy", "labels.npy", "meta.json"):
+                os.replace(Path(folder) / name, entry / name)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        why = "its disk is full" if full else str(error)
+        raise InputError(
+            f"Cannot write the cache in {entry.parent}: {why}; set $JAXCNN_CACHE_DIR to another folder."
+        ) from None
+
+
+def _remove_stale(folder: Path) -> None:
+    for unfinished in folder.glob(".building-*"):
+        newest = max(p.stat().st_mtime for p in [unfinished, *unfinished.glob("*")])
+        if time.time() - newest > _STALE:
+            shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,172 @@
+"""Batches on the device: which images, in which order, padded how."""
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxcnn.data.sources import Rows, Split, shuffled
+from jaxcnn.errors import InputError
+
+# Images at most this large stay on the device: a quarter of its memory, or this much where the backend does not say
+# how much there is (a CPU), so that a laptop keeps room for activations.
+RESIDENT_SHARE = 0.25
+RESIDENT_BYTES = 2 * 2**30
+
+# Batches gathered ahead on the host: one in transfer, one in the making.
+_AHEAD = 2
+
+
+def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
+    """The order of the training images in an epoch: int32 permutation [n], a pure function of its arguments.
+
+    Args:
+        seed: of the experiment.
+        epoch: from 0.
+        n: training images.
+    """
+    return shuffled(n, seed, 0, epoch)
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Full batches in an epoch of `n` images; what remains of that epoch's order is left out.
+
+    Raises:
+        InputError: a batch is larger than the training part.
+    """
+    if batch_size > n:
+        raise InputError(f"Data.batch_size is {batch_size}; it must be at most {n}, the number of training images.")
+    return n // batch_size
+
+
+def train_batches(
+    split: Split, batch_size: int, *, seed: int, start_step: int = 0, sharding: NamedSharding | None = None
+) -> Iterator[dict[str, jax.Array]]:
+    """Endless training batches from `start_step` on; the batch of step s depends on (seed, s) alone.
+
+    Images that fit (at most `RESIDENT_SHARE` of the device's memory, `RESIDENT_BYTES` where that is unknown) are put on
+    every device once and batches are gathered there. Larger ones are gathered on the host by a thread that works two
+    batches ahead; close the iterator to end it.
+
+    Args:
+        split: the training part.
+        batch_size: images a step, over all devices.
+        seed: of the experiment.
+        start_step: the first step, from 0; a resumed run gives its own.
+        sharding: of the batch axis over a mesh; None: one device.
+
+    Returns:
+        Dicts of `image` [batch_size, height, width, channels] in the split's dtype and `label` int32 [batch_size].
+
+    Raises:
+        InputError: a batch is larger than the split, or not divisible by the number of devices.
+    """
+    steps = steps_per_epoch(len(split), batch_size)
+    devices = _device_count(sharding)
+    if batch_size % devices:
+        raise InputError(f"Data.batch_size is {batch_size}; it must be a multiple of {devices}, the number of devices.")
+    if _fits(split.images):
+        return _from_device(split, batch_size, steps, seed, start_step, sharding)
+    order = functools.lru_cache(maxsize=1)(functools.partial(epoch_order, seed, n=len(split)))
+
+    def make(step: int) -> dict[str, jax.Array]:
+        epoch, position = divmod(step, steps)
+        rows = order(epoch)[position * batch_size : (position + 1) * batch_size]
+        return {"image": _send_rows(split.images, rows, sharding), "label": _send_rows(split.labels, rows, sharding)}
+
+    return _prefetch(make, start_step)
+
+
+def eval_batches(
+    split: Split, batch_size: int, *, sharding: NamedSharding | None = None
+) -> Iterator[dict[str, jax.Array]]:
+    """Every example once and in order, in batches of one size; the last is filled up with zeros.
+
+    Args:
+        split: the part to evaluate on.
+        batch_size: images a step, over all devices; no more than the split has, then rounded up to a multiple of the
+            number of devices.
+        sharding: of the batch axis over a mesh; None: one device.
+
+    Returns:
+        Dicts of `image`, `label` (int32) and `mask` (bool, False for filling), each with `batch_size` rows.
+    """
+    n, devices = len(split), _device_count(sharding)
+    size = -(-min(batch_size, n) // devices) * devices
+    for start in range(0, n, size):
+        batch = {
+            "image": _filled(split.images[start : start + size], size),
+            "label": _filled(split.labels[start : start + size], size),
+            "mask": np.arange(start, start + size) < n,
+        }
+        yield {name: _send(values, sharding) for name, values in batch.items()}
+
+
+def _from_device(
+    split: Split, batch_size: int, steps: int, seed: int, start_step: int, sharding: NamedSharding | None
+) -> Iterator[dict[str, jax.Array]]:
+    everywhere = sharding and NamedSharding(sharding.mesh, PartitionSpec())
+    images, labels = (_send(np.asarray(x), everywhere) for x in (split.images, split.labels))
+    gather = jax.jit(_gather, static_argnums=4, out_shardings=sharding)
+    step = start_step
+    while True:
+        epoch, position = divmod(step, steps)
+        if step == start_step or position == 0:
+            order = _send(epoch_order(seed, epoch, len(split)), everywhere)
+        yield gather(images, labels, order, np.int32(position * batch_size), batch_size)
+        step += 1
+
+
+def _gather(
+    images: jax.Array, labels: jax.Array, order: jax.Array, start: jax.Array, batch_size: int
+) -> dict[str, jax.Array]:
+    rows = jax.lax.dynamic_slice_in_dim(order, start, batch_size)
+    return {k: x.at[rows].get(mode="promise_in_bounds") for k, x in (("image", images), ("label", labels))}
+
+
+def _prefetch(make: Callable[[int], dict[str, jax.Array]], step: int) -> Iterator[dict[str, jax.Array]]:
+    """make(step), make(step + 1), … , each begun two ahead in a thread; its exceptions come out here."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        pending = deque(pool.submit(make, step + ahead) for ahead in range(_AHEAD))
+        try:
+            while True:
+                batch = pending.popleft().result()
+                step += 1
+                pending.append(pool.submit(make, step + _AHEAD - 1))
+                yield batch
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _send(values: np.ndarray, sharding: NamedSharding | None) -> jax.Array:
+    if sharding is None:
+        return jax.device_put(values)
+    return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+
+
+def _send_rows(values: np.ndarray | Rows, rows: np.ndarray, sharding: NamedSharding | None) -> jax.Array:
+    """values[rows] on the device; of a sharded batch, a process reads only what its own devices hold."""
+    if sharding is None:
+        return jax.device_put(values[rows])
+    shape = (len(rows), *values.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, lambda index: values[rows[index[0]]])
+
+
+def _filled(values: np.ndarray, size: int) -> np.ndarray:
+    """Zeros appended up to `size` rows."""
+    missing = size - len(values)
+    return np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)]) if missing else values
+
+
+def _device_count(sharding: NamedSharding | None) -> int:
+    return sharding.mesh.size if sharding else 1
+
+
+def _fits(images: np.ndarray | Rows) -> bool:
+    stats = jax.local_devices()[0].memory_stats() or {}
+    room = RESIDENT_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else RESIDENT_BYTES
+    return images.nbytes <= room

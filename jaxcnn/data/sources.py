@@ -1,0 +1,274 @@
+"""Where images come from: `load` turns a configuration into arrays."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.config import Data, Fake
+from jaxcnn.errors import InputError
+
+_DIGITS_TEST = 360
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+class Rows:
+    """Some rows of an array, read when they are indexed, so that a large memory map is never copied as a whole.
+
+    Attributes:
+        source: the array.
+        index: int [n], the rows of `source` in their order here.
+    """
+
+    def __init__(self, source: np.ndarray, index: np.ndarray) -> None:
+        self.source, self.index = source, index
+        self.shape, self.dtype, self.ndim = (len(index), *source.shape[1:]), source.dtype, source.ndim
+        self.nbytes = len(index) * source[:1].nbytes
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self.source[self.index[rows]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.source[self.index], dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        images: [n, height, width, channels]; uint8 in 0..255, or float32 as given; may be a memory map or rows of one.
+        labels: int32 [n], from 0.
+    """
+
+    images: np.ndarray | Rows
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The parts of a data set.
+
+    Attributes:
+        train: what to train on.
+        test: what to report on.
+        validation: what to choose by, carved from the training images; None unless `Data.validation` asks for it.
+        class_names: a name for every class that the source knows of.
+    """
+
+    train: Split
+    test: Split
+    validation: Split | None
+    class_names: tuple[str, ...]
+
+
+def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None) -> Dataset:
+    """The data set that a configuration describes; nothing is ever downloaded.
+
+    Args:
+        config: which source, and what to do to its images.
+        seed: of the experiment; draws the validation part and nothing else.
+        arrays: source "arrays" without a file: train_images, train_labels, test_images and test_labels, as arrays
+            [n, height, width] or [n, height, width, channels], uint8 or float, and whole numbers [n].
+
+    Raises:
+        InputError: the data are missing, malformed, empty, or their parts do not fit together.
+    """
+    if arrays is not None and config.source != "arrays":
+        raise InputError(f"arrays are given, but Data.source is {config.source!r}; it must be 'arrays'.")
+    if config.source == "tfds":
+        from jaxcnn.data import tfds
+
+        train, test, class_names = tfds.load(config)
+    else:
+        read = {"digits": _digits, "fake": lambda: _fake(config.fake), "arrays": lambda: _arrays(config.name, arrays)}
+        train, test, class_names = read[config.source]()
+        train, test = (Split(_framed(part.images, config), part.labels) for part in (train, test))
+    for name, part in (("training", train), ("test", test)):
+        if not len(part):
+            raise InputError(f"The {name} part of the data (source {config.source!r}) is empty; it needs images.")
+    if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
+        kinds = " and ".join(f"{p.images.dtype} {p.images.shape[1:]}" for p in (train, test))
+        raise InputError(f"Training and test images differ in kind, {kinds}; they must be alike.")
+    validation = None
+    if config.validation:
+        train, validation = _carve(train, config.validation, seed)
+    return Dataset(train, test, validation, class_names)
+
+
+def check_labels(dataset: Dataset, num_classes: int) -> None:
+    """Check every label against the number of classes of the network.
+
+    Raises:
+        InputError: a label is `num_classes` or more; gathering its logit would silently give another's.
+    """
+    for name in ("train", "validation", "test"):
+        part = getattr(dataset, name)
+        outside = part.labels[part.labels >= num_classes] if part else ()
+        if len(outside):
+            raise InputError(
+                f"Label {outside.max()} is outside 0..{num_classes - 1}, the classes of the network (num_classes "
+                f"{num_classes}); {len(outside)} of {len(part)} {name} labels are. Set config.model.num_classes."
+            )
+
+
+def shuffled(n: int, seed: int, *purpose: int) -> np.ndarray:
+    """A permutation of 0..n-1, int32 [n], drawn by (seed, purpose).
+
+    Sorts raw output of PCG64, which NumPy promises to keep over versions (its `permutation` it does not), so that an
+    order is the same wherever a run is resumed.
+    """
+    sequence = np.random.SeedSequence(seed, spawn_key=purpose)
+    return np.argsort(np.random.PCG64(sequence).random_raw(n), kind="stable").astype(np.int32)
+
+
+def fit(image: Any, size: int) -> Any:
+    """A PIL image with its short side resized to `size` (bilinear, antialiased) and its centre square cut out.
+
+    The long side is rounded down and the margin rounded to even, as torchvision's Resize and CenterCrop do.
+    """
+    from PIL import Image
+
+    width, height = image.size
+    short = min(width, height)
+    if short != size:
+        width, height = width * size // short, height * size // short
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def padded(images: np.ndarray, pad: int) -> np.ndarray:
+    """Images [n, height, width, channels] with `pad` rows and columns of zeros on every side."""
+    return np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0))) if pad else images
+
+
+def _framed(images: np.ndarray, config: Data) -> np.ndarray:
+    """Images resized, cropped and padded as the configuration says."""
+    from PIL import Image
+
+    if config.image_size and len(images):
+        planes = np.moveaxis(images, -1, 1)
+        resized = [[np.asarray(fit(Image.fromarray(p), config.image_size)) for p in image] for image in planes]
+        images = np.moveaxis(np.asarray(resized), 1, -1)
+    return padded(images, config.pad)
+
+
+def _carve(train: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """What is left to train on and the validation part, drawn by seed; both keep the order of the images."""
+    n = len(train)
+    count = round(share * n)
+    if not 0 < count < n:
+        raise InputError(f"Data.validation is {share}; of {n} training images that leaves an empty part.")
+    order = shuffled(n, seed, 1)
+    parts = []
+    for rows in (np.sort(order[count:]), np.sort(order[:count])):
+        images = Rows(train.images, rows) if isinstance(train.images, np.memmap) else train.images[rows]
+        parts.append(Split(images, train.labels[rows]))
+    return parts[0], parts[1]
+
+
+def _digits() -> tuple[Split, Split, tuple[str, ...]]:
+    """Scikit-learn's 1797 scans of handwritten digits, 8x8 counts in 0..16 (UCI Optical Recognition of Handwritten
+    Digits, test part), as 32x32 uint8."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    scans, labels = load_digits(return_X_y=True)
+    planes = (scans * (255 / 16)).astype(np.float32).reshape(-1, 8, 8)
+    smooth = [np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BICUBIC)) for p in planes]
+    images = np.clip(np.rint(smooth), 0, 255).astype(np.uint8)[..., None]
+    labels = labels.astype(np.int32)
+    rows = train_test_split(np.arange(len(labels)), test_size=_DIGITS_TEST, stratify=labels, random_state=0)
+    train, test = (Split(images[r], labels[r]) for r in map(np.sort, rows))
+    return train, test, tuple("0123456789")
+
+
+def _fake(config: Fake) -> tuple[Split, Split, tuple[str, ...]]:
+    """A coarse pattern a class, half the range of uint8, plus uniform noise of the other half."""
+    height, width, channels = config.shape
+    rng = np.random.default_rng([*config.shape, config.num_classes, config.train, config.test])
+    cells = (config.num_classes, -(-height // 4), -(-width // 4), channels)
+    coarse = rng.integers(0, 2, cells, dtype=np.uint8) * np.uint8(127)
+    patterns = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width]
+
+    def part(n: int) -> Split:
+        labels = np.arange(n, dtype=np.int32) % config.num_classes
+        images = rng.integers(0, 129, (n, *config.shape), dtype=np.uint8)
+        images += patterns[labels]
+        return Split(images, labels)
+
+    return part(config.train), part(config.test), tuple(map(str, range(config.num_classes)))
+
+
+def _arrays(name: str, arrays: Mapping[str, Any] | None) -> tuple[Split, Split, tuple[str, ...]]:
+    where = "arrays" if arrays is not None else f"Data.name {name!r}"
+    if arrays is None:
+        arrays = _read_npz(name)
+    missing = [key for key in _ARRAYS if key not in arrays]
+    if missing:
+        raise InputError(f"{where} lacks {', '.join(missing)}; it must hold {', '.join(_ARRAYS)}.")
+    parts = []
+    for part in ("train", "test"):
+        images = _images(np.asarray(arrays[f"{part}_images"]), f"{where}: {part}_images")
+        labels = _labels(np.asarray(arrays[f"{part}_labels"]), f"{where}: {part}_labels")
+        if len(images) != len(labels):
+            raise InputError(f"{where} has {len(images)} {part}_images and {len(labels)} {part}_labels; give as many.")
+        parts.append(Split(images, labels))
+    train, test = parts
+    classes = 1 + max((int(p.labels.max()) for p in parts if len(p)), default=-1)
+    return train, test, tuple(map(str, range(classes)))
+
+
+def _read_npz(name: str) -> dict[str, np.ndarray]:
+    if not name:
+        raise InputError("Data.name is empty; source 'arrays' needs the path of an .npz file, or arrays in memory.")
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise InputError(f"Data.name is {name!r}; there is no such file. It must be the path of an .npz file.")
+    try:
+        with np.load(path) as file:
+            return {key: file[key] for key in _ARRAYS if key in file}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
+        raise InputError(f"Data.name is {name!r}; it cannot be read as an .npz file of numeric arrays.") from None
+
+
+def _images(images: np.ndarray, where: str) -> np.ndarray:
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise InputError(
+            f"{where} has shape {images.shape}; it must be [n, height, width] or [n, height, width, channels]."
+        )
+    if images.dtype.kind in "iu" and (not images.size or (images.min() >= 0 and images.max() <= 255)):
+        return images.astype(np.uint8, copy=False)
+    if images.dtype.kind != "f":
+        raise InputError(f"{where} is {images.dtype}; it must be uint8 in 0..255 or float.")
+    with np.errstate(over="ignore"):
+        images = images.astype(np.float32, copy=False)
+    finite = np.isfinite(images)
+    if not finite.all():
+        first = tuple(int(i) for i in np.unravel_index(np.argmin(finite), images.shape))
+        count = np.sum(~finite)
+        raise InputError(f"{where} has {count} NaN or infinite value(s), the first at {first}; all must be finite.")
+    return images
+
+
+def _labels(labels: np.ndarray, where: str) -> np.ndarray:
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise InputError(f"{where} is {labels.dtype} of shape {labels.shape}; it must be whole numbers [n].")
+    outside = (labels < 0) | (labels > np.iinfo(np.int32).max)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise InputError(f"{where}[{row}] is {labels[row]}; labels are whole numbers from 0.")
+    return labels.astype(np.int32)

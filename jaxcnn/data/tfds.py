@@ -1,0 +1,246 @@
+"""Prepared TFDS data sets, read without TensorFlow and without a network.
+
+Reading through TFDS decodes every image again at every launch. Here each split is decoded once into the cache and
+mapped into memory ever after; TFDS itself is only imported when a split is not there yet.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jaxcnn.config import Data
+from jaxcnn.data import cache
+from jaxcnn.data.sources import Split, fit, padded
+from jaxcnn.errors import InputError
+
+# Raised when the cached files change their form; older ones are then decoded anew.
+_LAYOUT = 1
+
+# Examples, and bytes of pixels, that are decoded at a time.
+_ROWS, _BYTES = 1000, 16 * 2**20
+
+# Images whose encoding has this many bytes are decoded in threads; smaller ones spend their time in Python, where
+# threads only wait for each other.
+_THREADED = 16 * 2**10
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set on disk.
+
+    Attributes:
+        name: with its configuration, without version: "mnist", "imagenet_resized/32x32".
+        folder: of the version, which holds dataset_info.json.
+        file_format: "array_record", "tfrecord", …
+        splits: their names.
+    """
+
+    name: str
+    folder: Path
+    file_format: str
+    splits: tuple[str, ...]
+
+
+def data_root(data_dir: str | None) -> Path:
+    """The folder of prepared data sets: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
+
+
+def prepare_command(name: str, data_dir: str | None) -> str:
+    """The command line that prepares a data set."""
+    return shlex.join(["python", "-m", "jaxcnn", "prepare", name, f"--data_dir={data_root(data_dir)}"])
+
+
+def find(name: str, data_dir: str | None) -> Prepared | None:
+    """The prepared data set of that name, by looking at folders; the newest version unless the name has one.
+
+    Args:
+        name: "mnist", "mnist:3.0.1", "imagenet_resized/32x32:0.1.0".
+        data_dir: as `data_root` takes it.
+
+    Returns:
+        None where it is not prepared.
+
+    Raises:
+        InputError: only configurations of the data set are prepared, or dataset_info.json is damaged.
+    """
+    base, _, version = name.partition(":")
+    root = data_root(data_dir) / base
+    folders = [p.parent for p in root.glob("*/dataset_info.json") if re.fullmatch(r"\d+(\.\d+)*", p.parent.name)]
+    folders = [p for p in folders if version in ("", p.name)]
+    if not folders:
+        configs = sorted({f"{base}/{p.parent.parent.name}" for p in root.glob("*/*/dataset_info.json")})
+        if configs:
+            raise InputError(f"data set {name!r} has configurations; prepared in {root.parent}: {', '.join(configs)}")
+        return None
+    folder = max(folders, key=lambda p: [int(n) for n in p.name.split(".")])
+    try:
+        info = json.loads((folder / "dataset_info.json").read_text())
+        splits = tuple(split["name"] for split in info["splits"])
+        return Prepared(base, folder, info.get("fileFormat", "tfrecord"), splits)
+    except (OSError, ValueError, TypeError, KeyError):
+        raise InputError(f"{folder}/dataset_info.json is damaged; delete {folder} and prepare {base} again.") from None
+
+
+def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
+    """Training part, test part and class names of a prepared data set; images are memory maps of uint8.
+
+    Raises:
+        InputError: the data set is not prepared, in another format, without that split, without one image and one
+            class label an example, with images of several sizes and no `image_size`, or damaged; or there is no room
+            for the cache.
+    """
+    prepared = find(config.name, config.data_dir)
+    root, command = data_root(config.data_dir), prepare_command(config.name, config.data_dir)
+    if prepared is None:
+        raise InputError(f"data set {config.name!r} is not prepared in {root}; run: {command}")
+    if prepared.file_format != "array_record":
+        raise InputError(
+            f"data set {config.name!r} in {root} is prepared as {prepared.file_format}; only array_record can be read. "
+            f"Delete {prepared.folder} or choose another data_dir, then run: {command}"
+        )
+    for field, split in (("train_split", config.train_split), ("test_split", config.test_split)):
+        if not {re.sub(r"\[.*", "", part).strip() for part in split.split("+")} <= set(prepared.splits):
+            raise InputError(f"Data.{field} is {split!r}; {config.name!r} has the splits {', '.join(prepared.splits)}.")
+    train, class_names = _split(prepared, config.train_split, config)
+    test, _ = _split(prepared, config.test_split, config)
+    return train, test, class_names
+
+
+def _split(prepared: Prepared, split: str, config: Data) -> tuple[Split, tuple[str, ...]]:
+    entry = cache.root() / "tfds" / _key(prepared, split, config)
+    found = cache.read(entry)
+    if found is None:
+        reader = _Reader(prepared, split, config)
+        cache.write(entry, reader.shape, reader.parts(entry.parent), reader.class_names)
+        found = cache.read(entry)
+    if found is None:
+        raise InputError(f"The cache in {entry} cannot be read back; set $JAXCNN_CACHE_DIR to another folder.")
+    return found
+
+
+def _key(prepared: Prepared, split: str, config: Data) -> str:
+    """A folder name, readable, and different for all that makes the decoded images different."""
+    info = (prepared.folder / "dataset_info.json").read_text()
+    files = sorted((p.name, p.stat().st_size) for p in prepared.folder.iterdir() if p.is_file())
+    source = [_LAYOUT, prepared.name, info, files, split, config.image_size, config.pad]
+    digest = hashlib.sha256(json.dumps(source).encode()).hexdigest()[:16]
+    words = (prepared.name, prepared.folder.name, split)
+    return "-".join([*(re.sub(r"[^\w.]+", "_", word) for word in words), digest])
+
+
+class _Reader:
+    """A split as TFDS has it: what its examples are, and the examples decoded."""
+
+    def __init__(self, prepared: Prepared, split: str, config: Data) -> None:
+        self.prepared, self.split, self.config = prepared, split, config
+        self.where = f"split {split!r} of data set {prepared.name!r}"
+        try:
+            import tensorflow_datasets as tfds
+        except ImportError as error:
+            raise InputError(f"Reading {self.where} needs {error.name}; run: pip install tensorflow-datasets") from None
+        try:
+            # By its folder: asking for it by name would look up its code, and may use the network.
+            builder = tfds.builder_from_directory(prepared.folder)
+            features, supervised = dict(builder.info.features), builder.info.supervised_keys or ()
+            images = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
+            labels = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
+            skip = dict.fromkeys(images, tfds.decode.SkipDecoding())
+            self.examples = builder.as_data_source(split=split, decoders=skip)
+        except Exception as error:
+            raise self._unreadable(error) from None
+        self.image_key, self.label_key = (_only(keys, supervised) for keys in (images, labels))
+        if self.image_key is None or self.label_key is None:
+            raise InputError(
+                f"data set {prepared.name!r} is not one of image classification: its features ({', '.join(features)}) "
+                f"have {len(images)} image(s) and {len(labels)} class label(s); it needs one of each."
+            )
+        image, label = features[self.image_key], features[self.label_key]
+        if image.np_dtype != np.uint8:
+            raise InputError(f"data set {prepared.name!r} has {np.dtype(image.np_dtype)} images; it needs uint8.")
+        if not len(self.examples):
+            raise InputError(f"{self.where} is empty; it needs images.")
+        self.class_names = label.names or list(map(str, range(label.num_classes or 0)))
+        self.channels = image.shape[-1] or 3
+        self.encoded = self._read(range(1))[0][self.image_key]
+        self.decoded = self._decode(self.encoded).shape
+        self.shape = (len(self.examples), *(side + 2 * config.pad for side in self.decoded[:2]), self.channels)
+
+    def parts(self, where: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pairs of images and labels, in order; says that they go to `where`."""
+        threads = (os.cpu_count() or 1) if len(self.encoded) >= _THREADED else 1
+        with ThreadPoolExecutor(threads) as pool:
+            each = pool.map if threads > 1 else map
+            step = min(_ROWS, max(threads, _BYTES // int(np.prod(self.shape[1:]))))
+            for rows in _progress(len(self.examples), step, f"{self.prepared.name} {self.split}", where):
+                examples = self._read(rows)
+                images = list(each(self._decode, (example[self.image_key] for example in examples)))
+                other = next((image.shape for image in images if image.shape != self.decoded), None)
+                if other:
+                    raise InputError(
+                        f"Images of {self.where} differ in size, {self.decoded[:2]} and {other[:2]} among them; set "
+                        "config.data.image_size."
+                    )
+                labels = np.asarray([example[self.label_key] for example in examples])
+                if labels.min() < 0:
+                    splits = ", ".join(self.prepared.splits)
+                    raise InputError(f"{self.where} has no labels; choose another split of {splits}.")
+                yield padded(np.stack(images), self.config.pad), labels
+
+    def _read(self, rows: range) -> list[dict[str, Any]]:
+        try:
+            return self.examples.__getitems__(list(rows))
+        except Exception as error:
+            raise self._unreadable(error) from None
+
+    def _decode(self, encoded: bytes) -> np.ndarray:
+        """uint8 [height, width, channels], resized and cropped."""
+        try:
+            mode = {1: "L", 3: "RGB", 4: "RGBA"}[self.channels]
+            image = Image.open(io.BytesIO(encoded))
+            image = image if image.mode == mode else image.convert(mode)
+            image = fit(image, self.config.image_size) if self.config.image_size else image
+        except (OSError, SyntaxError, ValueError, KeyError) as error:
+            raise self._unreadable(error) from None
+        return np.asarray(image).reshape(image.height, image.width, self.channels)
+
+    def _unreadable(self, error: Exception) -> InputError:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        return InputError(
+            f"Cannot read {self.where} in {self.prepared.folder}: {why}. If files are damaged, delete the folder and "
+            f"run: {prepare_command(self.prepared.name, self.config.data_dir)}"
+        )
+
+
+def _only(keys: list[str], supervised: tuple) -> str | None:
+    """The key that the data set itself names for supervised learning, else the only one."""
+    named = [key for key in keys if key in supervised] or keys
+    return named[0] if len(named) == 1 else None
+
+
+def _progress(n: int, step: int, what: str, where: Path) -> Iterator[range]:
+    """Ranges of rows that cover 0..n-1, with a bar where somebody watches and one line where nobody does."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        print(f"decoding {what}, {n} images, once, into {where}", file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"decoding {what} once", total=n)
+        for start in range(0, n, step):
+            yield range(start, min(start + step, n))
+            progress.update(task, completed=min(start + step, n))

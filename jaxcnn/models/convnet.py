@@ -1,0 +1,46 @@
+"""The base of every architecture: a module that applies its layers in order."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcnn import fields
+from jaxcnn.layers import Layer, apply
+
+
+class ConvNet(nn.Module):
+    """A network that is one tuple of layers.
+
+    Subclasses declare their published choices as fields and return the tuple from `layers`. Parameters lie under the
+    names of the layers, `conv1/kernel`, nothing deeper.
+
+    Attributes:
+        dtype: of activations and products; parameters, statistics and logits stay in float32.
+    """
+
+    dtype: Literal["float32", "bfloat16"] = dataclasses.field(default="float32", kw_only=True)
+
+    def __post_init__(self) -> None:
+        fields.check(self, [f.name for f in dataclasses.fields(self) if f.name not in ("parent", "name")])
+        super().__post_init__()
+
+    @nn.nowrap
+    def layers(self) -> tuple[Layer, ...]:
+        """The description that everything else is read from."""
+        raise NotImplementedError
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Logits [n, num_classes], float32, of images [n, height, width, channels].
+
+        Args:
+            x: preprocessed images.
+            train: batch statistics and dropout as in training (needs `rngs={"dropout": key}` where there is dropout).
+
+        Raises:
+            InputError: images smaller than the network allows, naming the least size.
+        """
+        return apply(self.layers(), x.astype(self.dtype), train=train).astype(jnp.float32)

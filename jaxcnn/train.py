@@ -1,0 +1,438 @@
+"""Set up a run, loop over its steps, resume it: the only place with a loop over steps."""
+
+import contextlib
+import json
+import math
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from rich.console import Console
+
+from jaxcnn import checkpoint, data, describe, optim
+from jaxcnn.config import Experiment, differences, from_json, run_id, to_json
+from jaxcnn.errors import InputError
+from jaxcnn.evaluate import evaluate
+from jaxcnn.metrics import Writer, mean_metrics, progress_bar, read_rows, write_json
+from jaxcnn.plan import Plan, foreign_variables, make_plan
+from jaxcnn.provenance import provenance
+from jaxcnn.state import TrainState
+from jaxcnn.steps import make_eval_step, make_train_step
+
+
+class Preempted(Exception):
+    """SIGTERM or Ctrl-C: the run has saved its state and the same command continues it."""
+
+
+class NonFinite(FloatingPointError):
+    """A loss or a weight became NaN or infinite; the message names the step and the last good checkpoint."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished run found.
+
+    Attributes:
+        test: `accuracy`, `error`, `loss` (nats) and `n` on the test part, with the weights of the last step.
+        steps: updates done.
+        seconds: spent in the run, over all its launches.
+        workdir: its folder.
+        validation: as `test` on the validation part, if there is one.
+    """
+
+    test: dict[str, float]
+    steps: int
+    seconds: float
+    workdir: str
+    validation: dict[str, float] | None = None
+
+
+def train(
+    experiment: Experiment,
+    workdir: str | Path,
+    *,
+    arrays: Mapping[str, np.ndarray] | None = None,
+    init_from: str | Path | None = None,
+    verbose: bool = True,
+) -> Results:
+    """Run an experiment in a folder, from its newest checkpoint if the folder has one.
+
+    A finished run is not run again: its results are read. A run that was stopped, however, ends with the same weights
+    and the same rows in metrics.jsonl as one that was not.
+
+    Args:
+        experiment: what to run.
+        workdir: holds everything the run writes; made if needed.
+        arrays: images and labels in memory for `data.source="arrays"`: `train_images`, `train_labels`, `test_images`,
+            `test_labels`.
+        init_from: folder of a run whose weights to start from, without its optimizer state.
+        verbose: print devices, tables, a progress bar on a terminal, and a summary.
+
+    Raises:
+        InputError: something given does not fit; nothing has been written.
+        Preempted: SIGTERM or Ctrl-C arrived; the state is saved.
+        NonFinite: the loss or a weight is NaN or infinite.
+        SaveError: a checkpoint could not be written.
+    """
+    workdir = Path(workdir).absolute()
+    console = Console(quiet=not verbose, highlight=False, soft_wrap=True)
+    results = finished(experiment, workdir)
+    if results is not None:
+        console.print(f"{workdir} holds this experiment, finished: test error {results.test['error']:.2%}.")
+        return results
+    plan = make_plan(experiment, arrays)
+    print_plan(console, plan)
+    state, carry = _begin(plan, workdir, init_from, console)
+    _open_workdir(plan, workdir, init_from)
+    return _Run(plan, workdir, console, state, carry).go()
+
+
+def finished(experiment: Experiment, workdir: Path) -> Results | None:
+    """The results in a folder, if this experiment is finished there; None if it is not.
+
+    Raises:
+        InputError: the folder holds another experiment.
+    """
+    if not (workdir / "config.json").exists():
+        return None
+    lines = differences(load_saved(workdir), experiment)
+    if lines:
+        more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
+        raise InputError(
+            f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another --workdir; "
+            f"--init_from={workdir} takes over its weights."
+        )
+    if not (workdir / "results.json").exists():
+        return None
+    saved = json.loads((workdir / "results.json").read_text())
+    return Results(saved["test"], saved["steps"], saved["seconds"], str(workdir), saved.get("validation"))
+
+
+def load_saved(run: str | Path) -> Experiment:
+    """The experiment in a run's config.json.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
+    return from_json(json.loads(path.read_text()))
+
+
+def restore(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a run and its newest weights: `model.apply(variables, x, train=False)`.
+
+    Raises:
+        InputError: the folder holds no run, or no checkpoint that can be read.
+    """
+    experiment = load_saved(run)
+    _, variables = checkpoint.restore_variables(Path(run).absolute() / "checkpoints")
+    return experiment.model, variables
+
+
+def print_devices(console: Console) -> None:
+    """One line: platform, number and kind of devices."""
+    devices = jax.devices()
+    console.print(f"devices: {len(devices)} {devices[0].platform} ({devices[0].device_kind})")
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """Devices, the network, what decays and what does not, the data and the number of steps."""
+    experiment, dataset = plan.experiment, plan.dataset
+    print_devices(console)
+    console.print(describe.network_table(experiment.model, dataset.train.images.shape[1:]))
+    settings = experiment.optimizer
+    report = optim.decay_report(settings, plan.state.params)
+    console.print(describe.decay_table(report, settings.weight_decay, settings.weight_decay_form))
+    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items() if part is not None)
+    console.print(
+        f"data: {counts} images; {plan.total_steps:,} steps of {experiment.data.batch_size} images, "
+        f"{plan.steps_per_epoch:,} an epoch"
+    )
+
+
+def _begin(
+    plan: Plan, workdir: Path, init_from: str | Path | None, console: Console
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state to go on from, and what the loop carries with it."""
+    record = workdir / "provenance.json"
+    if record.exists():
+        saved = json.loads(record.read_text())["init_from"]
+        if saved != (init_from and str(init_from)):
+            raise InputError(f"{workdir} was started with init_from {saved}, not {init_from}. Give the same or another --workdir.")
+    restored = checkpoint.restore_state(workdir / "checkpoints", plan.state, console.print)
+    if restored is not None:
+        console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")
+        return restored
+    variables = foreign_variables(plan, init_from) if init_from else None
+    return plan.initial_state(variables), {"sums": {}, "evaluated": 0, "seconds": 0.0}
+
+
+def _open_workdir(plan: Plan, workdir: Path, init_from: str | Path | None) -> None:
+    """Make the folder and write what is known before the first step."""
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
+    there = next(p for p in (workdir, *workdir.parents) if p.exists())
+    # Three checkpoints are kept and one more is being written.
+    needed = 4 * size + 2**24
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise InputError(f"workdir {workdir}: {needed / 1e6:.0f} MB are needed there, {free / 1e6:.0f} MB are free.")
+    made = None if workdir.exists() else next(p for p in (workdir, *workdir.parents) if p.parent.exists())
+    record = provenance() | {"seed": plan.experiment.seed, "run_id": run_id(plan.experiment), "init_from": init_from and str(init_from)}
+    path = workdir / "provenance.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        earlier = json.loads(path.read_text()) if path.exists() else None
+        if earlier:
+            record["earlier"] = [*earlier.pop("earlier", []), earlier]
+        write_json(path, record)
+        write_json(workdir / "config.json", to_json(plan.experiment))
+    except OSError as error:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+        raise InputError(f"workdir {workdir} cannot be written: {error.strerror}. Give another --workdir.") from error
+
+
+class _Signals:
+    """Notes SIGTERM and Ctrl-C, for the loop to act on at its next step; a second Ctrl-C acts at once."""
+
+    def __init__(self) -> None:
+        self.received = False
+
+    def poll(self) -> None:
+        if self.received:
+            raise Preempted
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
+        def note(number: int, _: Any) -> None:
+            self.received = True
+            signal.signal(number, before[number])
+
+        try:
+            before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # Not the main thread: whoever runs the threads handles signals.
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Run:
+    """The moving parts of one launch."""
+
+    def __init__(self, plan: Plan, workdir: Path, console: Console, state: TrainState, carry: dict[str, Any]) -> None:
+        self.plan, self.workdir, self.console, self.state = plan, workdir, console, state
+        self.sums, self.evaluated, self.seconds_before = carry["sums"], carry["evaluated"], carry["seconds"]
+        self.folder = workdir / "checkpoints"
+        self.saved = int(state.step) if int(state.step) in checkpoint.steps(self.folder) else -1
+        self.started, self.signals, self.clock = time.perf_counter(), _Signals(), _Clock()
+        self.eval_part = "test" if plan.dataset.validation is None else "validation"
+        experiment = plan.experiment
+        preprocess = data.make_preprocess(experiment.data)
+        self.eval_step = make_eval_step(experiment.model, preprocess=preprocess)
+        self.train_step = jax.jit(
+            make_train_step(
+                experiment.model,
+                plan.optimizer,
+                seed=experiment.seed,
+                preprocess=preprocess,
+                augment=data.make_augment(experiment.augment),
+            ),
+            donate_argnums=0,
+            out_shardings=(plan.replicated, plan.replicated),
+        )
+
+    def go(self) -> Results:
+        """Train to the last step, evaluate, draw."""
+        step = int(self.state.step)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.signals.watch())
+            self.checkpoints = stack.enter_context(checkpoint.Checkpoints(self.folder))
+            self.writer = stack.enter_context(contextlib.closing(Writer(self.workdir, step)))
+            self.bar = stack.enter_context(progress_bar(self.console, total=self.plan.total_steps, done=step))
+            try:
+                self._loop(step)
+                results = self._finish()
+            except Preempted:
+                step = int(self.state.step)
+                if self.saved != step:
+                    self._save(None)
+                raise Preempted(f"stopped at step {step:,}; the same command continues this run") from None
+        write_json(self.workdir / "results.json", _record(results, self.plan.experiment))
+        self._summary(results)
+        return results
+
+    @property
+    def seconds(self) -> float:
+        """Spent in the run, over all its launches."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def _loop(self, step: int) -> None:
+        plan, experiment = self.plan, self.plan.experiment
+        batches = data.train_batches(
+            plan.dataset.train,
+            experiment.data.batch_size,
+            seed=experiment.seed,
+            start_step=step,
+            sharding=plan.batch_sharding,
+        )
+        pending, compiled = None, None
+        with contextlib.closing(batches):
+            while True:
+                last = step == plan.total_steps
+                evaluating = last or self._due(step, experiment.eval_every)
+                saving = last or self._due(step, experiment.checkpoint_every)
+                if evaluating or saving or self.signals.received:
+                    pending = self._take(pending)
+                self.signals.poll()
+                with self.clock.paused():
+                    accuracy = self._evaluate_now(step) if evaluating and self.evaluated != step else None
+                    if saving and self.saved != step:
+                        self._save(accuracy)
+                if last:
+                    return
+                batch = next(batches)
+                if compiled is None:
+                    compiled = self._compile(batch)
+                self.state, metrics = compiled(self.state, batch)
+                step += 1
+                # One step late: the device works on this step while the last one's numbers are read.
+                self._take(pending)
+                pending = (step, metrics, self._learning_rate(step))
+
+    def _due(self, step: int, every: int) -> bool:
+        epoch, rest = divmod(step, self.plan.steps_per_epoch)
+        return epoch > 0 and rest == 0 and epoch % every == 0
+
+    def _logging(self, step: int) -> bool:
+        return step % self.plan.experiment.log_every == 0 or step == self.plan.total_steps
+
+    def _compile(self, batch: dict[str, jax.Array]) -> Callable[..., Any]:
+        with self.clock.paused():
+            begun = time.perf_counter()
+            compiled = self.train_step.lower(self.state, batch).compile()
+            self.console.print(f"compiled the training step in {time.perf_counter() - begun:.1f} s")
+            return compiled
+
+    def _learning_rate(self, step: int) -> jax.Array | None:
+        """Asked for before the next step takes the state's arrays."""
+        return optim.current_learning_rate(self.plan.schedule, self.state.opt_state) if self._logging(step) else None
+
+    def _take(self, pending: tuple[int, dict[str, jax.Array], jax.Array | None] | None) -> None:
+        """Read a step's metrics; write a row where one is due."""
+        if pending is None:
+            return
+        step, metrics, learning_rate = pending
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if not math.isfinite(values["loss"]):
+            raise self._non_finite(f"the loss of step {step} is {values['loss']}")
+        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in values.items()}
+        if not self._logging(step):
+            return
+        self.checkpoints.check()
+        means, rate = mean_metrics(self.sums), self.clock.lap(self.sums["n"])
+        self.sums = {}
+        self._row(step, "train", means | {"learning_rate": float(learning_rate)}, {"images_per_second": rate})
+        self.bar.update(self.bar.task_ids[0], completed=step, latest=f"loss {means['loss']:.4f}  {rate:,.0f} images/s")
+
+    def _row(self, step: int, split: str, metrics: dict[str, float], clock: dict[str, float]) -> None:
+        epoch = step / self.plan.steps_per_epoch
+        clock = {"seconds": self.seconds, **clock}
+        self.writer.write({"step": step, "epoch": epoch, "split": split, **metrics, "time": clock})
+
+    def _evaluate(self, part: str) -> tuple[dict[str, float], np.ndarray]:
+        split, size = getattr(self.plan.dataset, part), self.plan.experiment.data.eval_batch_size
+        batches = data.eval_batches(split, size, sharding=self.plan.batch_sharding)
+        return evaluate(self.eval_step, self.state.variables, batches, poll=self.signals.poll)
+
+    def _evaluate_now(self, step: int) -> float:
+        metrics, _ = self._evaluate(self.eval_part)
+        self._row(step, self.eval_part, metrics, {})
+        self.evaluated = step
+        return metrics["accuracy"]
+
+    def _save(self, accuracy: float | None) -> None:
+        step = int(self.state.step)
+        if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(self.state.variables)):
+            raise self._non_finite(f"a weight is not finite after step {step}")
+        carry = {"sums": self.sums, "evaluated": self.evaluated, "seconds": self.seconds}
+        self.checkpoints.save(self.state, carry=carry, accuracy=accuracy)
+        self.saved = step
+
+    def _non_finite(self, what: str) -> NonFinite:
+        good = checkpoint.steps(self.folder)
+        where = f"the last good checkpoint is step {good[-1]} in {self.folder}" if good else "no checkpoint was saved yet"
+        return NonFinite(f"{what}; {where}. Lower optimizer.learning_rate or set optimizer.clip_norm, in a new workdir.")
+
+    def _finish(self) -> Results:
+        test, logits = self._evaluate("test")
+        validation = self._evaluate("validation")[0] if self.eval_part == "validation" else None
+        self._pictures(logits)
+        return Results(test, self.plan.total_steps, self.seconds, str(self.workdir), validation)
+
+    def _pictures(self, logits: np.ndarray) -> None:
+        from jaxcnn import pictures
+
+        test, names = self.plan.dataset.test, self.plan.dataset.class_names
+        probabilities = np.asarray(jax.nn.softmax(logits))
+        pictures.learning_curves(read_rows(self.workdir / "metrics.jsonl"), self.workdir / "learning_curves.png")
+        pictures.confusion_matrix(test.labels, probabilities.argmax(-1), names, self.workdir / "confusion_matrix.png")
+        pictures.confident_errors(test.images, test.labels, probabilities, names, self.workdir / "confident_errors.png")
+        channels = test.images.shape[-1]
+        kernels = [x for x in jax.tree.leaves(self.state.params) if x.ndim == 4 and x.shape[2] == channels]
+        if kernels:
+            pictures.first_layer_filters(np.asarray(kernels[0]), self.workdir / "first_layer_filters.png")
+
+    def _summary(self, results: Results) -> None:
+        test = results.test
+        wrong = round(test["error"] * test["n"])
+        self.console.print(
+            f"\ntest error {test['error']:.2%} ({wrong} of {test['n']:,} wrong), accuracy {test['accuracy']:.2%}, "
+            f"loss {test['loss']:.4f}; {results.steps:,} steps in {results.seconds:.1f} s"
+        )
+        for name, what in (
+            ("results.json", "the numbers above"),
+            ("metrics.jsonl", "a row a logged step; TensorBoard: tensorboard/"),
+            ("*.png", "learning curves, confusion matrix, confident errors, first-layer filters"),
+            ("checkpoints/", "the latest two and the best"),
+            ("config.json, provenance.json", "what ran, and on what"),
+        ):
+            self.console.print(f"  {self.workdir}/{name}: {what}", markup=False)
+
+
+class _Clock:
+    """Images per second of training, pauses left out."""
+
+    def __init__(self) -> None:
+        self._mark, self._paused = time.perf_counter(), 0.0
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - begun
+
+    def lap(self, images: float) -> float:
+        """Rate since the last lap."""
+        now = time.perf_counter()
+        rate = images / max(now - self._mark - self._paused, 1e-9)
+        self._mark, self._paused = now, 0.0
+        return rate
+
+
+def _record(results: Results, experiment: Experiment) -> dict[str, Any]:
+    values = {k: v for k, v in asdict(results).items() if k != "workdir" and v is not None}
+    return values | {"seed": experiment.seed, "run_id": run_id(experiment)}

@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Run an experiment: `python launch.py --config=configs/lenet5_mnist.py --workdir=runs/a --config.seed=1`.
+
+Exit status: 0 finished; 1 a checkpoint could not be saved; 2 something given does not fit; 3 the loss or a weight is
+not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues).
+"""
+
+import os
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status."""
+    if "--deterministic" in arguments:
+        # Read once, when JAX makes its backends.
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+
+    from rich.console import Console
+
+    from jaxcnn import cli
+    from jaxcnn.checkpoint import SaveError
+    from jaxcnn.errors import InputError
+    from jaxcnn.train import NonFinite, Preempted, train
+
+    statuses = {InputError: 2, NonFinite: 3, SaveError: 1, Preempted: 75}
+    try:
+        launch = cli.parse(arguments, default_config=Path(__file__).parent / "configs" / "lenet5_digits.py")
+        if launch.dry_run:
+            cli.show_plan(launch)
+        else:
+            train(launch.config, launch.workdir, init_from=launch.init_from)
+    except tuple(statuses) as stop:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"launch.py: {stop}", markup=False)
+        return next(status for kind, status in statuses.items() if isinstance(stop, kind))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

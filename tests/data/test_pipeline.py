@@ -1,0 +1,152 @@
+import itertools
+import threading
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxcnn.data import pipeline
+from jaxcnn.data.pipeline import epoch_order, eval_batches, steps_per_epoch, train_batches
+from jaxcnn.data.sources import Rows, Split
+from jaxcnn.errors import InputError
+
+PINNED = ([7, 2, 0, 4, 3, 5, 6, 1], [4, 3, 6, 1, 5, 2, 7, 0])
+
+
+def numbered(n):
+    """Images whose four bytes spell their row."""
+    images = np.arange(n, dtype="<u4").view(np.uint8).reshape(n, 2, 2, 1)
+    return Split(images, np.arange(n, dtype=np.int32) * 3)
+
+
+def spelled(images):
+    return np.asarray(images).reshape(len(images), 4).copy().view("<u4")[:, 0]
+
+
+def over(devices):
+    return NamedSharding(Mesh(np.array(jax.devices()[:devices]), ("data",)), PartitionSpec("data"))
+
+
+@pytest.fixture(params=["device", "host"])
+def placement(request, monkeypatch):
+    if request.param == "host":
+        monkeypatch.setattr(pipeline, "RESIDENT_BYTES", 0)
+    return request.param
+
+
+@pytest.fixture(params=[None, 1, 8], ids=["plain", "mesh1", "mesh8"])
+def sharding(request):
+    return request.param and over(request.param)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**40), st.integers(0, 2**33), st.integers(1, 300))
+def test_epoch_order_is_a_permutation_decided_by_its_arguments(seed, epoch, n):
+    order = epoch_order(seed, epoch, n)
+    assert order.dtype == np.int32 and sorted(order) == list(range(n))
+    np.testing.assert_array_equal(order, epoch_order(seed, epoch, n))
+
+
+def test_epoch_orders_differ_and_stay_what_they_are():
+    orders = {(s, e): tuple(epoch_order(s, e, 50)) for s in range(5) for e in range(5)}
+    assert len(set(orders.values())) == 25
+    # Pinned: a change would shuffle a resumed run differently from its beginning.
+    assert epoch_order(0, 0, 8).tolist() == PINNED[0] and epoch_order(7, 3, 8).tolist() == PINNED[1]
+
+
+def test_every_image_comes_first_about_equally_often():
+    first = np.bincount([epoch_order(0, epoch, 5)[0] for epoch in range(1000)], minlength=5)
+    assert first.min() > 150 and first.max() < 250
+
+
+@pytest.mark.parametrize("start", [0, 3, 4, 13])
+def test_batches_follow_the_order_from_any_step(placement, sharding, start):
+    split = numbered(67)
+    batches = train_batches(split, 16, seed=5, start_step=start, sharding=sharding)
+    for step, batch in zip(range(start, start + 10), batches, strict=False):
+        rows = epoch_order(5, step // 4, 67)[step % 4 * 16 :][:16]
+        np.testing.assert_array_equal(spelled(batch["image"]), rows)
+        np.testing.assert_array_equal(batch["label"], rows * 3)
+        assert batch["image"].shape == (16, 2, 2, 1) and batch["image"].dtype == np.uint8
+        assert batch["label"].dtype == np.int32
+        if sharding:
+            assert all(x.sharding.is_equivalent_to(sharding, x.ndim) for x in batch.values())
+    batches.close()
+
+
+def test_memory_maps_and_rows_of_them_are_read_alike(placement, tmp_path):
+    split = numbered(64)
+    np.save(tmp_path / "images.npy", split.images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    index = np.arange(1, 64, 2)
+    rows = Split(Rows(mapped, index), split.labels[index])
+    batch = next(train_batches(rows, 32, seed=0))
+    assert sorted(spelled(batch["image"])) == list(index)
+    np.testing.assert_array_equal(batch["label"], spelled(batch["image"]) * 3)
+    (batch,) = eval_batches(rows, 32)
+    np.testing.assert_array_equal(spelled(batch["image"]), index)
+
+
+def test_the_thread_ends_with_the_iterator(monkeypatch):
+    monkeypatch.setattr(pipeline, "RESIDENT_BYTES", 0)
+    batches = train_batches(numbered(64), 8, seed=0)
+    next(batches)
+    assert any(t.name.startswith("batches") for t in threading.enumerate())
+    batches.close()
+    assert not any(t.name.startswith("batches") for t in threading.enumerate())
+
+
+def test_what_fails_in_the_thread_fails_in_the_loop(monkeypatch):
+    class Broken(Rows):
+        def __getitem__(self, rows):
+            raise OSError("the disk is gone")
+
+    monkeypatch.setattr(pipeline, "RESIDENT_BYTES", 0)
+    split = numbered(64)
+    batches = train_batches(Split(Broken(split.images, np.arange(64)), split.labels), 8, seed=0)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
+    assert not any(t.name.startswith("batches") for t in threading.enumerate())
+
+
+def test_gathering_on_the_host_stays_two_batches_ahead(monkeypatch):
+    read = []
+
+    class Watched(Rows):
+        def __getitem__(self, rows):
+            read.append(len(rows))
+            return super().__getitem__(rows)
+
+    monkeypatch.setattr(pipeline, "RESIDENT_BYTES", 0)
+    split = numbered(640)
+    batches = train_batches(Split(Watched(split.images, np.arange(640)), split.labels), 8, seed=0)
+    list(itertools.islice(batches, 5))
+    batches.close()
+    assert 5 <= len(read) <= 7 and set(read) == {8}
+
+
+def test_a_batch_must_fit_the_split_and_the_devices():
+    with pytest.raises(InputError, match=r"Data\.batch_size is 65; it must be at most 64"):
+        train_batches(numbered(64), 65, seed=0)
+    with pytest.raises(InputError, match=r"Data\.batch_size is 12; it must be a multiple of 8"):
+        train_batches(numbered(64), 12, seed=0, sharding=over(8))
+    assert steps_per_epoch(64, 64) == 1 and steps_per_epoch(127, 64) == 1 and steps_per_epoch(128, 64) == 2
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(1, 60), batch_size=st.integers(1, 80), devices=st.sampled_from([None, 1, 2, 8]))
+def test_evaluation_sees_every_example_once_in_order(n, batch_size, devices):
+    split = numbered(n)
+    batches = list(eval_batches(split, batch_size, sharding=devices and over(devices)))
+    (size,) = {len(b["mask"]) for b in batches}
+    assert size % (devices or 1) == 0 and size < min(batch_size, n) + (devices or 1)
+    assert len(batches) == -(-n // size)
+    mask = np.concatenate([b["mask"] for b in batches])
+    assert mask.dtype == bool and mask.sum() == n
+    images, labels = (np.concatenate([np.asarray(b[k]) for b in batches]) for k in ("image", "label"))
+    np.testing.assert_array_equal(spelled(images[mask]), np.arange(n))
+    np.testing.assert_array_equal(labels[mask], split.labels)
+    assert not images[~mask].any() and not labels[~mask].any()

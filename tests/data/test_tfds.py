@@ -1,0 +1,395 @@
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcnn.config import Data
+from jaxcnn.data import cache, load, tfds
+from jaxcnn.errors import InputError
+
+pytest.importorskip("array_record", reason="array_record has no wheel for this platform")
+
+rng = np.random.default_rng(0)
+CONNECTOR = "tensorflow_datasets.core.features."
+REAL = os.environ.get("JAXCNN_TFDS_DIR") or os.environ.get("TFDS_DATA_DIR")
+
+
+def encode(image, form="PNG"):
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, form)
+    return file.getvalue()
+
+
+def feature(kind, shape=None):
+    if kind == "image":
+        sizes = ["-1" if side is None else str(side) for side in shape]
+        return {
+            "pythonClassName": CONNECTOR + "image_feature.Image",
+            "image": {"dtype": "uint8", "shape": {"dimensions": sizes}},
+        }
+    if kind == "text":
+        return {"pythonClassName": CONNECTOR + "text_feature.Text", "text": {}}
+    return {"pythonClassName": CONNECTOR + "class_label_feature.ClassLabel", "classLabel": {"numClasses": "3"}}
+
+
+def write(
+    root, splits, *, name="shapes", version="1.0.0", shape=(4, 5, 1), features=None, supervised=("image", "label"), **info
+):
+    """A data set as TFDS lays it out: `splits` maps a name to (images, labels); every key is a feature."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    folder = Path(root) / name / version
+    folder.mkdir(parents=True)
+    features = features or {"image": feature("image", shape), "label": feature("label"), "id": feature("text")}
+    for split, (images, labels) in splits.items():
+        writer = ArrayRecordWriter(str(folder / f"{name}-{split}.array_record-00000-of-00001"), "group_size:1")
+        for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+            example = tf_example_pb2.Example()
+            for key, kind in features.items():
+                slot = example.features.feature[key]
+                if "image" in kind:
+                    slot.bytes_list.value.append(image if isinstance(image, bytes) else encode(image))
+                elif "text" in kind:
+                    slot.bytes_list.value.append(f"row {row}".encode())
+                else:
+                    slot.int64_list.value.append(int(label))
+            writer.write(example.SerializeToString())
+        writer.close()
+    pattern = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+    described = {
+        "name": name,
+        "version": version,
+        "fileFormat": "array_record",
+        "moduleName": "somewhere.else",
+        "splits": [
+            {"name": s, "filepathTemplate": pattern, "numBytes": "1", "shardLengths": [str(len(labels))]}
+            for s, (_, labels) in splits.items()
+        ],
+    }
+    if supervised:
+        described["supervisedKeys"] = {"tuple": {"items": [{"featureKey": key} for key in supervised]}}
+    (folder / "dataset_info.json").write_text(json.dumps(described | info))
+    named = {"pythonClassName": CONNECTOR + "features_dict.FeaturesDict", "featuresDict": {"features": features}}
+    (folder / "features.json").write_text(json.dumps(named))
+    return folder
+
+
+def parts(n=7, m=3, shape=(4, 5, 1)):
+    return {
+        split: (rng.integers(0, 256, (count, *shape), dtype=np.uint8), np.arange(count) % 3)
+        for split, count in (("train", n), ("test", m))
+    }
+
+
+def config(root, **changes):
+    return Data(**{"source": "tfds", "name": "shapes", "data_dir": str(root), **changes})
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    """A cache of its own, no TFDS folder from outside and no network."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setenv("JAXCNN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "data"
+
+
+def entries(tmp_path):
+    return sorted((tmp_path / "cache" / "tfds").iterdir())
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 1), (6, 4, 3), (5, 5, 4)])
+def test_examples_come_back_as_written(root, shape):
+    truth = parts(shape=shape)
+    write(root, truth, shape=shape)
+    data = load(config(root), 0)
+    for split in ("train", "test"):
+        got = getattr(data, split)
+        np.testing.assert_array_equal(got.images, truth[split][0])
+        np.testing.assert_array_equal(got.labels, truth[split][1])
+        assert isinstance(got.images, np.memmap) and got.labels.dtype == np.int32
+    assert data.class_names == ("0", "1", "2")
+
+
+def test_class_names_are_the_data_sets(root):
+    folder = write(root, parts())
+    (folder / "label.labels.txt").write_text("round\nsquare\npointed\n")
+    assert load(config(root), 0).class_names == ("round", "square", "pointed")
+
+
+def test_a_second_launch_reads_no_tfds_and_writes_nothing(root, tmp_path, monkeypatch):
+    truth = parts()
+    write(root, truth)
+    load(config(root), 0)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*")}
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    np.testing.assert_array_equal(load(config(root), 0).train.images, truth["train"][0])
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*")} == before
+
+
+def test_pad_and_image_size_have_their_own_entries(root, tmp_path):
+    truth = parts(shape=(8, 12, 1))
+    write(root, truth, shape=(8, 12, 1))
+    images = truth["train"][0]
+    np.testing.assert_array_equal(load(config(root, image_size=8), 0).train.images, images[:, :, 2:10])
+    padded = load(config(root, pad=2), 0).train.images
+    np.testing.assert_array_equal(padded, np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0))))
+    np.testing.assert_array_equal(load(config(root), 0).train.images, images)
+    assert len(entries(tmp_path)) == 6
+
+
+def test_a_data_set_prepared_anew_is_read_anew(root):
+    folder = write(root, parts())
+    load(config(root), 0)
+    shutil.rmtree(folder)
+    truth = parts(n=8)
+    write(root, truth)
+    np.testing.assert_array_equal(load(config(root), 0).train.images, truth["train"][0])
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "meta.json"])
+@pytest.mark.parametrize("damage", ["absent", "empty", "half", "garbage"])
+def test_a_damaged_cache_is_made_again(root, tmp_path, name, damage):
+    truth = parts(shape=(16, 16, 1))
+    write(root, truth, shape=(16, 16, 1))
+    load(config(root), 0)
+    for entry in entries(tmp_path):
+        whole = (entry / name).read_bytes()
+        (entry / name).write_bytes({"half": whole[: len(whole) // 2], "garbage": b"\x93NUMPY" + whole[::-1]}.get(damage, b""))
+        if damage == "absent":
+            (entry / name).unlink()
+    data = load(config(root), 0)
+    np.testing.assert_array_equal(data.train.images, truth["train"][0])
+    np.testing.assert_array_equal(data.train.labels, truth["train"][1])
+
+
+def test_an_interrupted_build_leaves_nothing_that_is_read(root, tmp_path, monkeypatch):
+    truth = parts()
+    write(root, truth)
+    real, calls = os.replace, []
+
+    def interrupted(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            load(config(root), 0)
+    assert [p.name for p in (tmp_path / "cache").rglob("*") if p.is_file()] == ["images.npy"]
+    np.testing.assert_array_equal(load(config(root), 0).train.images, truth["train"][0])
+
+
+def test_leftovers_of_killed_processes_go_after_a_day(root, tmp_path):
+    write(root, parts())
+    old, new = (tmp_path / "cache" / "tfds" / f".building-{age}" for age in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "images.npy").touch()
+    for path in (old, old / "images.npy"):
+        os.utime(path, (0, 0))
+    load(config(root), 0)
+    assert not old.exists() and new.exists()
+
+
+def test_many_at_once_are_fine(root, tmp_path):
+    truth = parts(n=200)
+    write(root, truth)
+    with ThreadPoolExecutor(4) as pool:
+        for data in pool.map(lambda _: load(config(root), 0), range(8)):
+            np.testing.assert_array_equal(data.train.images, truth["train"][0])
+    assert len(entries(tmp_path)) == 2
+
+
+def test_a_read_only_data_dir_will_do(root):
+    folder = write(root, parts())
+    before = sorted(p.name for p in folder.iterdir())
+    folder.chmod(0o555)
+    try:
+        load(config(root), 0)
+    finally:
+        folder.chmod(0o755)
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+def test_a_disk_too_small_is_said_before_anything_is_written(root, tmp_path, monkeypatch):
+    write(root, parts())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 100))
+    with pytest.raises(InputError, match=r"need 0\.0 GB .* 0\.0 GB free; .*JAXCNN_CACHE_DIR"):
+        load(config(root), 0)
+    assert not entries(tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_named(root, tmp_path, monkeypatch):
+    write(root, parts())
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAXCNN_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"Cannot write the cache in .*file.*JAXCNN_CACHE_DIR"):
+        load(config(root), 0)
+
+
+def test_not_prepared_comes_with_the_command(root, monkeypatch):
+    message = rf"data set 'shapes' is not prepared in {root}; run: python -m jaxcnn prepare shapes --data_dir={root}$"
+    with pytest.raises(InputError, match=message):
+        load(config(root), 0)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(root))
+    with pytest.raises(InputError, match=message):
+        load(config(root, data_dir=None), 0)
+    write(root, parts())
+    assert len(load(config(root, data_dir=None), 0).train) == 7
+    with pytest.raises(InputError, match=r"'shapes:2\.0\.0' is not prepared"):
+        load(config(root, name="shapes:2.0.0"), 0)
+
+
+def test_the_newest_version_is_read_unless_one_is_named(root):
+    versions = {version: parts(n=n) for n, version in ((5, "1.9.0"), (6, "1.10.0"))}
+    for version, truth in versions.items():
+        write(root, truth, version=version)
+    write(root, parts(n=9), version="9.9.9.incomplete")
+    assert len(load(config(root), 0).train) == 6
+    assert len(load(config(root, name="shapes:1.9.0"), 0).train) == 5
+
+
+def test_configurations_are_named(root):
+    write(root / "shapes", parts(), name="big")
+    with pytest.raises(InputError, match="has configurations; prepared in .*: shapes/big"):
+        load(config(root), 0)
+    assert tfds.find("shapes/big", str(root)).splits == ("train", "test")
+
+
+def test_another_format_is_said(root):
+    folder = write(root, parts(), fileFormat="tfrecord")
+    with pytest.raises(InputError, match=rf"prepared as tfrecord; .*Delete {folder} .* run: python -m jaxcnn prepare"):
+        load(config(root), 0)
+
+
+def test_unknown_splits_are_told_from_known_ones(root):
+    truth = parts()
+    write(root, truth)
+    with pytest.raises(InputError, match=r"Data\.test_split is 'validation'; 'shapes' has the splits train, test"):
+        load(config(root, test_split="validation"), 0)
+    with pytest.raises(InputError, match=r"Cannot read split 'train\[:'"):
+        load(config(root, train_split="train[:"), 0)
+    data = load(config(root, train_split="train[:2]+test[1:]", test_split="train[2:]"), 0)
+    expected = np.concatenate([truth["train"][0][:2], truth["test"][0][1:]])
+    np.testing.assert_array_equal(data.train.images, expected)
+    np.testing.assert_array_equal(data.test.images, truth["train"][0][2:])
+
+
+def test_a_split_without_labels_or_examples_is_named(root):
+    truth = parts()
+    truth["unlabelled"] = (truth["test"][0], [-1, -1, -1])
+    truth["empty"] = ([], [])
+    write(root, truth)
+    with pytest.raises(InputError, match=r"split 'unlabelled' .* has no labels"):
+        load(config(root, test_split="unlabelled"), 0)
+    with pytest.raises(InputError, match="split 'empty'"):
+        load(config(root, test_split="empty"), 0)
+
+
+def test_images_of_several_sizes_need_a_size(root):
+    images = [np.full((6, 6 + row, 3), 40 * row, np.uint8) for row in range(4)]
+    truth = {split: (images, [0, 1, 2, 0]) for split in ("train", "test")}
+    write(root, truth, shape=(None, None, 3))
+    with pytest.raises(InputError, match=r"differ in size, \(6, 6\) and \(6, 7\).*config\.data\.image_size"):
+        load(config(root), 0)
+    got = load(config(root, image_size=6), 0).train.images
+    np.testing.assert_array_equal(got, [image[:, :6] for image in images])
+
+
+def test_large_encodings_are_decoded_in_order_by_threads(root, monkeypatch):
+    monkeypatch.setattr(tfds, "_THREADED", 0)
+    truth = parts(n=50)
+    write(root, truth)
+    np.testing.assert_array_equal(load(config(root), 0).train.images, truth["train"][0])
+
+
+def test_jpegs_and_other_colour_modes_become_what_the_features_say(root):
+    image = np.asarray(Image.fromarray(rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)).resize((16, 16)))
+    grey = np.full((16, 16, 1), 7, np.uint8)
+    files = [encode(image, "JPEG"), encode(grey)]
+    write(root, {split: (files, [0, 1]) for split in ("train", "test")}, shape=(16, 16, 3))
+    got = load(config(root), 0).train.images
+    np.testing.assert_array_equal(got[0], np.asarray(Image.open(io.BytesIO(files[0]))))
+    np.testing.assert_array_equal(got[1], np.full((16, 16, 3), 7))
+
+
+def test_features_are_found_by_kind(root):
+    picture, kind = feature("image", (4, 5, 1)), feature("label")
+    truth = parts()
+    write(root, truth, name="only", features={"pic": picture, "kind": kind}, supervised=None)
+    np.testing.assert_array_equal(load(config(root, name="only"), 0).train.images, truth["train"][0])
+    two = {"coarse": kind, "fine": kind, "picture": picture}
+    write(root, truth, name="named", features=two, supervised=("picture", "fine"))
+    assert len(load(config(root, name="named"), 0).train) == 7
+    write(root, truth, name="doubtful", features=two, supervised=None)
+    with pytest.raises(InputError, match=r"not one of image classification: .*coarse, fine, picture.*2 class label"):
+        load(config(root, name="doubtful"), 0)
+
+
+@pytest.mark.parametrize("file", ["dataset_info.json", "features.json", "shapes-train.array_record-00000-of-00001"])
+def test_damaged_data_sets_are_named(root, file):
+    folder = write(root, parts())
+    (folder / file).write_bytes((folder / file).read_bytes()[:-20])
+    with pytest.raises(InputError, match=rf"{folder}.*(prepare shapes|delete)"):
+        load(config(root), 0)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(root):
+    truth = parts()
+    images = [*map(encode, truth["train"][0][:-1]), b"no image"]
+    write(root, {"train": (images, truth["train"][1]), "test": truth["test"]})
+    with pytest.raises(InputError, match="Cannot read split 'train'"):
+        load(config(root), 0)
+
+
+def test_validation_of_a_memory_map_stays_on_disk(root):
+    truth = parts(n=20)
+    write(root, truth)
+    data = load(config(root, validation=0.25), 3)
+    assert isinstance(data.train.images.source, np.memmap) and len(data.validation) == 5
+    both = np.concatenate([data.train.images, data.validation.images])
+    assert sorted(i.tobytes() for i in both) == sorted(i.tobytes() for i in truth["train"][0])
+
+
+def test_no_tensorflow_is_imported(root, tmp_path):
+    write(root, parts())
+    script = (
+        "import sys; from jaxcnn.config import Data; from jaxcnn.data import load;"
+        f"assert len(load(Data(source='tfds', name='shapes', data_dir={str(root)!r}), 0).train) == 7;"
+        "assert 'tensorflow_datasets' in sys.modules; print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(cache.__file__).parents[2])
+    assert done.stdout == "False\n", done.stderr
+    assert f"decoding shapes train, 7 images, once, into {tmp_path / 'cache'}" in done.stderr
+
+
+@pytest.mark.skipif(not REAL, reason="needs $JAXCNN_TFDS_DIR or $TFDS_DATA_DIR with mnist prepared")
+def test_mnist_is_mnist():
+    data = load(Data(source="tfds", name="mnist", data_dir=REAL, pad=2), 0)
+    assert data.train.images.shape == (60000, 32, 32, 1) and data.test.images.shape == (10000, 32, 32, 1)
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(data.train.labels).tolist() == counts
+    # The mean pixel that everybody normalises 28x28 MNIST with.
+    assert data.train.images.sum(dtype=np.int64) / (60000 * 28 * 28 * 255) == pytest.approx(0.1307, abs=1e-4)
