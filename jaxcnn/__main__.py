@@ -12,6 +12,8 @@ from jaxcnn.errors import InputError
 Name = Annotated[Positional[str], arg(metavar="NAME")]
 Folder = Annotated[str | None, arg(metavar="DIR")]
 
+Runs = Annotated[Positional[tuple[str, ...]], arg(metavar="DIR [DIR ...]")]
+
 app = SubcommandApp()
 
 
@@ -27,6 +29,22 @@ def prepare(name: Name, data_dir: Folder = None, manual_dir: Folder = None) -> N
     from jaxcnn.data.prepare import prepare
 
     prepare(name, data_dir, manual_dir)
+
+
+@app.command
+def report(runs: Runs, name: str, results: str = "configs/results", readme: str = "README.md") -> None:
+    """Keep what finished runs of one experiment found, and renew the README's table.
+
+    Args:
+        runs: workdirs of runs that differ in their seed alone.
+        name: of the experiment, as in configs/NAME.py.
+        results: folder of NAME.jsonl (a line a seed) and NAME.png (learning curves).
+        readme: file whose results table is made anew.
+    """
+    from jaxcnn.report import collect, update_readme
+
+    print(collect(runs, name, results))
+    update_readme(readme, results)
 
 
 def main(args: Sequence[str] | None = None) -> int:

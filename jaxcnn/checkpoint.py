@@ -1,18 +1,20 @@
 """Checkpoints of a run: the one wrapper around orbax.
 
 A step folder holds three items: `variables` (params, batch_stats), `optimizer` (step, opt_state) and `info` (names,
-shapes, dtypes and digests of the other two, and what the training loop carries). Orbax restores a damaged array
-without a word, so the digests decide whether a checkpoint is good.
+shapes, dtypes and digests of the other two, what the training loop carries, and a digest of all that). Orbax restores
+a damaged array without a word, so the digests decide whether a checkpoint is good.
 """
 
 import contextlib
 import gc
 import hashlib
+import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -20,8 +22,6 @@ import numpy as np
 
 from jaxcnn.errors import InputError
 from jaxcnn.state import TrainState
-
-_ITEMS = ("variables", "optimizer")
 
 
 class SaveError(RuntimeError):
@@ -37,26 +37,19 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         """Open `folder` (made if needed) for writing."""
         import orbax.checkpoint as ocp
-        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-        self.folder = folder
-        # max_to_keep with best_fn would drop the newest checkpoint when the metric worsens.
-        keep = AnyPreservationPolicy(
-            [
-                LatestN(2),
-                BestN(get_metric_fn=lambda m: m["accuracy"], n=1, keep_checkpoints_without_metrics=False),
-            ]
-        )
-        options = ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True)
-        self._manager = ocp.CheckpointManager(folder, options=options)
+        self.folder, self._keep = folder, _LatestAndBest()
+        options = ocp.CheckpointManagerOptions(preservation_policy=self._keep, cleanup_tmp_directories=True)
+        with self._failures(None):
+            self._manager = ocp.CheckpointManager(folder, options=options)
 
-    def save(self, state: TrainState, *, carry: dict[str, Any], accuracy: float | None = None) -> None:
+    def save(self, state: TrainState, *, carry: dict[str, Any], accuracies: Mapping[int, float]) -> None:
         """Start writing `state`; returns when its arrays may be donated.
 
         Args:
             state: what to save, under its own step.
             carry: JSON values that the loop needs back on resume.
-            accuracy: of the last evaluation, if it was of this state; decides which checkpoint is best.
+            accuracies: of all evaluations so far, by step; they decide which checkpoint is best.
 
         Raises:
             SaveError: this write or the one before it failed.
@@ -65,16 +58,12 @@ class Checkpoints:
 
         step = int(state.step)
         items = _items(state)
-        info = {name: {"tree": _tree(item), "digest": _digest(item)} for name, item in items.items()}
+        info = {name: {"tree": _tree(item), "digest": _digest(item)} for name, item in items.items()} | {"carry": carry}
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+        arguments["info"] = ocp.args.JsonSave({**info, "digest": _info_digest(info)})
+        self._keep.accuracies = accuracies
         with self._failures(step):
-            saved = self._manager.save(
-                step,
-                args=ocp.args.Composite(**arguments, info=ocp.args.JsonSave({**info, "carry": carry})),
-                metrics=None if accuracy is None else {"accuracy": accuracy},
-                force=True,
-            )
-            if not saved:
+            if not self._manager.save(step, args=ocp.args.Composite(**arguments), force=True):
                 raise SaveError(f"orbax declined to save step {step}")
 
     def check(self) -> None:
@@ -100,6 +89,22 @@ class Checkpoints:
                 self._manager.wait_until_finished()
         finally:
             self._manager.close()
+
+
+class _LatestAndBest:
+    """Orbax's preservation policy: the latest two and the best one, of equals the newest.
+
+    Orbax's own best-of-n knows accuracies by a file in the step folder, one more that may be damaged, and passes over a
+    checkpoint that was saved before it was evaluated.
+    """
+
+    accuracies: Mapping[int, float] = MappingProxyType({})
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Which of the checkpoints, ascending by step, stay."""
+        saved = [checkpoint.step for checkpoint in checkpoints]
+        best = max((step for step in saved if step in self.accuracies), key=lambda s: (self.accuracies[s], s), default=None)
+        return [step in saved[-2:] or step == best for step in saved]
 
 
 def steps(folder: Path) -> list[int]:
@@ -185,6 +190,10 @@ def _digest(item: Any) -> str:
     return digest.hexdigest()
 
 
+def _info_digest(info: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(info, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
 def _compare(step_folder: Path, info: dict[str, Any], like: TrainState) -> None:
     for name, item in _items(like).items():
         saved, now = info[name]["tree"], _tree(item)
@@ -207,9 +216,10 @@ def _read_info(step_folder: Path) -> dict[str, Any] | None:
     with _quiet():
         try:
             info = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(step_folder / "info")
-            return info if {*_ITEMS, "carry"} <= info.keys() else None
+            digest = info.pop("digest")
         except Exception:
             return None
+    return info if _info_digest(info) == digest else None
 
 
 def _read_item(step_folder: Path, name: str, info: dict[str, Any], like: Any) -> Any:

@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 import types
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,19 +208,16 @@ def override(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
     """The experiment with fields changed by dotted path: `override(e, {"model.norm": "batch", "seed": 1})`.
 
     Raises:
-        InputError: an unknown path, with the closest known one, or a value that its field does not take.
+        InputError: an unknown path, with the closest known one, or values that do not fit their fields or each other.
     """
-    for path, value in changes.items():
-        experiment = _replace(experiment, path.split("."), value, path)
-    return experiment
+    return _replace(experiment, changes, "")
 
 
 def to_json(value: Any) -> Any:
     """An experiment, or a part of one, as what `json` writes; `from_json` gives back an equal value."""
-    if isinstance(value, nn.Module):
-        return {"class": _locate(type(value)), **{k: to_json(getattr(value, k)) for k in _settings(value)}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {k: to_json(getattr(value, k)) for k in _settings(value)}
+        kind = {} if isinstance(value, _Part) else {"class": _locate(type(value))}
+        return kind | {k: to_json(getattr(value, k)) for k in _settings(value) if not _comes_with_class(value, k)}
     if isinstance(value, tuple | list):
         return [to_json(v) for v in value]
     if isinstance(value, Mapping):
@@ -228,7 +226,7 @@ def to_json(value: Any) -> Any:
         return value
     if getattr(value, "__qualname__", None) and getattr(value, "__module__", None):
         return {"import": _locate(value)}
-    raise InputError(f"{value!r} cannot be written to config.json; use numbers, texts, tuples, modules or named functions.")
+    raise InputError(f"{value!r} cannot be written as JSON; use numbers, texts, tuples, modules, named functions.")
 
 
 def from_json(value: Any, hint: Any = Experiment) -> Any:
@@ -239,8 +237,12 @@ def from_json(value: Any, hint: Any = Experiment) -> Any:
         cls = _find(value["class"])
     elif isinstance(value, dict) and dataclasses.is_dataclass(hint):
         cls = hint
+    elif isinstance(value, dict):
+        return {k: from_json(v, Any) for k, v in value.items()}
+    elif isinstance(value, list):
+        return (list if hint is list or typing.get_origin(hint) is list else tuple)(from_json(v, Any) for v in value)
     else:
-        return tuple(from_json(v, Any) for v in value) if isinstance(value, list) else value
+        return value
     known = fields.hints(cls)
     unknown = [k for k in value if k != "class" and k not in known]
     if unknown:
@@ -256,7 +258,7 @@ def flatten(experiment: Experiment, *, identity_only: bool = False) -> dict[str,
         identity_only: leave out fields that change neither weights nor results (data_dir, cadences).
     """
     free = {p for p, f in _walk(experiment) if f.metadata.get("identity") is False} if identity_only else set()
-    return {path: v for path, v in _leaves(to_json(experiment)) if not any(path == f or path.startswith(f + ".") for f in free)}
+    return {path: v for path, v in _leaves(to_json(experiment)) if path not in free}
 
 
 def run_id(experiment: Experiment) -> str:
@@ -280,6 +282,12 @@ def _settings(value: Any) -> list[str]:
     return [f.name for f in dataclasses.fields(value) if f.init and f.name not in skip]
 
 
+def _comes_with_class(value: Any, name: str) -> bool:
+    """A function without an address that is the field's default, such as `nn.initializers.lecun_normal()`."""
+    function = getattr(value, name)
+    return "<" in getattr(function, "__qualname__", "") and getattr(type(value), name, None) is function
+
+
 def _walk(value: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
     for f in dataclasses.fields(value):
         if f.name in _settings(value):
@@ -297,22 +305,30 @@ def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix[:-1], tree
 
 
-def _replace(part: Any, keys: list[str], value: Any, path: str) -> Any:
-    key, *rest = keys
+def _replace(part: Any, changes: Mapping[str, Any], prefix: str) -> Any:
+    """Fields of one part change together, for they may only fit each other so."""
     known = _settings(part) if dataclasses.is_dataclass(part) else []
-    if key not in known:
-        before = path.split(".")[: -len(keys)]
-        close = [".".join([*before, k]) for k in known]
-        raise InputError(f"unknown field {path!r}.{fields.did_you_mean('.'.join([*before, key]), close)}")
-    new = _replace(getattr(part, key), rest, value, path) if rest else value
-    return part.clone(**{key: new}) if isinstance(part, nn.Module) else dataclasses.replace(part, **{key: new})
+    new: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in changes.items():
+        key, _, rest = path.partition(".")
+        if key not in known:
+            close = fields.did_you_mean(prefix + key, [prefix + k for k in known])
+            raise InputError(f"unknown field {prefix + path!r}.{close}")
+        if rest:
+            inner.setdefault(key, {})[rest] = value
+        else:
+            new[key] = value
+    for key, deeper in inner.items():
+        new[key] = _replace(new.get(key, getattr(part, key)), deeper, f"{prefix}{key}.")
+    return part.clone(**new) if isinstance(part, nn.Module) else dataclasses.replace(part, **new)
 
 
 def _locate(thing: Any) -> str:
     """Where a class or function is found again: `jaxcnn.models.LeNet5`, or `/path/of/config.py:MyNet`."""
     module = sys.modules[thing.__module__]
-    if "<" in thing.__qualname__:
-        raise InputError(f"{thing.__qualname__} is defined inside a function; put it at the top of a file to save it.")
+    if "<" in thing.__qualname__ or "." in thing.__qualname__ or not hasattr(module, "__file__"):
+        raise InputError(f"config.json cannot say where {thing.__qualname__} is; define it at the top level of a file.")
     if module.__name__ == "__main__" or getattr(module, "__spec__", None) is None or module.__name__.startswith(_FILE):
         return f"{Path(module.__file__).resolve()}:{thing.__qualname__}"
     # Public names live in the package; the file that defines them is free to move.
@@ -326,7 +342,7 @@ def _find(where: str) -> Any:
     file, colon, name = where.rpartition(":")
     try:
         if colon:
-            return getattr(_import_file(Path(file)), name)
+            return getattr(_loaded(Path(file)), name)
         module, _, name = where.rpartition(".")
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, OSError) as error:
@@ -336,13 +352,28 @@ def _find(where: str) -> Any:
 _FILE = "jaxcnn_file_"
 
 
+def _module_name(path: Path) -> str:
+    return _FILE + hashlib.sha256(str(path).encode()).hexdigest()[:12]
+
+
+def _loaded(path: Path) -> types.ModuleType:
+    """The module that a file already is in this process; running it again would make other classes of the same name."""
+    if getattr(sys.modules["__main__"], "__file__", None) and Path(sys.modules["__main__"].__file__).resolve() == path:
+        return sys.modules["__main__"]
+    return sys.modules.get(_module_name(path)) or _import_file(path)
+
+
 def _import_file(path: Path) -> types.ModuleType:
     path = path.resolve()
-    name = _FILE + hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    _call(path, lambda: spec.loader.exec_module(module))
+    try:
+        _call(path, lambda: spec.loader.exec_module(module))
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
@@ -353,7 +384,7 @@ def _call(path: Path, function: Callable[[], Any]) -> Any:
     except InputError as error:
         raise InputError(f"{_place(path, error)}: {error}") from error
     except SyntaxError as error:
-        raise InputError(f"{path}, line {error.lineno}: syntax error: {error.msg}.") from error
+        raise InputError(f"{error.filename or path}, line {error.lineno}: syntax error: {error.msg}.") from error
     except Exception as error:
         word = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         known = {name for cls in [*_Part.__subclasses__(), *_models()] for name in fields.hints(cls)}
@@ -362,7 +393,8 @@ def _call(path: Path, function: Callable[[], Any]) -> Any:
 
 
 def _place(path: Path, error: BaseException) -> str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path.resolve())]
+    file = str(path.resolve())
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f"{path}, line {lines[-1]}" if lines else str(path)
 
 

@@ -21,7 +21,7 @@ def network_table(model: nn.Module, shape: tuple[int, ...]) -> Table | str:
         shape: (height, width, channels) of an image.
     """
     if not isinstance(model, ConvNet):
-        images = jax.ShapeDtypeStruct((1, *shape), np.float32)
+        images = np.zeros((1, *shape), np.float32)
         return model.tabulate(jax.random.key(0), images, train=False, compute_flops=False, depth=1)
     rows = trace(model.layers(), shape)
     table = _table(f"{type(model).__name__} on {'x'.join(map(str, shape))}", show_footer=True)
@@ -42,7 +42,7 @@ def network_table(model: nn.Module, shape: tuple[int, ...]) -> Table | str:
 
 
 def _table(title: str, **options: bool) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, **options)
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, **options)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -70,8 +70,9 @@ def decay_table(leaves: Sequence[tuple[str, tuple[int, ...], bool]], weight_deca
     table = _table(f"weight decay {weight_decay:g}, {form}")
     for heading in ("decays", "does not"):
         table.add_column(heading)
-    named = {flag: "\n".join(f"{p} {'x'.join(map(str, s))}" for p, s, d in leaves if d == flag) for flag in (True, False)}
-    table.add_row(named[True], named[False])
+    table.add_row(
+        *("\n".join(f"{p} {'x'.join(map(str, s))}" for p, s, decays in leaves if decays == d) for d in (True, False))
+    )
     return table
 
 

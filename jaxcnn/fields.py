@@ -4,9 +4,11 @@ import dataclasses
 import difflib
 import functools
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterable
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal, Union
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -19,13 +21,12 @@ Fraction = Annotated[float, Ge(0), Lt(1)]
 PositiveInt = Annotated[int, Gt(0)]
 NonNegativeInt = Annotated[int, Ge(0)]
 
-_BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
-    Gt: ("gt", lambda v, b: v > b.gt),
-    Ge: ("ge", lambda v, b: v >= b.ge),
-    Lt: ("lt", lambda v, b: v < b.lt),
-    Le: ("le", lambda v, b: v <= b.le),
+_BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
+    Gt: ("gt", ">", operator.gt),
+    Ge: ("ge", ">=", operator.ge),
+    Lt: ("lt", "<", operator.lt),
+    Le: ("le", "<=", operator.le),
 }
-_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
 @functools.cache
@@ -38,9 +39,7 @@ def describe(hint: Any) -> str:
     """An annotation in words, for error messages: `a finite number > 0 or None`."""
     origin = typing.get_origin(hint)
     if origin is Annotated:
-        base, *bounds = typing.get_args(hint)
-        signs = [f"{_SIGNS[_BOUNDS[type(b)][0]]} {getattr(b, _BOUNDS[type(b)][0])}" for b in bounds if type(b) in _BOUNDS]
-        return " ".join([describe(base), " and ".join(signs)]).strip()
+        return " ".join([describe(hint.__origin__), " and ".join(f"{s} {b}" for s, b, _ in _bounds(hint))]).strip()
     if origin is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
     if origin in (Union, types.UnionType):
@@ -57,7 +56,7 @@ def describe(hint: Any) -> str:
 
 
 def accept(value: Any, hint: Any) -> Any:
-    """The value as its annotation wants it: whole numbers become floats, lists become tuples.
+    """The value as its annotation wants it: NumPy's numbers become Python's, whole ones floats, lists tuples.
 
     Raises:
         ValueError: the value is of another type, not among the choices, out of bounds, or not finite.
@@ -67,7 +66,7 @@ def accept(value: Any, hint: Any) -> Any:
         return value
     if origin is Annotated:
         value = accept(value, args[0])
-        if not all(_BOUNDS[type(b)][1](value, b) for b in args[1:] if type(b) in _BOUNDS):
+        if not all(holds(value, bound) for _, bound, holds in _bounds(hint)):
             raise ValueError(value)
         return value
     if origin is Literal:
@@ -84,17 +83,23 @@ def accept(value: Any, hint: Any) -> Any:
         if len(each) == len(value):
             return tuple(accept(v, h) for v, h in zip(value, each, strict=True))
     elif hint is float:
-        if isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
     elif hint is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            return int(value)
     elif hint in (None, type(None)):
         if value is None:
             return None
     elif isinstance(value, origin or hint):
         return value
     raise ValueError(value)
+
+
+def _bounds(hint: Any) -> list[tuple[str, Any, Callable[[Any, Any], bool]]]:
+    """Sign, bound and test of each bound in an `Annotated`."""
+    known = [(b, *_BOUNDS[type(b)]) for b in hint.__metadata__ if type(b) in _BOUNDS]
+    return [(sign, getattr(b, name), holds) for b, name, sign, holds in known]
 
 
 def check(instance: Any, names: Iterable[str] | None = None) -> None:
@@ -111,8 +116,8 @@ def check(instance: Any, names: Iterable[str] | None = None) -> None:
         try:
             accepted = accept(value, known[name])
         except ValueError:
-            where = f"{type(instance).__name__}.{name}"
-            raise InputError(f"{where} is {value!r}; it must be {describe(known[name])}.{hint_for(value, known[name])}") from None
+            allowed = f"{describe(known[name])}.{hint_for(value, known[name])}"
+            raise InputError(f"{type(instance).__name__}.{name} is {value!r}; it must be {allowed}") from None
         if accepted is not value:
             object.__setattr__(instance, name, accepted)
 

@@ -5,15 +5,17 @@ inside a linen module it creates exactly one module under its own name.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import jax
 from flax import linen as nn
 
-from jaxcnn import norms, ops
+from jaxcnn import fields, norms, ops
 from jaxcnn.errors import InputError
+from jaxcnn.fields import Fraction, NonNegativeInt, PositiveInt
 
 Shape = tuple[int, ...]
 """Of one example: (height, width, channels), or (features,) after `Flatten`."""
@@ -44,6 +46,10 @@ class Facts:
     stride: int = 1
 
 
+class _TooSmall(InputError):
+    """Larger images would do."""
+
+
 class _Function(nn.Module):
     """A parameter-free layer as a module, so that what intercepts or captures modules sees it by name."""
 
@@ -58,6 +64,9 @@ class Layer:
     """One named layer of a network."""
 
     name: str = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        fields.check(self)
 
     def facts(self, shape: Shape) -> Facts:
         """Output shape and cost for an example of this shape; InputError where it does not fit."""
@@ -82,7 +91,7 @@ def _slide(layer: Layer, shape: Shape, kernel: int, stride: int, padding: int) -
     """Output height and width of a window moved over zero-padded maps."""
     height, width, _ = _maps(layer, shape)
     if min(height, width) + 2 * padding < kernel:
-        raise InputError(f"{layer.name}: a {kernel}x{kernel} window does not fit on {height}x{width} maps.")
+        raise _TooSmall(f"{layer.name}: a {kernel}x{kernel} window does not fit on {height}x{width} maps.")
     return (height + 2 * padding - kernel) // stride + 1, (width + 2 * padding - kernel) // stride + 1
 
 
@@ -99,11 +108,11 @@ class Conv(Layer):
         bias_init: initial bias.
     """
 
-    features: int
-    kernel: int = 3
-    stride: int = 1
-    padding: int = 0
-    groups: int = 1
+    features: PositiveInt
+    kernel: PositiveInt = 3
+    stride: PositiveInt = 1
+    padding: NonNegativeInt = 0
+    groups: PositiveInt = 1
     kernel_init: InitName | float = "lecun_normal"
     bias_init: float = 0.0
 
@@ -147,7 +156,7 @@ class Conv(Layer):
 class Dense(Layer):
     """Fully connected layer with `features` outputs; initial values as in `Conv`."""
 
-    features: int
+    features: PositiveInt
     kernel_init: InitName | float = "lecun_normal"
     bias_init: float = 0.0
 
@@ -171,8 +180,8 @@ class Dense(Layer):
 class _Pool(Layer):
     """A window of side `size` moved by `stride` (None: by its own size)."""
 
-    size: int = 2
-    stride: int | None = None
+    size: PositiveInt = 2
+    stride: PositiveInt | None = None
 
     def facts(self, shape: Shape) -> Facts:
         stride = self.stride or self.size
@@ -228,7 +237,7 @@ class Dropout(Layer):
     """Zero a share `rate` of the units while training and scale the rest by 1 / (1 - rate) (AlexNet section 4.2
     scales at test time instead, which is the same in expectation)."""
 
-    rate: float = 0.5
+    rate: Fraction = 0.5
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         return nn.Dropout(self.rate, deterministic=not train, name=self.name)(x)
@@ -264,13 +273,19 @@ class LayerNorm(_Norm):
 
     module = norms.LayerNorm
 
+    def facts(self, shape: Shape) -> Facts:
+        return _grouped(self, shape, 1)
+
 
 @dataclass(frozen=True)
 class GroupNorm(_Norm):
     """`norms.GroupNorm` (Wu & He 2018)."""
 
     module = norms.GroupNorm
-    num_groups: int = 32
+    num_groups: PositiveInt = 32
+
+    def facts(self, shape: Shape) -> Facts:
+        return _grouped(self, shape, self.num_groups)
 
 
 @dataclass(frozen=True)
@@ -278,6 +293,19 @@ class InstanceNorm(_Norm):
     """`norms.InstanceNorm` (Ulyanov et al. 2016)."""
 
     module = norms.InstanceNorm
+
+    def facts(self, shape: Shape) -> Facts:
+        return _grouped(self, _maps(self, shape), shape[-1])
+
+
+def _grouped(layer: Layer, shape: Shape, groups: int) -> Facts:
+    """Of a norm with statistics over the positions and channels of a group."""
+    if shape[-1] % groups:
+        raise InputError(f"{layer.name}: num_groups is {groups}; it must divide the {shape[-1]} channels.")
+    if math.prod(shape) == groups:
+        error = _TooSmall if len(shape) == 3 else InputError
+        raise error(f"{layer.name}: shape {shape} leaves 1 value for each statistic; it needs 2.")
+    return Facts(shape, parameters=2 * shape[-1])
 
 
 @dataclass(frozen=True)
@@ -300,10 +328,12 @@ def normalization(norm: NormName, channels: int, *, name: str) -> tuple[Layer, .
 
     Groups number 32 (Wu & He 2018, table 3) where that divides the channels, otherwise 2.
     """
-    kinds = dict(zip(get_args(NormName), (None, BatchNorm, LayerNorm, None, InstanceNorm, LocalResponseNorm), strict=True))
+    if norm == "none":
+        return ()
     if norm == "group":
         return (GroupNorm(num_groups=2 if channels % 32 else 32, name=name),)
-    return (kinds[norm](name=name),) if kinds[norm] else ()
+    kinds = {"batch": BatchNorm, "layer": LayerNorm, "instance": InstanceNorm, "local_response": LocalResponseNorm}
+    return (kinds[norm](name=name),)
 
 
 @dataclass(frozen=True)
@@ -337,14 +367,18 @@ def trace(layers: tuple[Layer, ...], shape: Shape) -> tuple[Row, ...]:
 
 
 def least_size(layers: tuple[Layer, ...], channels: int) -> int:
-    """Side in pixels of the smallest square image that the layers can take."""
+    """Side in pixels of the smallest square image that the layers can take.
+
+    Raises:
+        InputError: no image will do, whatever its size, or none of up to 1023 pixels a side.
+    """
     for size in range(1, 1024):
         try:
             trace(layers, (size, size, channels))
             return size
-        except InputError:
+        except _TooSmall:
             continue
-    raise InputError(f"no image of up to 1023 pixels a side with {channels} channels suits these layers.")
+    raise InputError("these layers need images of more than 1023 pixels a side; use fewer, or a smaller stride.")
 
 
 def apply(layers: tuple[Layer, ...], x: jax.Array, *, train: bool) -> jax.Array:
@@ -355,12 +389,10 @@ def apply(layers: tuple[Layer, ...], x: jax.Array, *, train: bool) -> jax.Array:
     """
     try:
         trace(layers, x.shape[1:])
-    except InputError as error:
-        least = least_size(layers, x.shape[-1]) if x.ndim == 4 else 0
-        if x.ndim == 4 and min(x.shape[1:3]) < least:
-            height, width = x.shape[1:3]
-            raise InputError(f"images are {height}x{width}; this network needs at least {least}x{least}.") from error
-        raise
+    except _TooSmall as error:
+        height, width, channels = x.shape[1:]
+        least = least_size(layers, channels)
+        raise InputError(f"images are {height}x{width}; this network needs at least {least}x{least}.") from error
     for layer in layers:
         x = layer(x, train=train)
     return x

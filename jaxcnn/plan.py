@@ -121,7 +121,7 @@ def foreign_variables(plan: Plan, run: str | Path) -> dict[str, Any]:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             shown = "absent" if found is None else f"of shape {found.shape}"
             raise InputError(
-                f"--init_from={run} (step {step}) is of another network: {name} is {shown}, this one needs {leaf.shape}."
+                f"--init_from={run} (step {step}) is of another network: {name} is {shown}; this needs {leaf.shape}."
             )
     if have:
         name = jax.tree_util.keystr(next(iter(have)), simple=True, separator="/")

@@ -15,8 +15,10 @@ _PACKAGES = (
 
 
 def provenance() -> dict[str, Any]:
-    """Command line, git revision and whether the tree differs from it, versions, devices, time. Never fails: what is not
-    to be had is None."""
+    """Command line, git revision and whether the tree differs from it, versions, devices, time.
+
+    Never fails: what is not to be had is None.
+    """
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

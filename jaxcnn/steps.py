@@ -92,4 +92,4 @@ def make_eval_step(
 def _sums(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
     losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
     correct = jnp.argmax(logits, axis=-1) == labels
-    return {"loss": jnp.sum(losses * mask), "correct": jnp.sum(correct & mask), "n": jnp.sum(mask)}
+    return {"loss": jnp.sum(losses, where=mask), "correct": jnp.sum(correct & mask), "n": jnp.sum(mask)}

@@ -175,7 +175,7 @@ def _begin(
         console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")
         return restored
     variables = foreign_variables(plan, init_from) if init_from else None
-    return plan.initial_state(variables), {"sums": {}, "evaluated": 0, "seconds": 0.0}
+    return plan.initial_state(variables), {"sums": {}, "seconds": 0.0}
 
 
 def _open_workdir(plan: Plan, workdir: Path, init_from: str | Path | None) -> None:
@@ -235,7 +235,7 @@ class _Run:
 
     def __init__(self, plan: Plan, workdir: Path, console: Console, state: TrainState, carry: dict[str, Any]) -> None:
         self.plan, self.workdir, self.console, self.state = plan, workdir, console, state
-        self.sums, self.evaluated, self.seconds_before = carry["sums"], carry["evaluated"], carry["seconds"]
+        self.sums, self.seconds_before = carry["sums"], carry["seconds"]
         self.folder = workdir / "checkpoints"
         self.saved = int(state.step) if int(state.step) in checkpoint.steps(self.folder) else -1
         self.started, self.signals, self.clock = time.perf_counter(), _Signals(), _Clock()
@@ -262,6 +262,8 @@ class _Run:
             stack.enter_context(self.signals.watch())
             self.checkpoints = stack.enter_context(checkpoint.Checkpoints(self.folder))
             self.writer = stack.enter_context(contextlib.closing(Writer(self.workdir, step)))
+            rows = read_rows(self.workdir / "metrics.jsonl")
+            self.accuracies = {row["step"]: row["accuracy"] for row in rows if row["split"] == self.eval_part}
             self.bar = stack.enter_context(progress_bar(self.console, total=self.plan.total_steps, done=step))
             try:
                 self._loop(step)
@@ -269,7 +271,7 @@ class _Run:
             except Preempted:
                 step = int(self.state.step)
                 if self.saved != step:
-                    self._save(None)
+                    self._save()
                 raise Preempted(f"stopped at step {step:,}; the same command continues this run") from None
         write_json(self.workdir / "results.json", _record(results, self.plan.experiment))
         self._summary(results)
@@ -299,9 +301,10 @@ class _Run:
                     pending = self._take(pending)
                 self.signals.poll()
                 with self.clock.paused():
-                    accuracy = self._evaluate_now(step) if evaluating and self.evaluated != step else None
+                    if evaluating and step not in self.accuracies:
+                        self._evaluate_now(step)
                     if saving and self.saved != step:
-                        self._save(accuracy)
+                        self._save()
                 if last:
                     return
                 batch = next(batches)
@@ -358,18 +361,17 @@ class _Run:
         batches = data.eval_batches(split, size, sharding=self.plan.batch_sharding)
         return evaluate(self.eval_step, self.state.variables, batches, poll=self.signals.poll)
 
-    def _evaluate_now(self, step: int) -> float:
+    def _evaluate_now(self, step: int) -> None:
         metrics, _ = self._evaluate(self.eval_part)
         self._row(step, self.eval_part, metrics, {})
-        self.evaluated = step
-        return metrics["accuracy"]
+        self.accuracies[step] = metrics["accuracy"]
 
-    def _save(self, accuracy: float | None) -> None:
+    def _save(self) -> None:
         step = int(self.state.step)
         if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(self.state.variables)):
             raise self._non_finite(f"a weight is not finite after step {step}")
-        carry = {"sums": self.sums, "evaluated": self.evaluated, "seconds": self.seconds}
-        self.checkpoints.save(self.state, carry=carry, accuracy=accuracy)
+        carry = {"sums": self.sums, "seconds": self.seconds}
+        self.checkpoints.save(self.state, carry=carry, accuracies=self.accuracies)
         self.saved = step
 
     def _non_finite(self, what: str) -> NonFinite:

@@ -15,3 +15,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXCNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+
+
+@pytest.fixture(scope="session")
+def torch():
+    return pytest.importorskip("torch", reason="torch is the `parity` extra")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "torch" in item.fixturenames:
+            item.add_marker("parity")

@@ -129,11 +129,6 @@ def train_step(module):
     return jax.jit(lambda variables, x: module.apply(variables, x, train=True, mutable=["batch_stats"]))
 
 
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason="torch is the `parity` extra")
-
-
 @functools.cache
 def inputs_and_results(name, shape):
     x, scale, bias, cotangent = draw(shape, CHANNELS, CHANNELS, shape)

@@ -137,8 +137,7 @@ def test_adam_follows_its_written_out_recursion(form, start, gradients):
         (Optimizer(algorithm="adam", weight_decay_form="decoupled"), "AdamW"),
     ],
 )
-def test_equals_torch_while_the_rate_changes(config, peer, start, gradients):
-    torch = pytest.importorskip("torch", reason="torch is the `parity` extra")
+def test_equals_torch_while_the_rate_changes(torch, config, peer, start, gradients):
     config = dataclasses.replace(config, learning_rate=0.1, weight_decay=0.2, schedule=CHANGING)
     weights = torch.tensor(start, requires_grad=True)
     if peer == "SGD":

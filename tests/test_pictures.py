@@ -407,6 +407,11 @@ def test_a_run_without_errors_says_so(drawn, tmp_path):
     assert drawn.words == ["No errors, n = 60"]
 
 
+def test_names_with_dollar_signs_are_no_formulas(drawn, tmp_path):
+    errors(1, 2, [r"$\bad", "$y_"])(tmp_path / "a.png")
+    assert any(word.startswith(r"$\bad → $y_, 0.") for word in drawn.words)
+
+
 def test_names_that_do_not_fit_end_in_an_ellipsis(drawn, tmp_path):
     errors(2, 2, ["cat", "M" * 60])(tmp_path / "a.png")
     assert any("M…" in word for word in drawn.words) and not any("M" * 60 in word for word in drawn.words)

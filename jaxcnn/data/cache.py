@@ -1,5 +1,6 @@
 """Decoded splits kept in the user's cache folder and mapped into memory."""
 
+import contextlib
 import errno
 import json
 import os
@@ -91,6 +92,8 @@ def write(
 
 def _remove_stale(folder: Path) -> None:
     for unfinished in folder.glob(".building-*"):
-        newest = max(p.stat().st_mtime for p in [unfinished, *unfinished.glob("*")])
-        if time.time() - newest > _STALE:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        # Another process may finish its folder at this moment.
+        with contextlib.suppress(FileNotFoundError):
+            newest = max(p.stat().st_mtime for p in [unfinished, *unfinished.glob("*")])
+            if time.time() - newest > _STALE:
+                shutil.rmtree(unfinished, ignore_errors=True)

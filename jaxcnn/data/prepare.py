@@ -80,8 +80,7 @@ def _check_manual(base: str, folder: Path) -> None:
 
 def _quiet() -> None:
     """Keep TensorFlow's and the downloader's chatter away from the one message that matters."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 

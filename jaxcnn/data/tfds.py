@@ -164,8 +164,8 @@ class _Reader:
         self.image_key, self.label_key = (_only(keys, supervised) for keys in (images, labels))
         if self.image_key is None or self.label_key is None:
             raise InputError(
-                f"data set {prepared.name!r} is not one of image classification: its features ({', '.join(features)}) "
-                f"have {len(images)} image(s) and {len(labels)} class label(s); it needs one of each."
+                f"data set {prepared.name!r} is not one of image classification: it has {len(images)} image(s) and "
+                f"{len(labels)} class label(s) among {', '.join(sorted(features))}; it needs one of each."
             )
         image, label = features[self.image_key], features[self.label_key]
         if image.np_dtype != np.uint8:

@@ -33,8 +33,9 @@ class LeNet5(ConvNet):
         num_classes: classes to tell apart.
         activation: after C1, C3, C5 and F6; the paper has a scaled tanh (appendix A).
         pooling: in S2 and S4; the paper averages.
-        norm: after C1, C3 and C5, before the activation (Ioffe & Szegedy 2015, section 3.2), but local response
-            normalization after it (Krizhevsky et al. 2012, section 3.3). The paper has none.
+        norm: after C1 and C3, before the activation (Ioffe & Szegedy 2015, section 3.2), but local response
+            normalization after it (Krizhevsky et al. 2012, section 3.3). The paper has none. The maps of C5 are single
+            pixels, on which instance normalization has nothing to work.
     """
 
     num_classes: PositiveInt = 10
@@ -47,11 +48,12 @@ class LeNet5(ConvNet):
         """C1 S2 C3 S4 C5 F6 and the output."""
         pool = {"average": AveragePool, "max": MaxPool}[self.pooling]
         return (
-            *self._conv(1, 6),
+            *self._normalized(Conv(6, kernel=5, name="c1")),
             pool(name="s2"),
-            *self._conv(3, 16),
+            *self._normalized(Conv(16, kernel=5, name="c3")),
             pool(name="s4"),
-            *self._conv(5, 120),
+            Conv(120, kernel=5, name="c5"),
+            Activation(self.activation, name="act5"),
             Flatten(name="flatten"),
             Dense(84, name="f6"),
             Activation(self.activation, name="act6"),
@@ -59,8 +61,8 @@ class LeNet5(ConvNet):
         )
 
     @nn.nowrap
-    def _conv(self, number: int, features: int) -> tuple[Layer, ...]:
-        conv = Conv(features, kernel=5, name=f"c{number}")
-        norm = normalization(self.norm, features, name=f"norm{number}")
+    def _normalized(self, conv: Conv) -> tuple[Layer, ...]:
+        number = conv.name[1:]
+        norm = normalization(self.norm, conv.features, name=f"norm{number}")
         activation = Activation(self.activation, name=f"act{number}")
         return (conv, activation, *norm) if self.norm == "local_response" else (conv, *norm, activation)

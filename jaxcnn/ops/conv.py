@@ -11,8 +11,8 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, 
     """Convolution of images [n, height, width, channels] with a kernel [height, width, channels / groups, features].
 
     GPU and TPU run `lax.conv_general_dilated`. XLA's CPU backend is slow at the gradients of convolutions with few
-    channels and at windows as large as their input, so there LeNet-5's layers are written as matrix products, three
-    times faster in a training step. Results agree to float32 rounding.
+    channels and at windows as large as their input, so there LeNet-5's layers are written as matrix products. Results
+    agree to float32 rounding.
 
     Args:
         x: images or feature maps.
@@ -47,7 +47,7 @@ def _covering(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _banded(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The rows under a window, side by side, times a matrix that holds the kernel once for every horizontal position."""
+    """The rows under a window, side by side, times a matrix that has the kernel once for every horizontal position."""
     n, height, width, channels = x.shape
     rows, columns, _, features = kernel.shape
     out_height, out_width = height - rows + 1, width - columns + 1

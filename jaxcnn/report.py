@@ -1,0 +1,79 @@
+"""Results of finished runs as lines in configs/results/, and the README's table made from them."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxcnn.config import differences
+from jaxcnn.errors import InputError
+from jaxcnn.metrics import read_rows, replace_text
+from jaxcnn.train import load_saved
+
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
+    """Write what finished runs of one experiment found, a line a seed, and their learning curves.
+
+    Args:
+        runs: workdirs; the runs may differ in nothing but `seed`.
+        name: of the files, `NAME.jsonl` and `NAME.png`.
+        folder: holds the results, `configs/results`.
+
+    Returns:
+        The path of `NAME.jsonl`.
+
+    Raises:
+        InputError: a run is not finished, or is of another experiment than the first.
+    """
+    from jaxcnn.pictures import learning_curves_of_seeds
+
+    if not runs:
+        raise InputError("no runs are named; give the workdirs of finished runs.")
+    lines = {}
+    for run in map(Path, runs):
+        if not (run / "results.json").is_file():
+            raise InputError(f"{run} is not finished: it has no results.json. Run its command again to finish it.")
+        experiment, record = load_saved(run), json.loads((run / "provenance.json").read_text())
+        other = [line for line in differences(load_saved(runs[0]), experiment) if not line.startswith("seed:")]
+        if other:
+            raise InputError(f"{run} is not the experiment of {runs[0]} with another seed: {other[0]}.")
+        lines[experiment.seed] = json.loads((run / "results.json").read_text()) | {
+            "command": " ".join(["python", *record["command"][1:]]),
+            **{key: record[key] for key in ("git", "versions", "device_kind", "time")},
+        }
+    path = Path(folder) / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, "".join(json.dumps(lines[seed]) + "\n" for seed in sorted(lines)))
+    learning_curves_of_seeds([read_rows(Path(run) / "metrics.jsonl") for run in runs], path.with_suffix(".png"))
+    return path
+
+
+def results_table(folder: str | Path) -> str:
+    """Markdown: for every `NAME.jsonl` in the folder the test error of its seeds, their spread, and time a run."""
+    rows = ["| experiment | test error, % | spread | seeds | minutes a run |", "|---|---|---|---|---|"]
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        runs = read_rows(path)
+        errors = [100 * run["test"]["error"] for run in runs]
+        sd = f"sd {statistics.stdev(errors):.2f}, " if len(errors) > 1 else ""
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        minutes = statistics.mean(run["seconds"] for run in runs) / 60
+        rows.append(
+            f"| [{path.stem}](configs/{path.stem}.py) | {statistics.mean(errors):.2f} "
+            f"| {sd}{min(errors):.2f} to {max(errors):.2f} | {seeds} | {minutes:.1f} |"
+        )
+    return "\n".join(rows)
+
+
+def update_readme(readme: str | Path, folder: str | Path) -> None:
+    """Replace what stands between the README's result marks by `results_table`."""
+    text = Path(readme).read_text()
+    if BEGIN not in text or END not in text:
+        raise InputError(f"{readme} has no lines {BEGIN} and {END} for the table to stand between.")
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    replace_text(Path(readme), f"{before}{BEGIN}\n{results_table(folder)}\n{END}{after}")
+
+

@@ -1,0 +1,62 @@
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from jaxcnn.provenance import provenance
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A working folder that belongs to no repository, even where the temporary folder does."""
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_versions_devices_and_command(outside, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["launch.py", "--workdir=a b"])
+    record = provenance()
+    assert record["command"] == [sys.executable, "launch.py", "--workdir=a b"]
+    assert record["versions"]["python"] == platform.python_version()
+    for name in ("jax", "flax", "numpy", "orbax-checkpoint"):
+        assert record["versions"][name] == importlib.metadata.version(name)
+    assert len(record["devices"]) == jax.device_count() == 8
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_revision_and_whether_the_tree_differs(outside):
+    git(outside, "init", "--quiet")
+    (outside / "a.txt").write_text("1")
+    git(outside, "add", ".")
+    git(outside, "commit", "--quiet", "--message=a")
+    revision = git(outside, "rev-parse", "HEAD")
+    (outside / "untracked.txt").write_text("1")
+    assert provenance()["git"] == {"revision": revision, "dirty": False}
+    (outside / "a.txt").write_text("2")
+    assert provenance()["git"] == {"revision": revision, "dirty": True}
+
+
+def test_what_is_not_to_be_had_is_none(outside, monkeypatch):
+    nothing = {"revision": None, "dirty": None}
+    assert provenance()["git"] == nothing
+    monkeypatch.setenv("PATH", "")
+    assert provenance()["git"] == nothing
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    versions = provenance()["versions"]
+    assert versions.pop("python") == platform.python_version()
+    assert set(versions.values()) == {None}
