@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Run an experiment: `python launch.py --config=configs/lenet5_mnist.py --workdir=runs/a --config.seed=1`.
 
-Exit status: 0 finished; 1 a checkpoint could not be saved; 2 something given does not fit; 3 the loss or a weight is
-not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues).
+Exit status: 0 finished; 1 a checkpoint or another file could not be written; 2 something given does not fit; 3 the loss
+or a weight is not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues); 130 Ctrl-C
+before training began, or a second time.
 """
 
 import os
@@ -30,6 +31,9 @@ def main(arguments: list[str]) -> int:
             cli.show_plan(launch)
         else:
             train(launch.config, launch.workdir, init_from=launch.init_from)
+    except KeyboardInterrupt:
+        print("launch.py: interrupted; the same command continues from the newest checkpoint", file=sys.stderr)
+        return 130
     except tuple(statuses) as stop:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"launch.py: {stop}", markup=False)
         return next(status for kind, status in statuses.items() if isinstance(stop, kind))

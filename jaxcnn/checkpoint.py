@@ -25,7 +25,7 @@ from jaxcnn.state import TrainState
 
 
 class SaveError(RuntimeError):
-    """A checkpoint could not be written; the message names the step, the folder and the cause."""
+    """A checkpoint or another file of a run could not be written; the message names the folder and the cause."""
 
 
 class Checkpoints:
@@ -39,6 +39,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         self.folder, self._keep = folder, _LatestAndBest()
+        logging.getLogger("absl").addFilter(_not_orbax)
         options = ocp.CheckpointManagerOptions(preservation_policy=self._keep, cleanup_tmp_directories=True)
         with self._failures(None):
             self._manager = ocp.CheckpointManager(folder, options=options)
@@ -62,6 +63,8 @@ class Checkpoints:
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         arguments["info"] = ocp.args.JsonSave({**info, "digest": _info_digest(info)})
         self._keep.accuracies = accuracies
+        with self._failures(None):
+            self._manager.wait_until_finished()
         with self._failures(step):
             if not self._manager.save(step, args=ocp.args.Composite(**arguments), force=True):
                 raise SaveError(f"orbax declined to save step {step}")
@@ -69,7 +72,8 @@ class Checkpoints:
     def check(self) -> None:
         """Raise SaveError if a write in the background has failed."""
         with self._failures(None):
-            self._manager.check_for_errors()
+            if not self._manager.is_saving_in_progress():
+                self._manager.wait_until_finished()
 
     @contextlib.contextmanager
     def _failures(self, step: int | None) -> Iterator[None]:
@@ -77,7 +81,7 @@ class Checkpoints:
             yield
         except Exception as error:
             what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
-            cause = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            cause = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
             raise SaveError(f"{what} could not be saved in {self.folder}: {cause}") from error
 
     def __enter__(self) -> "Checkpoints":
@@ -89,6 +93,11 @@ class Checkpoints:
                 self._manager.wait_until_finished()
         finally:
             self._manager.close()
+
+
+def _not_orbax(record: logging.LogRecord) -> bool:
+    """Orbax logs at length what it also raises; SaveError says it in a line."""
+    return "/orbax/" not in record.pathname
 
 
 class _LatestAndBest:
@@ -103,7 +112,8 @@ class _LatestAndBest:
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """Which of the checkpoints, ascending by step, stay."""
         saved = [checkpoint.step for checkpoint in checkpoints]
-        best = max((step for step in saved if step in self.accuracies), key=lambda s: (self.accuracies[s], s), default=None)
+        known = (step for step in saved if step in self.accuracies)
+        best = max(known, key=lambda step: (self.accuracies[step], step), default=None)
         return [step in saved[-2:] or step == best for step in saved]
 
 
@@ -137,8 +147,7 @@ def restore_state(
             items = {name: _read_item(folder / str(step), name, info, item) for name, item in _items(like).items()}
             if None not in items.values():
                 variables, optimizer = items["variables"], items["optimizer"]
-                state = TrainState(optimizer["step"], variables["params"], variables["batch_stats"], optimizer["opt_state"])
-                return state, info["carry"]
+                return TrainState(**optimizer, **variables), info["carry"]
         before = [s for s in steps(folder) if s < step]
         report(f"checkpoint {step} is damaged, using {before[-1] if before else 'the initial weights'}")
         aside = folder.with_name(folder.name + "_damaged")
@@ -159,12 +168,13 @@ def restore_variables(folder: Path) -> tuple[int, dict[str, Any]]:
         if info is None:
             continue
         like: dict[str, Any] = {"params": {}, "batch_stats": {}}
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         for path, (shape, dtype) in info["variables"]["tree"].items():
             *parents, leaf = path.split("/")
             node = like
             for key in parents:
                 node = node.setdefault(key, {})
-            node[leaf] = jax.ShapeDtypeStruct(shape, dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+            node[leaf] = jax.ShapeDtypeStruct(shape, dtype, sharding=here)
         variables = _read_item(folder / str(step), "variables", info, like)
         if variables is not None:
             return step, jax.tree.map(np.asarray, variables)
@@ -199,9 +209,10 @@ def _compare(step_folder: Path, info: dict[str, Any], like: TrainState) -> None:
         saved, now = info[name]["tree"], _tree(item)
         for path in sorted(saved.keys() | now.keys()):
             if saved.get(path) != now.get(path):
+                what = {"variables": "network", "optimizer": "optimizer"}[name]
                 raise InputError(
-                    f"{step_folder} was saved by another {'network' if name == 'variables' else 'optimizer'}: {path} was "
-                    f"{_shown(saved.get(path))}, is now {_shown(now.get(path))}. Start in a new workdir; "
+                    f"{step_folder} was saved by another {what}: {path} was {_shown(saved.get(path))}, is now "
+                    f"{_shown(now.get(path))}. Start in a new workdir; "
                     f"--init_from={step_folder.parent.parent} takes over weights that fit."
                 )
 

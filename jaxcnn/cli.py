@@ -63,7 +63,7 @@ def parse(arguments: list[str], *, default_config: Path) -> Launch:
 
 def show_plan(launch: Launch) -> None:
     """Print what the run would be."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     plan = make_plan(launch.config)
     console.print(settings_table(flatten(launch.config)))
     print_plan(console, plan)

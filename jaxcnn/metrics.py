@@ -52,7 +52,9 @@ class Writer:
         kept = [row for row in read_rows(self._path) if row["step"] <= step]
         replace_text(self._path, "".join(map(_line, kept)))
         self._file = self._path.open("a")
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+        # The default name has the second of opening alone: a restart within it would overwrite the file before.
+        folder, suffix = str(workdir / "tensorboard"), f".{step}"
+        self._events = SummaryWriter(folder, purge_step=step + 1, filename_suffix=suffix)
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row: `step`, `epoch`, `split`, metrics, and what the clock says under `time`."""

@@ -72,7 +72,7 @@ def make_plan(experiment: Experiment, arrays: Mapping[str, np.ndarray] | None = 
     settings = experiment.data
     dataset = data.load(settings, experiment.seed, arrays)
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
-    steps_per_epoch = data.steps_per_epoch(len(dataset.train), settings.batch_size)
+    steps_per_epoch = data.steps_per_epoch(len(dataset.train), settings.batch_size, sharding.mesh.size)
     total_steps = steps_per_epoch * experiment.epochs
 
     images = _one_image(dataset)

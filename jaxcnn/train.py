@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import shutil
 import signal
 import time
@@ -80,10 +81,10 @@ def train(
         InputError: something given does not fit; nothing has been written.
         Preempted: SIGTERM or Ctrl-C arrived; the state is saved.
         NonFinite: the loss or a weight is NaN or infinite.
-        SaveError: a checkpoint could not be written.
+        SaveError: a checkpoint or another file of the run could not be written.
     """
     workdir = Path(workdir).absolute()
-    console = Console(quiet=not verbose, highlight=False, soft_wrap=True)
+    console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
     results = finished(experiment, workdir)
     if results is not None:
         console.print(f"{workdir} holds this experiment, finished: test error {results.test['error']:.2%}.")
@@ -92,7 +93,10 @@ def train(
     print_plan(console, plan)
     state, carry = _begin(plan, workdir, init_from, console)
     _open_workdir(plan, workdir, init_from)
-    return _Run(plan, workdir, console, state, carry).go()
+    try:
+        return _Run(plan, workdir, console, state, carry).go()
+    except OSError as error:
+        raise checkpoint.SaveError(f"workdir {workdir} cannot be written any more: {error}") from error
 
 
 def finished(experiment: Experiment, workdir: Path) -> Results | None:
@@ -101,7 +105,7 @@ def finished(experiment: Experiment, workdir: Path) -> Results | None:
     Raises:
         InputError: the folder holds another experiment.
     """
-    if not (workdir / "config.json").exists():
+    if not os.path.exists(workdir / "config.json"):
         return None
     lines = differences(load_saved(workdir), experiment)
     if lines:
@@ -112,7 +116,7 @@ def finished(experiment: Experiment, workdir: Path) -> Results | None:
         )
     if not (workdir / "results.json").exists():
         return None
-    saved = json.loads((workdir / "results.json").read_text())
+    saved = _read_json(workdir / "results.json")
     return Results(saved["test"], saved["steps"], saved["seconds"], str(workdir), saved.get("validation"))
 
 
@@ -125,7 +129,14 @@ def load_saved(run: str | Path) -> Experiment:
     path = Path(run) / "config.json"
     if not path.is_file():
         raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
-    return from_json(json.loads(path.read_text()))
+    return from_json(_read_json(path))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); delete it to go on.") from error
 
 
 def restore(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -167,9 +178,11 @@ def _begin(
     """The state to go on from, and what the loop carries with it."""
     record = workdir / "provenance.json"
     if record.exists():
-        saved = json.loads(record.read_text())["init_from"]
+        saved = _read_json(record)["init_from"]
         if saved != (init_from and str(init_from)):
-            raise InputError(f"{workdir} was started with init_from {saved}, not {init_from}. Give the same or another --workdir.")
+            raise InputError(
+                f"{workdir} was started with init_from {saved}, not {init_from}. Give the same or another --workdir."
+            )
     restored = checkpoint.restore_state(workdir / "checkpoints", plan.state, console.print)
     if restored is not None:
         console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")
@@ -181,22 +194,23 @@ def _begin(
 def _open_workdir(plan: Plan, workdir: Path, init_from: str | Path | None) -> None:
     """Make the folder and write what is known before the first step."""
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
-    there = next(p for p in (workdir, *workdir.parents) if p.exists())
+    there = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
     # Three checkpoints are kept and one more is being written.
     needed = 4 * size + 2**24
     free = shutil.disk_usage(there).free
     if free < needed:
         raise InputError(f"workdir {workdir}: {needed / 1e6:.0f} MB are needed there, {free / 1e6:.0f} MB are free.")
-    made = None if workdir.exists() else next(p for p in (workdir, *workdir.parents) if p.parent.exists())
-    record = provenance() | {"seed": plan.experiment.seed, "run_id": run_id(plan.experiment), "init_from": init_from and str(init_from)}
+    made = None if there == workdir else there / workdir.relative_to(there).parts[0]
+    experiment, source = plan.experiment, init_from and str(init_from)
+    record = provenance() | {"seed": experiment.seed, "run_id": run_id(experiment), "init_from": source}
     path = workdir / "provenance.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        earlier = json.loads(path.read_text()) if path.exists() else None
+        earlier = _read_json(path) if path.exists() else None
         if earlier:
             record["earlier"] = [*earlier.pop("earlier", []), earlier]
         write_json(path, record)
-        write_json(workdir / "config.json", to_json(plan.experiment))
+        write_json(workdir / "config.json", to_json(experiment))
     except OSError as error:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
@@ -375,9 +389,11 @@ class _Run:
         self.saved = step
 
     def _non_finite(self, what: str) -> NonFinite:
-        good = checkpoint.steps(self.folder)
-        where = f"the last good checkpoint is step {good[-1]} in {self.folder}" if good else "no checkpoint was saved yet"
-        return NonFinite(f"{what}; {where}. Lower optimizer.learning_rate or set optimizer.clip_norm, in a new workdir.")
+        none = self.saved < 0
+        where = "no checkpoint was saved" if none else f"the last good checkpoint is step {self.saved} in {self.folder}"
+        return NonFinite(
+            f"{what}; {where}. Lower optimizer.learning_rate or set optimizer.clip_norm, in a new workdir."
+        )
 
     def _finish(self) -> Results:
         test, logits = self._evaluate("test")
@@ -412,7 +428,7 @@ class _Run:
             ("checkpoints/", "the latest two and the best"),
             ("config.json, provenance.json", "what ran, and on what"),
         ):
-            self.console.print(f"  {self.workdir}/{name}: {what}", markup=False)
+            self.console.print(f"  {self.workdir}/{name}: {what}")
 
 
 class _Clock:

@@ -32,14 +32,16 @@ def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
     return shuffled(n, seed, 0, epoch)
 
 
-def steps_per_epoch(n: int, batch_size: int) -> int:
+def steps_per_epoch(n: int, batch_size: int, devices: int = 1) -> int:
     """Full batches in an epoch of `n` images; what remains of that epoch's order is left out.
 
     Raises:
-        InputError: a batch is larger than the training part.
+        InputError: a batch is larger than the training part, or not divisible by the number of devices.
     """
     if batch_size > n:
         raise InputError(f"Data.batch_size is {batch_size}; it must be at most {n}, the number of training images.")
+    if batch_size % devices:
+        raise InputError(f"Data.batch_size is {batch_size}; it must be a multiple of {devices}, the number of devices.")
     return n // batch_size
 
 
@@ -65,10 +67,7 @@ def train_batches(
     Raises:
         InputError: a batch is larger than the split, or not divisible by the number of devices.
     """
-    steps = steps_per_epoch(len(split), batch_size)
-    devices = _device_count(sharding)
-    if batch_size % devices:
-        raise InputError(f"Data.batch_size is {batch_size}; it must be a multiple of {devices}, the number of devices.")
+    steps = steps_per_epoch(len(split), batch_size, _device_count(sharding))
     if _fits(split.images):
         return _from_device(split, batch_size, steps, seed, start_step, sharding)
     order = functools.lru_cache(maxsize=1)(functools.partial(epoch_order, seed, n=len(split)))
@@ -132,14 +131,11 @@ def _prefetch(make: Callable[[int], dict[str, jax.Array]], step: int) -> Iterato
     """make(step), make(step + 1), … , each begun two ahead in a thread; its exceptions come out here."""
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         pending = deque(pool.submit(make, step + ahead) for ahead in range(_AHEAD))
-        try:
-            while True:
-                batch = pending.popleft().result()
-                step += 1
-                pending.append(pool.submit(make, step + _AHEAD - 1))
-                yield batch
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while True:
+            batch = pending.popleft().result()
+            pending.append(pool.submit(make, step + _AHEAD))
+            yield batch
+            step += 1
 
 
 def _send(values: np.ndarray, sharding: NamedSharding | None) -> jax.Array:

@@ -189,7 +189,7 @@ def _digits() -> tuple[Split, Split, tuple[str, ...]]:
     smooth = [np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BICUBIC)) for p in planes]
     images = np.clip(np.rint(smooth), 0, 255).astype(np.uint8)[..., None]
     labels = labels.astype(np.int32)
-    rows = train_test_split(np.arange(len(labels)), test_size=_DIGITS_TEST, random_state=0)
+    rows = train_test_split(np.arange(len(labels)), test_size=_DIGITS_TEST, stratify=labels, random_state=0)
     train, test = (Split(images[r], labels[r]) for r in map(np.sort, rows))
     return train, test, tuple("0123456789")
 

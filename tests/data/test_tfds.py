@@ -173,17 +173,21 @@ def test_a_data_set_prepared_anew_is_read_anew(root):
 
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "meta.json"])
-@pytest.mark.parametrize("damage", ["absent", "empty", "half", "garbage"])
+@pytest.mark.parametrize("damage", ["absent", "empty", "half", "garbage", "foreign"])
 def test_a_damaged_cache_is_made_again(root, tmp_path, name, damage):
     truth = parts(shape=(16, 16, 1))
     write(root, truth, shape=(16, 16, 1))
     load(config(root), 0)
     for entry in entries(tmp_path):
         whole = (entry / name).read_bytes()
-        damaged = {"empty": b"", "half": whole[: len(whole) // 2], "garbage": b"\x93NUMPY" + whole[::-1], "absent": b""}
-        (entry / name).write_bytes(damaged[damage])
-        if damage == "absent":
-            (entry / name).unlink()
+        (entry / name).unlink()
+        if damage == "foreign" and name == "meta.json":
+            (entry / name).write_text('{"shape": [2, 16, 16, 1], "class_names": []}')
+        elif damage == "foreign":
+            np.save(entry / name, np.zeros((2, 16, 16, 1), np.uint8))
+        elif damage != "absent":
+            ends = {"empty": b"", "half": whole[: len(whole) // 2], "garbage": b"\x93NUMPY" + whole[::-1]}
+            (entry / name).write_bytes(ends[damage])
     data = load(config(root), 0)
     np.testing.assert_array_equal(data.train.images, truth["train"][0])
     np.testing.assert_array_equal(data.train.labels, truth["train"][1])
