@@ -7,7 +7,7 @@ from jaxcnn.models import LeNet5
 def get_config() -> Experiment:
     return Experiment(
         model=LeNet5(),
-        data=Data(source="digits", batch_size=64, mean=(0.08,), std=(0.78,)),
+        data=Data(source="digits", batch_size=32, mean=(0.08,), std=(0.78,)),
         augment=Augment(shift=2.0, rotation=10.0, scale=0.1),
         optimizer=Optimizer(
             algorithm="adam",
@@ -16,7 +16,7 @@ def get_config() -> Experiment:
             weight_decay_form="decoupled",
             schedule=Schedule(name="cosine", warmup_epochs=1),
         ),
-        epochs=40,
+        epochs=30,
         eval_every=5,
         checkpoint_every=10,
     )

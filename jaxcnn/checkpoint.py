@@ -40,7 +40,12 @@ class Checkpoints:
 
         self.folder, self._keep = folder, _LatestAndBest()
         logging.getLogger("absl").addFilter(_not_orbax)
-        options = ocp.CheckpointManagerOptions(preservation_policy=self._keep, cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self._keep,
+            cleanup_tmp_directories=True,
+            # Where folders are made in the background and that fails, orbax keeps the process from ending for 5 minutes.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        )
         with self._failures(None):
             self._manager = ocp.CheckpointManager(folder, options=options)
 
@@ -81,7 +86,7 @@ class Checkpoints:
             yield
         except Exception as error:
             what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
-            cause = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
+            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise SaveError(f"{what} could not be saved in {self.folder}: {cause}") from error
 
     def __enter__(self) -> "Checkpoints":

@@ -79,8 +79,8 @@ class Data(_Part):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.source in ("tfds",) and not self.name:
-            raise InputError(f"Data.name is empty; source {self.source!r} needs one, for example mnist.")
+        if self.source == "tfds" and not self.name:
+            raise InputError("Data.name is empty; source 'tfds' needs one, for example mnist.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -269,7 +269,7 @@ def test_a_module_in_a_config_file_comes_back_equal_in_every_process(tmp_path):
     assert reloaded(experiment) == experiment
     assert run_id(load_config(path)) == run_id(experiment)
     # Another process has not read the file yet, and orders its sets differently.
-    code = f"""
+    code = """
         import json, sys
         from jaxcnn.config import from_json, run_id
         experiment = from_json(json.load(sys.stdin))
@@ -388,7 +388,7 @@ def test_override_changes_what_it_names_and_copies_the_rest():
     assert new.optimizer == Optimizer(schedule=Schedule(patience=2))
     assert new.data.mean == (1.0, 2.0)
     assert new.seed == 5
-    assert LENET == Experiment(model=LeNet5())
+    assert to_json(LENET) == to_json(Experiment(model=LeNet5()))
     assert override(LENET, {}) == LENET
     assert override(LENET, {"model.norm": "batch", "model": LeNet5(7)}).model == LeNet5(7, norm="batch")
     assert override(LENET, {"seed": np.int64(4)}) == override(LENET, {"seed": 4})
@@ -435,7 +435,7 @@ def test_a_missing_file_has_a_hint(tmp_path):
         ("a = 1\nreturn (", ", line 5: syntax error: '(' was never closed."),
         ("return 3", ": get_config() returned int, not an Experiment."),
         ("a = 1\nreturn Experiment(modle=LeNet5())", ", line 5: TypeError: "),
-        ("return Experiment(\n    model=LeNet5(),\n    optimizer=Optimizer(learning_rat=1),\n)", ", line 6: TypeError: "),
+        ("return Experiment(\n model=LeNet5(),\n optimizer=Optimizer(learning_rat=1),\n)", ", line 6: TypeError: "),
         ("return 1 / 0", ", line 4: ZeroDivisionError: division by zero."),
         ("return Experiment(model=LeNet5(norm='btch'))", ", line 4: LeNet5.norm is 'btch'; it must be one of "),
         ("from jaxcnn import nothing", ", line 4: ImportError: "),
@@ -494,4 +494,5 @@ def test_every_config_loads_round_trips_and_traces(path):
 
 
 def test_there_are_configs():
-    assert {"lenet5_digits", "lenet5_mnist"} <= {path.stem for path in CONFIGS}
+    names = {path.stem for path in CONFIGS}
+    assert names >= {"lenet5_digits", "lenet5_mnist"}

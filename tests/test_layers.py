@@ -50,13 +50,14 @@ class Net(nn.Module):
         return x
 
 
-def run(layers, x, *, train=False, **variables):
-    """What the records make of x, with the variables of `init` where none are given, and those variables."""
-    x = jnp.asarray(x, jnp.float32)
-    net = Net(tuple(layers))
-    variables = variables or net.init(KEY, x, train=False)
-    rngs = {"dropout": KEY}
-    y, _ = net.apply(variables, x, train=train, rngs=rngs, mutable=["batch_stats"])
+def run(layers, x, *, train=False):
+    """What the records make of x with random weights, and those weights."""
+    x, net = jnp.asarray(x, jnp.float32), Net(tuple(layers))
+    rng = np.random.default_rng(1)
+    wanted = jax.eval_shape(lambda: net.init(KEY, x, train=False))
+    variables = jax.tree.map(lambda v: rng.uniform(0.5, 1.5, v.shape).astype(np.float32), wanted)
+    options = {"train": train, "rngs": {"dropout": KEY}, "mutable": ["batch_stats"]}
+    y, _ = jax.jit(lambda v, x: net.apply(v, x, **options))(variables, x)
     return np.asarray(y), variables
 
 
@@ -69,7 +70,7 @@ def shapes(layers, shape):
 
     try:
         variables = jax.eval_shape(init, jnp.zeros((2, *shape)))
-    except (InputError, TypeError, ValueError):
+    except (InputError, TypeError, ValueError, AssertionError):
         return None
     outputs = {
         name: given["__call__"][0].shape[1:] for name, given in variables["intermediates"].items() if name[:1] == "l"
@@ -94,7 +95,7 @@ ON_BOTH = [
     st.builds(GroupNorm, SMALL, name=st.just("")),
     st.just(Activation("relu", name="")),
 ]
-ON_VECTORS = [st.builds(Dense, SMALL, name=st.just("")), st.just(Flatten(name=""))]
+ON_VECTORS = [st.builds(Dense, SMALL, name=st.just(""))]
 
 
 @st.composite
@@ -110,7 +111,7 @@ def stacks(draw, kinds=None, most=5):
 
 
 @given(layers=stacks(), shape=st.tuples(st.integers(1, 9), st.integers(1, 9), SMALL))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_trace_agrees_with_linen(layers, shape):
     expected = shapes(layers, shape)
     if expected is None:
@@ -123,22 +124,20 @@ def test_trace_agrees_with_linen(layers, shape):
 
 
 @given(
-    layers=stacks([*ON_MAPS[:4], st.just(InstanceNorm(name="")), st.just(LayerNorm(name=""))], most=3),
+    layers=stacks([ON_MAPS[0], *ON_MAPS[2:4], st.just(InstanceNorm(name="")), st.just(LayerNorm(name=""))], most=3),
     channels=st.sampled_from([1, 2]),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_the_least_size_is_the_least_that_linen_can_take(layers, channels):
-    fits = [shapes(layers, (size, size, channels)) is not None for size in range(1, 26)]
-    assume(any(fits))
-    least = 1 + fits.index(True)
-    assert all(fits[least - 1 :])
-    assert least_size(layers, channels) == least
-    if least > 1:
-        x = jnp.zeros((1, least + 3, least - 1, channels))
-        with pytest.raises(InputError) as error:
-            jax.eval_shape(lambda: Net(layers).init(KEY, x, train=False))
-        said = f"images are {least + 3}x{least - 1}; this network needs at least {least}x{least}."
-        assert str(error.value) == said
+    least = least_size(layers, channels)
+    assume(1 < least < 8)
+    fits = [size for size in range(1, least + 2) if shapes(layers, (size, size, channels))]
+    assert fits == [least, least + 1]
+    x = jnp.zeros((1, least - 1, least - 1, channels))
+    with pytest.raises(InputError) as error:
+        jax.eval_shape(lambda: Net(layers).init(KEY, x, train=False))
+    said = f"images are {least - 1}x{least - 1}; this network needs at least {least}x{least}."
+    assert str(error.value) == said
 
 
 # --- counts and fields against loops
@@ -178,7 +177,7 @@ def test_a_dense_layer_joins_everything_and_a_bias():
 
 
 def test_the_figures_of_lenet5s_paper():
-    """papers: section II.B, C1 122,304 connections, C5 48,120, F6 10,164; parameters 156, 48,120, 10,164."""
+    """Section II.B: C1 122,304 connections, C5 48,120, F6 10,164; parameters 156, 48,120, 10,164."""
     c1 = Conv(6, kernel=5, name="c1").facts((32, 32, 1))
     c5 = Conv(120, kernel=5, name="c5").facts((5, 5, 16))
     f6 = Dense(84, name="f6").facts((120,))
@@ -197,15 +196,16 @@ def test_the_figures_of_alexnets_paper():
 def empirical_field(layers, side):
     """Side of the square of pixels that move the unit in the middle of the last maps."""
     net, x = Net(layers), jnp.ones((1, side, side, 1))
+    wanted = jax.eval_shape(lambda: net.init(KEY, x, train=False))
+    ones = jax.tree.map(lambda v: np.ones(v.shape, np.float32), wanted)
 
     def middle(x):
-        y = net.init_with_output(KEY, x, train=False)[0]
+        y = net.apply(ones, x, train=False)
         return y[0, y.shape[1] // 2, y.shape[2] // 2].sum()
 
     rows, columns = np.nonzero(np.asarray(jax.jit(jax.grad(middle))(x))[0, :, :, 0])
-    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-    assert height == width
-    return height
+    assert np.ptp(rows) == np.ptp(columns)
+    return 1 + np.ptp(rows)
 
 
 WINDOWS = [
@@ -215,7 +215,7 @@ WINDOWS = [
 
 
 @given(layers=stacks(WINDOWS, most=4))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_the_receptive_field_is_where_gradients_reach(layers):
     field = trace(layers, (99, 99, 1))[-1].receptive_field
     assert empirical_field(layers, 3 * field) == field
@@ -365,15 +365,15 @@ def maps():
 
 @pytest.mark.parametrize(("stride", "padding", "groups"), [(1, 0, 1), (2, 1, 2)])
 def test_convolution_adds_its_bias_and_obeys_its_fields(maps, stride, padding, groups):
-    layer = Conv(6, kernel=3, stride=stride, padding=padding, groups=groups, bias_init=0.5, name="c")
+    layer = Conv(6, kernel=3, stride=stride, padding=padding, groups=groups, name="c")
     y, variables = run([layer], maps)
-    kernel = variables["params"]["c"]["kernel"]
+    kernel, bias = (variables["params"]["c"][k] for k in ("kernel", "bias"))
     assert kernel.shape == (3, 3, 4 // groups, 6)
     expected = lax.conv_general_dilated(
         maps, kernel, (stride, stride), [(padding, padding)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups,
     )  # fmt: skip
-    np.testing.assert_allclose(y, np.asarray(expected) + 0.5, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(y, np.asarray(expected) + bias, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(2, None), (3, 2), (2, 3)])
@@ -403,10 +403,10 @@ def test_activations(maps, name, function):
 
 
 def test_flatten_and_dense(maps):
-    y, variables = run([Flatten(name="flat"), Dense(3, kernel_init=0.01, bias_init=2.0, name="d")], maps)
-    kernel = np.asarray(variables["params"]["d"]["kernel"], np.float64)
+    y, variables = run([Flatten(name="flat"), Dense(3, name="d")], maps)
+    kernel, bias = (variables["params"]["d"][k].astype(np.float64) for k in ("kernel", "bias"))
     flat = [[maps[n, i, j, c] for i in range(7) for j in range(8) for c in range(4)] for n in range(2)]
-    np.testing.assert_allclose(y, np.array(flat, np.float64) @ kernel + 2.0, rtol=1e-5)
+    np.testing.assert_allclose(y, np.array(flat, np.float64) @ kernel + bias, rtol=1e-4)
 
 
 def test_dropout_is_for_training(maps):
@@ -419,15 +419,22 @@ def test_dropout_is_for_training(maps):
     np.testing.assert_array_equal(y, maps)
 
 
-@pytest.mark.parametrize(("init", "deviation"), [(0.02, 0.02), ("lecun_normal", 100**-0.5), ("he_normal", 50**-0.5)])
-def test_initial_kernels_have_the_deviation_asked_for(init, deviation):
-    for layer, shape in ((Dense(400, kernel_init=init, name="a"), (100,)),
-                         (Conv(400, kernel=5, kernel_init=init, name="a"), (5, 5, 4))):  # fmt: skip
-        variables = Net((layer,)).init(KEY, jnp.zeros((1, *shape)), train=False)
-        kernel = np.asarray(variables["params"]["a"]["kernel"])
-        # 40,000 draws: five standard errors of a deviation are 1.8 %.
+def test_initial_weights_have_the_deviation_and_the_bias_asked_for():
+    net = Net(
+        (
+            Conv(400, kernel=5, kernel_init=0.02, name="normal"),
+            Conv(400, kernel=1, kernel_init="he_normal", bias_init=0.1, name="he"),
+            Flatten(name="flat"),
+            Dense(100, bias_init=1.0, name="lecun"),
+        )
+    )
+    params = jax.jit(lambda: net.init(KEY, jnp.zeros((1, 5, 5, 4)), train=False))()["params"]
+    for name, deviation, bias in (("normal", 0.02, 0), ("he", (2 / 400) ** 0.5, 0.1), ("lecun", 400**-0.5, 1)):
+        kernel = np.asarray(params[name]["kernel"])
+        # At least 40,000 draws: five standard errors of a deviation are 1.8 %.
         assert kernel.std() == pytest.approx(deviation, rel=0.018)
         assert abs(kernel.mean()) < 5 * deviation / 200
+        np.testing.assert_array_equal(params[name]["bias"], np.float32(bias))
 
 
 def test_norms_hand_their_options_on(maps):
@@ -435,18 +442,22 @@ def test_norms_hand_their_options_on(maps):
     squares = np.pad(maps.astype(np.float64) ** 2, ((0, 0), (0, 0), (0, 0), (1, 1)))
     expected = maps / np.sqrt(1 + 0.5 * (squares[..., :-2] + squares[..., 1:-1] + squares[..., 2:]))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
-    y, _ = run([GroupNorm(2, name="n")], maps)
+    y, variables = run([GroupNorm(2, name="n")], maps)
     grouped = maps.astype(np.float64).reshape(2, 7, 8, 2, 2)
     mean, var = (f(grouped, axis=(1, 2, 4), keepdims=True) for f in (np.mean, np.var))
-    np.testing.assert_allclose(y, ((grouped - mean) / np.sqrt(var + 1e-5)).reshape(y.shape), rtol=1e-4, atol=1e-5)
+    normal = ((grouped - mean) / np.sqrt(var + 1e-5)).reshape(y.shape)
+    scale, bias = (variables["params"]["n"][k] for k in ("scale", "bias"))
+    np.testing.assert_allclose(y, normal * scale + bias, rtol=1e-4, atol=1e-5)
 
 
 def test_batch_norm_normalises_the_batch_in_training_alone(maps):
-    y, variables = run([BatchNorm(name="n")], maps + 3)
-    np.testing.assert_allclose(y, (maps + 3) / np.sqrt(1 + 1e-5), rtol=1e-5)
-    y, _ = run([BatchNorm(name="n")], maps + 3, train=True, **variables)
-    np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(y.std((0, 1, 2)), 1, rtol=1e-4)
+    for train in (True, False):
+        y, variables = run([BatchNorm(name="n")], maps + 3, train=train)
+        scale, bias = (variables["params"]["n"][k] for k in ("scale", "bias"))
+        running = variables["batch_stats"]["n"]
+        mean, var = (f(maps + 3, axis=(0, 1, 2)) for f in (np.mean, np.var))
+        mean, var = (mean, var) if train else (running["mean"], running["var"])
+        np.testing.assert_allclose(y, (maps + 3 - mean) / np.sqrt(var + 1e-5) * scale + bias, rtol=1e-4, atol=1e-5)
 
 
 def test_the_layer_that_a_norm_field_asks_for():

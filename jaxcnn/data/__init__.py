@@ -1,8 +1,9 @@
 """Images: where they come from, how they are ordered, changed and sent to the device."""
 
 from jaxcnn.data.augment import make_augment, make_preprocess, warp
+from jaxcnn.data.dataset import Dataset, Rows, Split, check_labels
 from jaxcnn.data.pipeline import epoch_order, eval_batches, steps_per_epoch, train_batches
-from jaxcnn.data.sources import Dataset, Rows, Split, check_labels, load
+from jaxcnn.data.sources import load
 
 __all__ = [
     "Dataset",

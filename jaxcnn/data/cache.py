@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.data.sources import Split
+from jaxcnn.data.dataset import Split
 from jaxcnn.errors import InputError
 
 # Seconds after which an unfinished folder is taken for the leftover of a killed process.

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxcnn.data.sources import Rows, Split, shuffled
+from jaxcnn.data.dataset import Rows, Split
+from jaxcnn.data.sources import shuffled
 from jaxcnn.errors import InputError
 
 # Images at most this large stay on the device: a quarter of its memory, or this much where the backend does not say

@@ -22,7 +22,7 @@ from PIL import Image
 
 from jaxcnn.config import Data
 from jaxcnn.data import cache
-from jaxcnn.data.sources import Split, fit, padded
+from jaxcnn.data.dataset import Split, fit, padded
 from jaxcnn.errors import InputError
 
 # Raised when the cached files change their form; older ones are then decoded anew.

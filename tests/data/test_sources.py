@@ -7,7 +7,8 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestCentroid
 
 from jaxcnn.config import Data, Fake
-from jaxcnn.data.sources import Dataset, Rows, Split, check_labels, fit, load
+from jaxcnn.data.dataset import Dataset, Rows, Split, check_labels, fit
+from jaxcnn.data.sources import load
 from jaxcnn.errors import InputError
 
 rng = np.random.default_rng(0)

@@ -1,0 +1,101 @@
+"""What a data set is: images with labels, in parts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.errors import InputError
+
+
+class Rows:
+    """Some rows of an array, read when they are indexed, so that a large memory map is never copied as a whole.
+
+    Attributes:
+        source: the array.
+        index: int [n], the rows of `source` in their order here.
+    """
+
+    def __init__(self, source: np.ndarray, index: np.ndarray) -> None:
+        self.source, self.index = source, index
+        self.shape, self.dtype, self.ndim = (len(index), *source.shape[1:]), source.dtype, source.ndim
+        self.nbytes = len(index) * source[:1].nbytes
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self.source[self.index[rows]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.source[self.index], dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        images: [n, height, width, channels]; uint8 in 0..255, or float32 as given; may be a memory map or rows of one.
+        labels: int32 [n], from 0.
+    """
+
+    images: np.ndarray | Rows
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The parts of a data set.
+
+    Attributes:
+        train: what to train on.
+        test: what to report on.
+        validation: what to choose by, carved from the training images; None unless `Data.validation` asks for it.
+        class_names: a name for every class that the source knows of.
+    """
+
+    train: Split
+    test: Split
+    validation: Split | None
+    class_names: tuple[str, ...]
+
+
+def check_labels(dataset: Dataset, num_classes: int) -> None:
+    """Check every label against the number of classes of the network.
+
+    Raises:
+        InputError: a label is `num_classes` or more; gathering its logit would silently give another's.
+    """
+    for name in ("train", "validation", "test"):
+        part = getattr(dataset, name)
+        outside = part.labels[part.labels >= num_classes] if part else ()
+        if len(outside):
+            raise InputError(
+                f"Label {outside.max()} is outside 0..{num_classes - 1}, the classes of the network (num_classes "
+                f"{num_classes}); {len(outside)} of {len(part)} {name} labels are. Set config.model.num_classes."
+            )
+
+
+def fit(image: Any, size: int) -> Any:
+    """A PIL image with its short side resized to `size` (bilinear, antialiased) and its centre square cut out.
+
+    The long side is rounded down and the margin rounded to even, as torchvision's Resize and CenterCrop do.
+    """
+    from PIL import Image
+
+    width, height = image.size
+    short = min(width, height)
+    if short != size:
+        width, height = width * size // short, height * size // short
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def padded(images: np.ndarray, pad: int) -> np.ndarray:
+    """Images [n, height, width, channels] with `pad` rows and columns of zeros on every side."""
+    return np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0))) if pad else images

@@ -1,0 +1,119 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxcnn.errors import InputError
+from jaxcnn.fields import PositiveInt
+from jaxcnn.layers import Activation, AveragePool, BatchNorm, Conv, Dense, Dropout, Flatten, Layer, LocalResponseNorm
+from jaxcnn.models import ConvNet, LeNet5
+
+KEY = jax.random.key(0)
+
+
+class Small(ConvNet):
+    """Every kind of arithmetic in a few layers."""
+
+    width: PositiveInt = 4
+
+    @nn.nowrap
+    def layers(self) -> tuple[Layer, ...]:
+        return (
+            Conv(self.width, name="conv"),
+            BatchNorm(name="norm"),
+            Activation("relu", name="act"),
+            LocalResponseNorm(name="lrn"),
+            AveragePool(2, name="pool"),
+            Dropout(name="drop"),
+            Flatten(name="flat"),
+            Dense(5, name="out"),
+        )
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).normal(size=(4, 8, 8, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def variables(images):
+    return jax.jit(lambda: Small().init(KEY, images, train=False))()
+
+
+def test_the_base_describes_nothing():
+    with pytest.raises(NotImplementedError):
+        ConvNet().init(KEY, jnp.zeros((1, 8, 8, 1)), train=False)
+
+
+@pytest.mark.parametrize("model", [Small(), LeNet5(norm="batch")])
+def test_layers_called_again_are_equal_values(model):
+    assert model.layers() == model.layers() == model.clone().layers()
+    assert hash(model.layers()) == hash(model.layers())
+
+
+def test_layers_can_be_read_while_the_network_is_applied(images):
+    """A probe or a rewrite asks for the tuple from inside: names must not clash."""
+
+    class Asking(Small):
+        @nn.compact
+        def __call__(self, x, *, train):
+            self.layers()
+            return super().__call__(x, train=train)
+
+    logits, _ = jax.eval_shape(lambda: Asking().init_with_output(KEY, images, train=False))
+    assert logits.shape == (4, 5)
+
+
+def test_models_are_values():
+    assert Small() == Small(4) != Small(5)
+    assert hash(Small()) == hash(Small(4))
+    assert dataclasses.replace(Small(), width=5) == Small(5)
+
+
+def test_fields_of_a_subclass_are_checked_too():
+    with pytest.raises(InputError, match=r"Small\.width is 0; it must be a whole number > 0\."):
+        Small(width=0)
+    with pytest.raises(InputError, match=r"Small\.dtype is 'half'; it must be one of float32, bfloat16\."):
+        Small(dtype="half")
+
+
+def test_bfloat16_computes_in_it_and_keeps_the_rest_in_float32(images, variables):
+    model, seen = Small(dtype="bfloat16"), {}
+
+    def note(call, arguments, options, context):
+        result = call(*arguments, **options)
+        seen["/".join(context.module.path)] = result.dtype
+        return result
+
+    with nn.intercept_methods(note):
+        wanted = jax.eval_shape(lambda: model.init(KEY, images, train=False))
+    assert {leaf.dtype for leaf in jax.tree.leaves(wanted)} == {jnp.dtype("float32")}
+    assert seen.pop("") == jnp.float32
+    assert seen == {layer.name: jnp.bfloat16 for layer in model.layers()}
+
+    @jax.jit
+    def both(variables, images):
+        return Small().apply(variables, images, train=False), model.apply(variables, images, train=False)
+
+    full, half = map(np.asarray, both(variables, images))
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, full, atol=0.02 * np.abs(full).max())
+    assert np.abs(half - full).max() > 0
+
+
+def test_training_updates_statistics_and_drops_units(images, variables):
+    def apply(key):
+        return Small().apply(variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key})
+
+    logits, updates = jax.jit(jax.vmap(apply))(jax.random.split(KEY, 2))
+    assert np.abs(logits[0] - logits[1]).max() > 0
+    assert set(updates) == {"batch_stats"}
+    assert np.abs(updates["batch_stats"]["norm"]["mean"][0]).min() > 0
+
+
+def test_dropout_without_a_key_is_flax_error(images, variables):
+    with pytest.raises(Exception, match="dropout"):
+        jax.eval_shape(lambda: Small().apply(variables, images, train=True, mutable=["batch_stats"]))

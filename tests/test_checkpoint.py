@@ -1,0 +1,364 @@
+"""Checkpoints come back bit for bit, or are passed over with a line, or the save raises."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxcnn import checkpoint
+from jaxcnn.checkpoint import Checkpoints, SaveError
+from jaxcnn.config import Optimizer
+from jaxcnn.errors import InputError
+from jaxcnn.optim import make_optimizer
+from jaxcnn.state import TrainState
+
+CARRY = {"sums": {"loss": 0.1 + 0.2, "n": 16.0}, "seconds": 1e-300}
+# Values that an inexact copy would change: negative zero, a subnormal, infinity, a NaN with a payload.
+ODD = np.array([0x80000000, 0x00000001, 0x7F800000, 0x7FC0BEEF], np.uint32).view(np.float32)
+
+
+def make_state(step, optimizer=None):
+    """A state as training has it, its values drawn by step; large enough that orbax writes arrays as files."""
+    rng = np.random.default_rng(step)
+    normal = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    params = {"conv": {"kernel": normal(3, 3, 1, 4), "bias": ODD}, "dense": {"kernel": normal(64, 128)}}
+    stats = {"norm": {"mean": normal(4), "half": normal(4).astype(jnp.bfloat16)}}
+    optimizer = optimizer or Optimizer()
+    opt_state = make_optimizer(optimizer, params, steps_per_epoch=5, total_steps=50).init(params)
+    opt_state = jax.tree.map(lambda x: (normal(*x.shape) + step).astype(x.dtype), opt_state)
+    return jax.tree.map(jnp.asarray, TrainState(np.int32(step), params, stats, opt_state))
+
+
+def abstract(state, sharding=None):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding or x.sharding), state)
+
+
+def bits(tree):
+    """Structure, types and bytes."""
+    leaves, structure = jax.tree.flatten(tree)
+    return str(structure), [(str(x.dtype), x.shape, np.asarray(x).tobytes()) for x in leaves]
+
+
+def write(folder, steps, accuracies=None):
+    with Checkpoints(folder) as checkpoints:
+        for step in steps:
+            known = {s: a for s, a in (accuracies or {}).items() if s <= step}
+            checkpoints.save(make_state(step), carry=CARRY, accuracies=known)
+
+
+def restore(folder, like=None):
+    """Restored state, what was carried, and the lines reported."""
+    lines = []
+    state, carry = checkpoint.restore_state(folder, like or abstract(make_state(0)), lines.append) or (None, None)
+    return state, carry, lines
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with the checkpoints of steps 1 and 2; copy it before changing it."""
+    folder = tmp_path_factory.mktemp("saved") / "checkpoints"
+    write(folder, [1, 2])
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    return Path(shutil.copytree(saved, tmp_path / "checkpoints"))
+
+
+def test_a_state_comes_back_bit_for_bit(saved):
+    state, carry, lines = restore(saved)
+    assert bits(state) == bits(make_state(2))
+    assert carry == CARRY and lines == []
+
+
+def test_variables_come_back_bit_for_bit_without_being_described(saved):
+    step, variables = checkpoint.restore_variables(saved)
+    assert step == 2 and all(isinstance(x, np.ndarray) for x in jax.tree.leaves(variables))
+    assert bits(variables) == bits(make_state(2).variables)
+
+
+def test_no_checkpoint_is_none_for_a_state_and_an_error_for_variables(tmp_path):
+    assert restore(tmp_path / "checkpoints") == (None, None, [])
+    with pytest.raises(InputError, match="no checkpoint that can be read"):
+        checkpoint.restore_variables(tmp_path / "checkpoints")
+
+
+def test_eight_devices_to_one_and_back(tmp_path):
+    eight = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec())
+    one = NamedSharding(Mesh(np.array(jax.devices()[:1]), ("data",)), PartitionSpec())
+    state = make_state(1)
+    for name, before, after in (("down", eight, one), ("up", one, eight)):
+        with Checkpoints(tmp_path / name) as checkpoints:
+            checkpoints.save(jax.device_put(state, before), carry={}, accuracies={})
+        restored, _, _ = restore(tmp_path / name, abstract(state, after))
+        assert bits(restored) == bits(state)
+        assert {x.sharding for x in jax.tree.leaves(restored)} == {after}
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "kept"),
+    [
+        ({}, [4, 5]),
+        ({1: 0.9, 2: 0.8, 3: 0.7, 4: 0.6, 5: 0.5}, [1, 4, 5]),
+        ({1: 0.5, 2: 0.6, 3: 0.6, 4: 0.1, 5: 0.2}, [3, 4, 5]),
+    ],
+    ids=["never evaluated", "worse at every save", "of equals the newest"],
+)
+def test_the_latest_two_and_the_best_are_kept_over_a_restart(tmp_path, accuracies, kept):
+    folder = tmp_path / "checkpoints"
+    write(folder, [1, 2, 3], accuracies)
+    write(folder, [4, 5], accuracies)
+    assert checkpoint.steps(folder) == kept
+    state, _, _ = restore(folder)
+    assert bits(state) == bits(make_state(5))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.integers(0, 9), st.sampled_from([0.1, 0.5, 0.9])), st.sets(st.integers(0, 9), min_size=1))
+def test_what_the_policy_keeps(accuracies, steps):
+    saved = sorted(steps)
+    policy = checkpoint._LatestAndBest()
+    policy.accuracies = accuracies
+    flags = policy.should_preserve([SimpleNamespace(step=step) for step in saved], context=None)
+    kept = {step for step, flag in zip(saved, flags, strict=True) if flag}
+    others = kept - set(saved[-2:])
+    assert set(saved[-2:]) <= kept and len(others) <= 1
+    evaluated = [accuracies[step] for step in saved if step in accuracies]
+    if evaluated:
+        assert max(evaluated) in [accuracies.get(step) for step in kept]
+
+
+def empty(content, _):
+    return b""
+
+
+def truncate(content, _):
+    return content[: len(content) // 2]
+
+
+def flip(content, rng):
+    changed = np.frombuffer(content, np.uint8).copy()
+    changed[rng.integers(0, len(changed), 5)] ^= np.uint8(1) << rng.integers(0, 8, 5, dtype=np.uint8)
+    return changed.tobytes()
+
+
+def good_or_reported(folder, sure=False):
+    """Restore either exactly step 2, or say that it is damaged and restore exactly step 1; then save on."""
+    state, carry, lines = restore(folder)
+    step = int(state.step)
+    assert bits(state) == bits(make_state(step)) and carry == CARRY
+    assert lines == ([] if step == 2 else ["checkpoint 2 is damaged, using 1"])
+    assert not sure or step == 1
+    write(folder, [*range(step + 1, 4)])
+    assert checkpoint.steps(folder) == [2, 3]
+    again, _, lines = restore(folder)
+    assert bits(again) == bits(make_state(3)) and lines == []
+
+
+def files(folder):
+    return sorted(path for path in (folder / "2").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("damage", [empty, truncate, flip])
+def test_damaged_description(copy, damage):
+    path = copy / "2" / "info" / "metadata"
+    path.write_bytes(damage(path.read_bytes(), np.random.default_rng(0)))
+    good_or_reported(copy, sure=True)
+
+
+@pytest.mark.parametrize("item", ["variables", "optimizer"])
+def test_one_flipped_bit_in_an_array(copy, item):
+    path = max((p for p in files(copy) if item in p.parts), key=lambda p: p.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    good_or_reported(copy, sure=True)
+
+
+def test_a_changed_number_in_what_the_loop_carries(copy):
+    path = copy / "2" / "info" / "metadata"
+    assert path.read_text().count('"n": 16.0') == 1
+    path.write_text(path.read_text().replace('"n": 16.0', '"n": 17.0'))
+    good_or_reported(copy, sure=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [empty, truncate, flip])
+def test_every_file_damaged(saved, tmp_path, damage):
+    rng = np.random.default_rng(0)
+    assert len(files(saved)) > 20
+    for number, original in enumerate(files(saved)):
+        folder = Path(shutil.copytree(saved, tmp_path / str(number) / "checkpoints"))
+        path = folder / original.relative_to(saved)
+        path.write_bytes(damage(path.read_bytes(), rng))
+        good_or_reported(folder)
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.slow
+def test_every_file_missing(saved, tmp_path):
+    for number, original in enumerate(files(saved)):
+        folder = Path(shutil.copytree(saved, tmp_path / str(number) / "checkpoints"))
+        (folder / original.relative_to(saved)).unlink()
+        good_or_reported(folder)
+
+
+def test_an_empty_step_folder(copy):
+    shutil.rmtree(copy / "2")
+    (copy / "2").mkdir()
+    step, _ = checkpoint.restore_variables(copy)
+    assert step == 1 and checkpoint.steps(copy) == [1, 2]
+    good_or_reported(copy, sure=True)
+
+
+def test_no_good_checkpoint_is_left(copy):
+    for step in (1, 2):
+        (copy / str(step) / "info" / "metadata").write_text("garbage")
+    with pytest.raises(InputError, match="no checkpoint that can be read"):
+        checkpoint.restore_variables(copy)
+    state, _, lines = restore(copy)
+    assert state is None
+    assert lines == ["checkpoint 2 is damaged, using 1", "checkpoint 1 is damaged, using the initial weights"]
+    assert checkpoint.steps(copy) == [] and checkpoint.steps(copy.with_name("checkpoints_damaged")) == [1, 2]
+
+
+def test_an_older_checkpoint_that_was_half_deleted_is_in_nobodys_way(copy):
+    """A run killed while orbax deletes a step leaves the folder with some of its files."""
+    for name in ("info", "_CHECKPOINT_METADATA", "commit_success.txt"):
+        path = copy / "1" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert restore(copy)[2] == []
+    write(copy, [3], {3: 0.5})
+    assert checkpoint.steps(copy) == [2, 3]
+
+
+def test_an_interrupted_save_is_ignored_and_removed(copy):
+    unfinished = copy / "3.orbax-checkpoint-tmp"
+    shutil.copytree(copy / "2", unfinished)
+    (unfinished / "variables").rename(unfinished / "variables.orbax-checkpoint-tmp")
+    state, _, lines = restore(copy)
+    assert int(state.step) == 2 and lines == [] and checkpoint.steps(copy) == [1, 2]
+    write(copy, [3])
+    assert sorted(path.name for path in copy.iterdir()) == ["2", "3"]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_checkpoint import abstract, make_state, write
+from jaxcnn import checkpoint
+for folder in map(Path, sys.argv[1:]):
+    state, _ = checkpoint.restore_state(folder, abstract(make_state(0)), print)
+    write(folder, range(int(state.step) + 1, 4))
+    assert checkpoint.steps(folder) == [2, 3]
+"""
+
+
+def test_a_damaged_checkpoint_makes_no_other_noise(saved, tmp_path):
+    """Orbax logs, asyncio and C++ destructors write to the process's own stderr; only a process shows all of it."""
+    folders = [Path(shutil.copytree(saved, tmp_path / name / "checkpoints")) for name in "abcd"]
+    shutil.rmtree(folders[0] / "2")
+    (folders[0] / "2").mkdir()
+    (folders[1] / "2" / "_CHECKPOINT_METADATA").write_text("garbage")
+    (folders[2] / "2" / "variables" / "_METADATA").write_text("{}")
+    for path in files(folders[3]):
+        path.write_bytes(flip(path.read_bytes(), np.random.default_rng(0)))
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, folders)], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["checkpoint 2 is damaged, using 1"] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda state: state.replace(params={**state.params, "conv": {"kernel": jnp.zeros((5, 5, 1, 4))}}),
+            r"another network: params/conv/bias was float32\[4\], is now absent",
+        ),
+        (
+            lambda state: state.replace(params={**state.params, "dense": {"kernel": jnp.zeros((64, 10))}}),
+            r"another network: params/dense/kernel was float32\[64, 128\], is now float32\[64, 10\]",
+        ),
+        (
+            lambda state: state.replace(batch_stats=jax.tree.map(lambda x: x.astype("float32"), state.batch_stats)),
+            r"another network: batch_stats/norm/half was bfloat16\[4\], is now float32\[4\]",
+        ),
+        (
+            lambda _: make_state(0, Optimizer(algorithm="adam")),
+            r"another optimizer: opt_state/adam/count was absent, is now int32\[\]",
+        ),
+    ],
+    ids=["layer", "shape", "dtype", "optimizer"],
+)
+def test_another_network_or_optimizer_is_named(copy, change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        restore(copy, abstract(change(make_state(0))))
+    assert f"--init_from={copy.parent}" in str(caught.value) and "\n" not in str(caught.value)
+    assert checkpoint.steps(copy) == [1, 2]
+
+
+def test_a_folder_that_cannot_be_opened(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SaveError, match="Not a directory|not a directory"):
+        write(tmp_path / "file" / "checkpoints", [1])
+
+
+def test_a_step_that_exists_is_not_passed_over(copy):
+    with pytest.raises(SaveError, match="checkpoint of step 2 could not be saved in .*already exists"):
+        write(copy, [2])
+
+
+def break_the_disk(folder):
+    """A file in place of the folder stops root as well."""
+    shutil.rmtree(folder)
+    folder.touch()
+
+
+@pytest.mark.parametrize("where", ["check", "next save", "end"])
+def test_a_write_that_fails_in_the_background_is_raised(copy, where):
+    with pytest.raises(SaveError, match=f"could not be saved in {copy}: .*[Nn]ot a directory"), Checkpoints(copy) as c:
+        break_the_disk(copy)
+        c.save(make_state(3), carry={}, accuracies={})
+        if where == "check":
+            for _ in range(600):
+                c.check()
+                time.sleep(0.1)
+            pytest.fail("the failure was swallowed")
+        if where == "next save":
+            c.save(make_state(4), carry={}, accuracies={})
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root and the right to mount")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up(small_disk):
+    with pytest.raises(SaveError, match="No space left on device"):
+        write(small_disk / "checkpoints", range(1, 9), dict.fromkeys(range(1, 9), 0.5))
+    (small_disk / "filler").unlink(missing_ok=True)
+    steps = checkpoint.steps(small_disk / "checkpoints")
+    state, _, lines = restore(small_disk / "checkpoints")
+    assert bits(state) == bits(make_state(steps[-1])) and lines == []

@@ -1,0 +1,86 @@
+"""Results are kept a line a seed, and the README's table is what follows from them."""
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from jaxcnn import Experiment, InputError
+from jaxcnn.config import to_json
+from jaxcnn.metrics import write_json
+from jaxcnn.models import LeNet5
+from jaxcnn.report import BEGIN, END, collect, results_table, update_readme
+
+ROOT = Path(__file__).parents[1]
+RECORD = {
+    "command": ["/somewhere/bin/python", "launch.py", "--config.seed=1"],
+    "git": {"revision": "abc", "dirty": False},
+    "versions": {"jax": "0.10.2"},
+    "device_kind": "cpu",
+    "time": "2026-01-01T00:00:00+00:00",
+}
+
+
+def make_run(folder, *, seed, error, epochs=2):
+    folder.mkdir()
+    write_json(folder / "config.json", to_json(Experiment(model=LeNet5(), seed=seed, epochs=epochs)))
+    write_json(folder / "provenance.json", RECORD)
+    test = {"accuracy": 1 - error, "error": error, "loss": 0.1, "n": 100}
+    write_json(folder / "results.json", {"test": test, "steps": 4, "seconds": 60.0, "seed": seed})
+    rows = [
+        {"step": step, "epoch": step / 2, "split": split, "loss": 1 / step, "accuracy": 1 - error, "time": {}}
+        for step in (2, 4)
+        for split in ("train", "test")
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [make_run(tmp_path / f"run{seed}", seed=seed, error=error) for seed, error in ((2, 0.03), (0, 0.01), (1, 0.05))]
+
+
+def test_lines_are_by_seed_and_name_no_path_of_the_machine(runs, tmp_path):
+    path = collect(runs, "lenet5_digits", tmp_path / "results")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["seed"], line["test"]["error"]) for line in lines] == [(0, 0.01), (1, 0.05), (2, 0.03)]
+    assert {line["command"] for line in lines} == {"python launch.py --config.seed=1"}
+    assert "somewhere" not in path.read_text()
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_table_has_mean_and_spread(runs, tmp_path):
+    collect(runs, "lenet5_digits", tmp_path / "results")
+    row = results_table(tmp_path / "results").splitlines()[2]
+    assert f"| {statistics.mean((1, 5, 3)):.2f} | sd {statistics.stdev((1, 5, 3)):.2f}, 1.00 to 5.00 | 0, 1, 2 | 1.0 |" in row
+
+
+def test_readme_changes_between_its_marks_alone(runs, tmp_path):
+    collect(runs, "lenet5_digits", tmp_path / "results")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    update_readme(readme, tmp_path / "results")
+    assert readme.read_text() == f"before\n{BEGIN}\n{results_table(tmp_path / 'results')}\n{END}\nafter\n"
+    readme.write_text("no marks")
+    with pytest.raises(InputError, match="has no lines"):
+        update_readme(readme, tmp_path / "results")
+    assert readme.read_text() == "no marks"
+
+
+def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
+    other = make_run(tmp_path / "other", seed=3, error=0.0, epochs=9)
+    with pytest.raises(InputError, match="epochs: saved 2, now 9"):
+        collect([*runs, other], "x", tmp_path / "results")
+    (other / "results.json").unlink()
+    with pytest.raises(InputError, match="is not finished"):
+        collect([*runs, other], "x", tmp_path / "results")
+    with pytest.raises(InputError, match="no runs"):
+        collect([], "x", tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_this_readme_is_made_from_these_results():
+    text = (ROOT / "README.md").read_text()
+    assert f"{BEGIN}\n{results_table(ROOT / 'configs' / 'results')}\n{END}" in text
