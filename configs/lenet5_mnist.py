@@ -16,7 +16,7 @@ def get_config() -> Experiment:
             weight_decay_form="decoupled",
             schedule=Schedule(name="cosine", warmup_epochs=1),
         ),
-        epochs=15,
+        epochs=12,
         eval_every=1,
         log_every=50,
     )

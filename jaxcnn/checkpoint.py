@@ -6,15 +6,16 @@ a damaged array without a word, so the digests decide whether a checkpoint is go
 """
 
 import contextlib
-import gc
+import functools
 import hashlib
 import json
 import logging
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any
 
 import jax
@@ -36,14 +37,11 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         """Open `folder` (made if needed) for writing."""
-        import orbax.checkpoint as ocp
-
-        self.folder, self._keep = folder, _LatestAndBest()
-        logging.getLogger("absl").addFilter(_not_orbax)
+        ocp, self.folder, self._keep = _orbax(), folder, _LatestAndBest()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._keep,
             cleanup_tmp_directories=True,
-            # Where folders are made in the background and that fails, orbax keeps the process from ending for 5 minutes.
+            # Where folders cannot be made in the background, orbax keeps the process from ending for five minutes.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         )
         with self._failures(None):
@@ -60,9 +58,7 @@ class Checkpoints:
         Raises:
             SaveError: this write or the one before it failed.
         """
-        import orbax.checkpoint as ocp
-
-        step = int(state.step)
+        ocp, step = _orbax(), int(state.step)
         items = _items(state)
         info = {name: {"tree": _tree(item), "digest": _digest(item)} for name, item in items.items()} | {"carry": carry}
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
@@ -100,9 +96,27 @@ class Checkpoints:
             self._manager.close()
 
 
-def _not_orbax(record: logging.LogRecord) -> bool:
-    """Orbax logs at length what it also raises; SaveError says it in a line."""
-    return "/orbax/" not in record.pathname
+@functools.cache
+def _orbax() -> ModuleType:
+    """Orbax without its noise: it logs at length what it also raises, and of a read or write that fails, what is left
+    in other threads complains whenever it is collected."""
+    import orbax.checkpoint
+
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(
+            lambda record: (
+                "/orbax/checkpoint/" not in record.pathname and not _in_orbax((record.exc_info or (None,))[-1])
+            )
+        )
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda event: None if _in_orbax(event.exc_traceback) else hook(event)
+    return orbax.checkpoint
+
+
+def _in_orbax(trace: TracebackType | None) -> bool:
+    """Whether an exception passed through orbax, or through an event loop that orbax has closed."""
+    frames = traceback.extract_tb(trace)
+    return any("/orbax/checkpoint/" in frame.filename or frame.name == "_check_closed" for frame in frames)
 
 
 class _LatestAndBest:
@@ -227,39 +241,18 @@ def _shown(entry: list | None) -> str:
 
 
 def _read_info(step_folder: Path) -> dict[str, Any] | None:
-    import orbax.checkpoint as ocp
-
-    with _quiet():
-        try:
-            info = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(step_folder / "info")
-            digest = info.pop("digest")
-        except Exception:
-            return None
-    return info if _info_digest(info) == digest else None
+    ocp = _orbax()
+    with contextlib.suppress(Exception):
+        info = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(step_folder / "info")
+        return info if info.pop("digest") == _info_digest(info) else None
+    return None
 
 
 def _read_item(step_folder: Path, name: str, info: dict[str, Any], like: Any) -> Any:
     """The item, or None if it cannot be read or its digest is not the saved one."""
-    import orbax.checkpoint as ocp
-
-    with _quiet():
-        try:
-            checkpointer = ocp.Checkpointer(ocp.StandardCheckpointHandler())
-            item = checkpointer.restore(step_folder / name, args=ocp.args.StandardRestore(like))
-        except Exception:
-            return None
-    return item if _digest(item) == info[name]["digest"] else None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep orbax's own account of a damaged checkpoint off the screen: the caller gives it in one line."""
-    hook, level = sys.unraisablehook, logging.root.manager.disable
-    sys.unraisablehook = lambda _: None
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        gc.collect()
-        logging.disable(level)
-        sys.unraisablehook = hook
+    ocp = _orbax()
+    with contextlib.suppress(Exception):
+        checkpointer = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        item = checkpointer.restore(step_folder / name, args=ocp.args.StandardRestore(like))
+        return item if _digest(item) == info[name]["digest"] else None
+    return None

@@ -460,6 +460,13 @@ def test_a_config_file_without_get_config(tmp_path):
     assert message(load_config, path) == f"{path}, line 1: RuntimeError: no."
 
 
+def test_a_file_that_failed_is_not_half_there(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text("class Mine:\n    pass\nraise RuntimeError('no')\n")
+    for _ in range(2):
+        assert message(from_json, {"class": f"{path}:Mine"}) == f"{path}, line 3: RuntimeError: no."
+
+
 def test_a_syntax_error_elsewhere_is_placed_there(tmp_path, monkeypatch):
     (tmp_path / "broken_part.py").write_text("\nx = = 1\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -47,6 +47,8 @@ class Net(nn.Module):
             return records.apply(self.layers, x, train=train)
         for layer in self.layers:
             x = layer(x, train=train)
+            if not x.size:
+                raise ValueError(f"{layer.name} leaves nothing")
         return x
 
 
@@ -75,8 +77,6 @@ def shapes(layers, shape):
     outputs = {
         name: given["__call__"][0].shape[1:] for name, given in variables["intermediates"].items() if name[:1] == "l"
     }
-    if not all(all(s) for s in outputs.values()):
-        return None
     parameters = {name: sum(p.size for p in jax.tree.leaves(t)) for name, t in variables.get("params", {}).items()}
     return {name: (s, parameters.get(name, 0)) for name, s in outputs.items()}
 
@@ -218,7 +218,8 @@ WINDOWS = [
 @settings(max_examples=6, deadline=None)
 def test_the_receptive_field_is_where_gradients_reach(layers):
     field = trace(layers, (99, 99, 1))[-1].receptive_field
-    assert empirical_field(layers, 3 * field) == field
+    # Room for the padding of four layers, which no pixel stands for.
+    assert empirical_field(layers, 3 * field + 40) == field
 
 
 @given(size=SMALL, stride=SMALL | st.none())
