@@ -75,8 +75,8 @@ def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
     given = iter(arguments)
     for argument in given:
         if argument == "--config":
-            file = next(given, None)
-            if file is None:
+            file = next(given, "--")
+            if file.startswith("--"):
                 raise InputError("--config needs a file, for example --config=configs/lenet5_mnist.py.")
         elif argument.startswith("--config="):
             file = argument.removeprefix("--config=")

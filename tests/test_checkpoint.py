@@ -245,7 +245,7 @@ for folder in map(Path, sys.argv[1:]):
 
 
 def run(folders):
-    """`good_or_reported` in a process of its own: orbax logs, threads and destructors write past Python's sys.stderr."""
+    """`good_or_reported` in its own process: orbax logs, threads and destructors write past Python's sys.stderr."""
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     command = [sys.executable, "-c", script, *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
