@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import logging
+import os
 import shutil
 import sys
 import traceback
@@ -138,7 +139,7 @@ class _LatestAndBest:
 
 def steps(folder: Path) -> list[int]:
     """Steps with a finished checkpoint folder, good or not, ascending."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     return sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
 

@@ -4,7 +4,6 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jaxcnn.config import differences
 from jaxcnn.errors import InputError
@@ -75,5 +74,3 @@ def update_readme(readme: str | Path, folder: str | Path) -> None:
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     replace_text(Path(readme), f"{before}{BEGIN}\n{results_table(folder)}\n{END}{after}")
-
-

@@ -177,7 +177,7 @@ def _begin(
 ) -> tuple[TrainState, dict[str, Any]]:
     """The state to go on from, and what the loop carries with it."""
     record = workdir / "provenance.json"
-    if record.exists():
+    if os.path.exists(record):
         saved = _read_json(record)["init_from"]
         if saved != (init_from and str(init_from)):
             raise InputError(

@@ -110,7 +110,10 @@ def test_killed_run_ends_like_one_never_killed(config, tmp_path):
     for (path, x), (_, y) in zip(a, b, strict=True):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y), jax.tree_util.keystr(path))
 
-    rows = [[{k: v for k, v in row.items() if k != "time"} for row in read_rows(run / "metrics.jsonl")] for run in (calm, killed)]
+    rows = [
+        [{k: v for k, v in row.items() if k != "time"} for row in read_rows(run / "metrics.jsonl")]
+        for run in (calm, killed)
+    ]
     assert rows[0] == rows[1]
     steps = [row["step"] for row in rows[0] if row["split"] == "train"]
     assert steps == sorted(set(steps))

@@ -80,7 +80,10 @@ MISTAKES = {
     "NaN in the data": (lambda d: arrays_file(d / "a.npz", value=np.nan), "NaN"),
     "empty test part": (lambda d: arrays_file(d / "a.npz", test=0), "test part of the data"),
     "no such arrays": (lambda d: ["--config.data.source=arrays", f"--config.data.name={d}/no.npz"], "no such file"),
-    "image too small": (lambda d: [*FAKE, "--config.data.fake.shape=16,16,1"], "16x16; this network needs at least 32x32"),
+    "image too small": (
+        lambda d: [*FAKE, "--config.data.fake.shape=16,16,1"],
+        "16x16; this network needs at least 32x32",
+    ),
     "batch too large": (lambda d: [*FAKE, "--config.data.batch_size=24"], "batch_size is 24; it must be at most 16"),
     "batch not divisible": (lambda d: [*FAKE, "--config.data.batch_size=12"], "multiple of 8, the number of devices"),
     "wrong mean": (lambda d: [*FAKE, "--config.data.mean=0.1,0.2"], "Data.mean is (0.1, 0.2)"),
@@ -145,7 +148,14 @@ def test_run_from_another_folder_without_a_network(finished):
     workdir, done = finished
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    for words in ("devices: 1 cpu", "61,706", "c1/kernel 5x5x1x6", "compiled the training step", "test error", f"{workdir}/"):
+    for words in (
+        "devices: 1 cpu",
+        "61,706",
+        "c1/kernel 5x5x1x6",
+        "compiled the training step",
+        "test error",
+        f"{workdir}/",
+    ):
         assert words in done.stdout
     results = json.loads((workdir / "results.json").read_text())
     assert results["test"].keys() == {"accuracy", "error", "loss", "n"}
@@ -199,7 +209,11 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys, monkeypatc
     status, text = call([*FAKE, *arguments, "--dry_run"], capsys)
     assert status == 0
     shown = dict((line.split(None, 1) + [""])[:2] for line in text.splitlines() if "config." in line)
-    expected = changes | {"data.mean": "[0.25]", "data.fake.shape": "[32, 40, 1]", "optimizer.schedule.drops": "[10.0, 20.0]"}
+    expected = changes | {
+        "data.mean": "[0.25]",
+        "data.fake.shape": "[32, 40, 1]",
+        "optimizer.schedule.drops": "[10.0, 20.0]",
+    }
     assert {path: shown[f"config.{path}"].strip() for path in changes} == expected
     assert "norm1/scale 6" in text
     assert list(tmp_path.iterdir()) == [tmp_path / "cache"] or not list(tmp_path.iterdir())

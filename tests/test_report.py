@@ -39,7 +39,9 @@ def make_run(folder, *, seed, error, epochs=2):
 
 @pytest.fixture
 def runs(tmp_path):
-    return [make_run(tmp_path / f"run{seed}", seed=seed, error=error) for seed, error in ((2, 0.03), (0, 0.01), (1, 0.05))]
+    return [
+        make_run(tmp_path / f"run{seed}", seed=seed, error=error) for seed, error in ((2, 0.03), (0, 0.01), (1, 0.05))
+    ]
 
 
 def test_lines_are_by_seed_and_name_no_path_of_the_machine(runs, tmp_path):
@@ -54,7 +56,10 @@ def test_lines_are_by_seed_and_name_no_path_of_the_machine(runs, tmp_path):
 def test_table_has_mean_and_spread(runs, tmp_path):
     collect(runs, "lenet5_digits", tmp_path / "results")
     row = results_table(tmp_path / "results").splitlines()[2]
-    assert f"| {statistics.mean((1, 5, 3)):.2f} | sd {statistics.stdev((1, 5, 3)):.2f}, 1.00 to 5.00 | 0, 1, 2 | 1.0 |" in row
+    assert (
+        f"| {statistics.mean((1, 5, 3)):.2f} | sd {statistics.stdev((1, 5, 3)):.2f}, 1.00 to 5.00 | 0, 1, 2 | 1.0 |"
+        in row
+    )
 
 
 def test_readme_changes_between_its_marks_alone(runs, tmp_path):
