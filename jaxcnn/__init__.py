@@ -9,7 +9,8 @@ from jaxcnn.errors import InputError
 from jaxcnn.optim import make_optimizer
 from jaxcnn.state import TrainState, create_state
 from jaxcnn.steps import make_eval_step, make_train_step
-from jaxcnn.train import NonFinite, Preempted, Results, restore, train
+from jaxcnn.train import NonFinite, Preempted, train
+from jaxcnn.workdir import Results, restore
 
 __version__ = "0.1.0"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxcnn.config import differences
 from jaxcnn.errors import InputError
 from jaxcnn.metrics import read_rows, replace_text
-from jaxcnn.train import load_saved
+from jaxcnn.workdir import load_saved
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 

@@ -1,32 +1,26 @@
 """Set up a run, loop over its steps, resume it: the only place with a loop over steps."""
 
 import contextlib
-import json
 import math
-import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from rich.console import Console
 
 from jaxcnn import checkpoint, data, describe, optim
-from jaxcnn.config import Experiment, differences, from_json, run_id, to_json
-from jaxcnn.errors import InputError
+from jaxcnn.config import Experiment
 from jaxcnn.evaluate import evaluate
-from jaxcnn.metrics import Writer, mean_metrics, progress_bar, read_rows, write_json
+from jaxcnn.metrics import Writer, mean_metrics, progress_bar, read_rows
 from jaxcnn.plan import Plan, foreign_variables, make_plan
-from jaxcnn.provenance import provenance
 from jaxcnn.state import TrainState
 from jaxcnn.steps import make_eval_step, make_train_step
+from jaxcnn.workdir import Results, check_start, finished, open_workdir, write_results
 
 
 class Preempted(Exception):
@@ -35,25 +29,6 @@ class Preempted(Exception):
 
 class NonFinite(FloatingPointError):
     """A loss or a weight became NaN or infinite; the message names the step and the last good checkpoint."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a finished run found.
-
-    Attributes:
-        test: `accuracy`, `error`, `loss` (nats) and `n` on the test part, with the weights of the last step.
-        steps: updates done.
-        seconds: spent in the run, over all its launches.
-        workdir: its folder.
-        validation: as `test` on the validation part, if there is one.
-    """
-
-    test: dict[str, float]
-    steps: int
-    seconds: float
-    workdir: str
-    validation: dict[str, float] | None = None
 
 
 def train(
@@ -91,63 +66,13 @@ def train(
         return results
     plan = make_plan(experiment, arrays)
     print_plan(console, plan)
+    check_start(workdir, init_from)
     state, carry = _begin(plan, workdir, init_from, console)
-    _open_workdir(plan, workdir, init_from)
+    open_workdir(plan, workdir, init_from)
     try:
         return _Run(plan, workdir, console, state, carry).go()
     except OSError as error:
         raise checkpoint.SaveError(f"workdir {workdir} cannot be written any more: {error}") from error
-
-
-def finished(experiment: Experiment, workdir: Path) -> Results | None:
-    """The results in a folder, if this experiment is finished there; None if it is not.
-
-    Raises:
-        InputError: the folder holds another experiment.
-    """
-    if not os.path.exists(workdir / "config.json"):
-        return None
-    lines = differences(load_saved(workdir), experiment)
-    if lines:
-        more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
-        raise InputError(
-            f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another --workdir; "
-            f"--init_from={workdir} takes over its weights."
-        )
-    if not (workdir / "results.json").exists():
-        return None
-    saved = _read_json(workdir / "results.json")
-    return Results(saved["test"], saved["steps"], saved["seconds"], str(workdir), saved.get("validation"))
-
-
-def load_saved(run: str | Path) -> Experiment:
-    """The experiment in a run's config.json.
-
-    Raises:
-        InputError: the folder holds no run.
-    """
-    path = Path(run) / "config.json"
-    if not path.is_file():
-        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
-    return from_json(_read_json(path))
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); delete it to go on.") from error
-
-
-def restore(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run and its newest weights: `model.apply(variables, x, train=False)`.
-
-    Raises:
-        InputError: the folder holds no run, or no checkpoint that can be read.
-    """
-    experiment = load_saved(run)
-    _, variables = checkpoint.restore_variables(Path(run).absolute() / "checkpoints")
-    return experiment.model, variables
 
 
 def print_devices(console: Console) -> None:
@@ -176,45 +101,12 @@ def _begin(
     plan: Plan, workdir: Path, init_from: str | Path | None, console: Console
 ) -> tuple[TrainState, dict[str, Any]]:
     """The state to go on from, and what the loop carries with it."""
-    record = workdir / "provenance.json"
-    if os.path.exists(record):
-        saved = _read_json(record)["init_from"]
-        if saved != (init_from and str(init_from)):
-            raise InputError(
-                f"{workdir} was started with init_from {saved}, not {init_from}. Give the same or another --workdir."
-            )
     restored = checkpoint.restore_state(workdir / "checkpoints", plan.state, console.print)
     if restored is not None:
         console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")
         return restored
     variables = foreign_variables(plan, init_from) if init_from else None
     return plan.initial_state(variables), {"sums": {}, "seconds": 0.0}
-
-
-def _open_workdir(plan: Plan, workdir: Path, init_from: str | Path | None) -> None:
-    """Make the folder and write what is known before the first step."""
-    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
-    there = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
-    # Three checkpoints are kept and one more is being written.
-    needed = 4 * size + 2**24
-    free = shutil.disk_usage(there).free
-    if free < needed:
-        raise InputError(f"workdir {workdir}: {needed / 1e6:.0f} MB are needed there, {free / 1e6:.0f} MB are free.")
-    made = None if there == workdir else there / workdir.relative_to(there).parts[0]
-    experiment, source = plan.experiment, init_from and str(init_from)
-    record = provenance() | {"seed": experiment.seed, "run_id": run_id(experiment), "init_from": source}
-    path = workdir / "provenance.json"
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        earlier = _read_json(path) if path.exists() else None
-        if earlier:
-            record["earlier"] = [*earlier.pop("earlier", []), earlier]
-        write_json(path, record)
-        write_json(workdir / "config.json", to_json(experiment))
-    except OSError as error:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
-        raise InputError(f"workdir {workdir} cannot be written: {error.strerror}. Give another --workdir.") from error
 
 
 class _Signals:
@@ -287,7 +179,7 @@ class _Run:
                 if self.saved != step:
                     self._save()
                 raise Preempted(f"stopped at step {step:,}; the same command continues this run") from None
-        write_json(self.workdir / "results.json", _record(results, self.plan.experiment))
+        write_results(results, self.plan.experiment)
         self._summary(results)
         return results
 
@@ -378,6 +270,8 @@ class _Run:
     def _evaluate_now(self, step: int) -> None:
         metrics, _ = self._evaluate(self.eval_part)
         self._row(step, self.eval_part, metrics, {})
+        epoch = step // self.plan.steps_per_epoch
+        self.console.print(f"epoch {epoch}: {self.eval_part} error {metrics['error']:.2%}, loss {metrics['loss']:.4f}")
         self.accuracies[step] = metrics["accuracy"]
 
     def _save(self) -> None:
@@ -449,8 +343,3 @@ class _Clock:
         rate = images / max(now - self._mark - self._paused, 1e-9)
         self._mark, self._paused = now, 0.0
         return rate
-
-
-def _record(results: Results, experiment: Experiment) -> dict[str, Any]:
-    values = {k: v for k, v in asdict(results).items() if k != "workdir" and v is not None}
-    return values | {"seed": experiment.seed, "run_id": run_id(experiment)}

@@ -70,7 +70,7 @@ def wait(process, condition):
 
 
 def kill(process, workdir, rng, *, while_writing):
-    """Returns whether the process was killed in time; `while_writing`, some writes in."""
+    """Whether it was killed in time, and whether it left an unfinished checkpoint; `while_writing`, some writes in."""
     if while_writing:
         for _ in range(rng.randint(2, 5)):
             before = writing(workdir)
@@ -79,10 +79,9 @@ def kill(process, workdir, rng, *, while_writing):
         rows = len(read_rows(workdir / "metrics.jsonl"))
         wait(process, lambda: len(read_rows(workdir / "metrics.jsonl")) > rows + 3)
         time.sleep(rng.uniform(0, 0.5))
-    was_writing = bool(writing(workdir))
     process.kill()
     process.communicate()
-    return process.returncode == -9, was_writing
+    return process.returncode == -9, bool(writing(workdir))
 
 
 @pytest.mark.slow
@@ -94,9 +93,9 @@ def test_killed_run_ends_like_one_never_killed(config, tmp_path):
     rng, kills, in_writing = random.Random(0), 0, 0
     while kills < KILLS:
         process = start(config, killed)
-        hit, was_writing = kill(process, killed, rng, while_writing=kills % 2 == 0)
+        hit, unfinished = kill(process, killed, rng, while_writing=kills % 2 == 0)
         assert hit, f"the run ended after {kills} kills; it needs more epochs"
-        kills, in_writing = kills + 1, in_writing + was_writing
+        kills, in_writing = kills + 1, in_writing + unfinished
     assert in_writing >= KILLS // 4
     process = start(config, killed)
     output, _ = process.communicate()
@@ -108,12 +107,13 @@ def test_killed_run_ends_like_one_never_killed(config, tmp_path):
     a, b = (jax.tree_util.tree_leaves_with_path(state) for state, _ in states)
     assert [path for path, _ in a] == [path for path, _ in b]
     for (path, x), (_, y) in zip(a, b, strict=True):
-        np.testing.assert_array_equal(np.asarray(x), np.asarray(y), jax.tree_util.keystr(path))
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes(), jax.tree_util.keystr(path)
 
     rows = [
         [{k: v for k, v in row.items() if k != "time"} for row in read_rows(run / "metrics.jsonl")]
         for run in (calm, killed)
     ]
     assert rows[0] == rows[1]
+    assert not writing(killed)
     steps = [row["step"] for row in rows[0] if row["split"] == "train"]
     assert steps == sorted(set(steps))

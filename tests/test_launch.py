@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
 import launch
 
+ROOT = Path(launch.__file__).parent
 FAKE = ["--config.data.source=fake", "--config.data.batch_size=8", "--config.data.fake.train=16"]
 FAKE += ["--config.data.fake.test=8", "--config.epochs=1"]
 
@@ -133,7 +132,8 @@ def finished(tmp_path_factory):
         "import socket\n"
         "class Guard(socket.socket):\n"
         "    def __init__(self, family=-1, *args, **kwargs):\n"
-        "        if family in (-1, socket.AF_INET, socket.AF_INET6) and kwargs.get('fileno') is None and len(args) < 3:\n"
+        "        inet = family in (-1, socket.AF_INET, socket.AF_INET6)\n"
+        "        if inet and kwargs.get('fileno') is None and len(args) < 3:\n"
         "            raise OSError('no network in this test')\n"
         "        super().__init__(family, *args, **kwargs)\n"
         "socket.socket = Guard\n"
@@ -208,7 +208,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys, monkeypatc
     arguments = [f"--config.{path}={value}" for path, value in changes.items()]
     status, text = call([*FAKE, *arguments, "--dry_run"], capsys)
     assert status == 0
-    shown = dict((line.split(None, 1) + [""])[:2] for line in text.splitlines() if "config." in line)
+    shown = dict([*line.split(None, 1), ""][:2] for line in text.splitlines() if "config." in line)
     expected = changes | {
         "data.mean": "[0.25]",
         "data.fake.shape": "[32, 40, 1]",

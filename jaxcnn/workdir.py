@@ -1,0 +1,141 @@
+"""The folder of a run: what it holds, whether it is this experiment's, whether it is finished."""
+
+import json
+import math
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from jaxcnn import checkpoint
+from jaxcnn.config import Experiment, differences, from_json, run_id, to_json
+from jaxcnn.errors import InputError
+from jaxcnn.metrics import write_json
+from jaxcnn.plan import Plan
+from jaxcnn.provenance import provenance
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished run found.
+
+    Attributes:
+        test: `accuracy`, `error`, `loss` (nats) and `n` on the test part, with the weights of the last step.
+        steps: updates done.
+        seconds: spent in the run, over all its launches.
+        workdir: its folder.
+        validation: as `test` on the validation part, if there is one.
+    """
+
+    test: dict[str, float]
+    steps: int
+    seconds: float
+    workdir: str
+    validation: dict[str, float] | None = None
+
+
+def finished(experiment: Experiment, workdir: Path) -> Results | None:
+    """The results in a folder, if this experiment is finished there; None if it is not.
+
+    Raises:
+        InputError: the folder holds another experiment.
+    """
+    if not os.path.exists(workdir / "config.json"):
+        return None
+    lines = differences(load_saved(workdir), experiment)
+    if lines:
+        more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
+        raise InputError(
+            f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another --workdir; "
+            f"--init_from={workdir} takes over its weights."
+        )
+    if not (workdir / "results.json").exists():
+        return None
+    saved = _read_json(workdir / "results.json")
+    return Results(saved["test"], saved["steps"], saved["seconds"], str(workdir), saved.get("validation"))
+
+
+def load_saved(run: str | Path) -> Experiment:
+    """The experiment in a run's config.json.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
+    return from_json(_read_json(path))
+
+
+def restore(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a run and its newest weights: `model.apply(variables, x, train=False)`.
+
+    Raises:
+        InputError: the folder holds no run, or no checkpoint that can be read.
+    """
+    experiment = load_saved(run)
+    _, variables = checkpoint.restore_variables(Path(run).absolute() / "checkpoints")
+    return experiment.model, variables
+
+
+def check_start(workdir: Path, init_from: str | Path | None) -> None:
+    """Check that a run that exists is continued from where it was started.
+
+    Raises:
+        InputError: it was started with another `init_from`.
+    """
+    record = workdir / "provenance.json"
+    if os.path.exists(record):
+        saved = _read_json(record)["init_from"]
+        if saved != (init_from and str(init_from)):
+            raise InputError(
+                f"{workdir} was started with init_from {saved}, not {init_from}. Give the same or another --workdir."
+            )
+
+
+def open_workdir(plan: Plan, workdir: Path, init_from: str | Path | None) -> None:
+    """Make the folder and write what is known before the first step.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is too full; nothing has been written.
+    """
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
+    there = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
+    # Three checkpoints are kept and one more is being written.
+    needed = 4 * size + 2**24
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise InputError(f"workdir {workdir}: {needed / 1e6:.0f} MB are needed there, {free / 1e6:.0f} MB are free.")
+    made = None if there == workdir else there / workdir.relative_to(there).parts[0]
+    experiment, source = plan.experiment, init_from and str(init_from)
+    record = provenance() | {"seed": experiment.seed, "run_id": run_id(experiment), "init_from": source}
+    path = workdir / "provenance.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        earlier = _read_json(path) if path.exists() else None
+        if earlier:
+            record["earlier"] = [*earlier.pop("earlier", []), earlier]
+        write_json(path, record)
+        write_json(workdir / "config.json", to_json(experiment))
+    except OSError as error:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+        raise InputError(f"workdir {workdir} cannot be written: {error.strerror}. Give another --workdir.") from error
+
+
+def write_results(results: Results, experiment: Experiment) -> None:
+    """Write results.json, which says that the run is finished."""
+    values = {k: v for k, v in asdict(results).items() if k != "workdir" and v is not None}
+    record = values | {"seed": experiment.seed, "run_id": run_id(experiment)}
+    write_json(Path(results.workdir) / "results.json", record)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); delete it to go on.") from error

@@ -1,0 +1,175 @@
+"""What values the command line takes, and how processes end."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import launch
+from jaxcnn import cli
+from jaxcnn.config import flatten, load_config, override
+
+ROOT = Path(launch.__file__).parent
+TINY = ROOT / "tests" / "tiny.py"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        ([], {}),
+        (["--config.epochs=3", "--config.seed=7"], {"epochs": 3, "seed": 7}),
+        (["--config.epochs", "3"], {"epochs": 3}),
+        (["--config.optimizer.learning_rate=1e-3"], {"optimizer.learning_rate": 1e-3}),
+        (["--config.optimizer.learning_rate=1"], {"optimizer.learning_rate": 1.0}),
+        (["--config.augment.flip=True"], {"augment.flip": True}),
+        (["--config.augment.flip=False"], {"augment.flip": False}),
+        (["--config.data.mean=0.25"], {"data.mean": (0.25,)}),
+        (["--config.data.mean=0.1,0.2,0.3"], {"data.mean": (0.1, 0.2, 0.3)}),
+        (["--config.data.fake.shape=(16, 20, 3)"], {"data.fake.shape": (16, 20, 3)}),
+        (["--config.data.fake.shape=[16,20,3]"], {"data.fake.shape": (16, 20, 3)}),
+        (["--config.data.fake.shape", "16", "20", "3"], {"data.fake.shape": (16, 20, 3)}),
+        (["--config.optimizer.schedule.drops="], {"optimizer.schedule.drops": ()}),
+        (["--config.optimizer.schedule.drops=()"], {"optimizer.schedule.drops": ()}),
+        (["--config.optimizer.clip_norm=0.5"], {"optimizer.clip_norm": 0.5}),
+        (["--config.optimizer.clip_norm=None"], {"optimizer.clip_norm": None}),
+        (["--config.data.data_dir=~/a b"], {"data.data_dir": "~/a b"}),
+        (["--config.optimizer.weight_decay_form=decoupled"], {"optimizer.weight_decay_form": "decoupled"}),
+        (["--config.model.features=8"], {"model.features": 8}),
+        (["--config.model.hidden=10,20"], {"model.hidden": (10, 20)}),
+        (["--config.model.hidden=(10,20)", "--config.model.rate=0"], {"model.hidden": (10, 20), "model.rate": 0.0}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_value_of_every_kind(arguments, changes):
+    parsed = cli.parse(arguments, default_config=TINY)
+    # As text: 1 and 1.0 differ, and a file that is read twice makes two classes of one name.
+    parsed_text, expected = (
+        json.dumps(flatten(experiment)) for experiment in (parsed.config, override(load_config(TINY), changes))
+    )
+    assert parsed_text == expected
+    assert parsed.workdir == "runs/tiny" and parsed.init_from is None and not parsed.dry_run
+
+
+def test_help_of_someone_elses_network(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.parse([f"--config={TINY}", "--help"], default_config=ROOT / "none.py")
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--config.model.features INT" in shown and "--config.model.hidden" in shown
+    assert "--config.model.parent" not in shown and "--config.model.name" not in shown
+
+
+def test_status_when_a_save_fails(tmp_path, capsys):
+    (tmp_path / "checkpoints").touch()
+    assert launch.main([f"--config={TINY}", f"--workdir={tmp_path}"]) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("launch.py: ") and errors.count("\n") == 1 and "Not a directory" in errors
+
+
+def test_status_when_the_loss_is_not_finite(tmp_path, capsys):
+    arguments = ["--config.optimizer.learning_rate=1e36", "--config.data.eval_batch_size=40"]
+    assert launch.main([f"--config={TINY}", f"--workdir={tmp_path}/run", *arguments]) == 3
+    errors = capsys.readouterr().err
+    assert errors.startswith("launch.py: the loss of step ") and errors.count("\n") == 1
+
+
+def test_status_of_ctrl_c_before_training(monkeypatch, capsys):
+    def parse(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "parse", parse)
+    assert launch.main([]) == 130
+    assert capsys.readouterr().err.startswith("launch.py: interrupted")
+
+
+def start(*arguments, prefix=()):
+    """launch.py as a process that sees one device."""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    command = [*prefix, sys.executable, str(ROOT / "launch.py"), *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path, process):
+    for _ in range(1200):
+        if path.exists() or process.poll() is not None:
+            return
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config.optimizer.learning_rat=0.1"], "learning_rate"),
+        (["--config=none.py"], "config file none.py does not exist"),
+        (
+            ["--config.data.source=tfds", "--config.data.name=mnist", "--config.data.data_dir=/nowhere"],
+            "jaxcnn prepare mnist",
+        ),
+    ],
+)
+def test_a_process_that_is_given_something_wrong(arguments, words, tmp_path):
+    process = start(*arguments, f"--workdir={tmp_path}/run")
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert words in out + errors and "Traceback" not in out + errors
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_process_whose_save_fails_ends_soon_and_says_why(tmp_path):
+    """Orbax's threads would keep it from ending for minutes, and print tracebacks."""
+    process = start(f"--config={TINY}", f"--workdir={tmp_path}", "--config.epochs=100000")
+    wait_for(tmp_path / "checkpoints" / "8", process)
+    (tmp_path / "checkpoints").rename(tmp_path / "elsewhere")
+    (tmp_path / "checkpoints").touch()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.startswith("launch.py: ") and errors.count("\n") == 1, errors
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=18m", "tmpfs", str(folder)]
+    if not shutil.which("mount") or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root and the right to mount")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_and_one_that_fills_up(small_disk, capsys):
+    (small_disk / "filler").write_bytes(bytes(10**7))
+    assert launch.main([f"--config={TINY}", f"--workdir={small_disk}/run"]) == 2
+    assert "MB are needed there, 9 MB are free" in capsys.readouterr().err
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+    (small_disk / "filler").unlink()
+    process = start(f"--config={TINY}", f"--workdir={small_disk}/run", "--config.epochs=100000")
+    wait_for(small_disk / "run" / "checkpoints" / "8", process)
+    with pytest.raises(OSError, match="No space left"), open(small_disk / "filler", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    # The TensorBoard writer's thread has its own say before and after.
+    said = [line for line in errors.splitlines() if line.startswith("launch.py: ")]
+    assert len(said) == 1 and "No space left on device" in said[0], errors
+
+
+@pytest.mark.slow
+def test_the_default_run_without_a_network(tmp_path):
+    prefix = ["unshare", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True).returncode:
+        pytest.skip("a network namespace needs unshare and the right to use it")
+    process = start("--config.epochs=2", "--deterministic", f"--workdir={tmp_path}/run", prefix=prefix)
+    out, errors = process.communicate(timeout=200)
+    assert (process.returncode, errors) == (0, ""), out + errors
+    assert (tmp_path / "run" / "results.json").exists()
