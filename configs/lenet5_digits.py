@@ -1,4 +1,10 @@
-"""LeNet-5 on scikit-learn's handwritten digits: real scans, no download, a minute on a laptop."""
+"""LeNet-5 on scikit-learn's handwritten digits: real scans, no download.
+
+    python launch.py
+
+Shows the whole way from images to a run folder in under a minute on two cores. The test part is a fixed, stratified
+20 %, 360 images. Measured: configs/results/lenet5_digits.jsonl, seeds 0 to 4.
+"""
 
 from jaxcnn import Augment, Data, Experiment, Optimizer, Schedule
 from jaxcnn.models import LeNet5
