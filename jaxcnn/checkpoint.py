@@ -106,18 +106,20 @@ def _orbax() -> ModuleType:
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(
             lambda record: (
-                "/orbax/checkpoint/" not in record.pathname and not _in_orbax((record.exc_info or (None,))[-1])
+                "/orbax/checkpoint/" not in record.pathname and not _of_orbax(*(record.exc_info or (None,) * 3)[1:])
             )
         )
     hook = sys.unraisablehook
-    sys.unraisablehook = lambda event: None if _in_orbax(event.exc_traceback) else hook(event)
+    sys.unraisablehook = lambda event: None if _of_orbax(event.exc_value, event.exc_traceback) else hook(event)
     return orbax.checkpoint
 
 
-def _in_orbax(trace: TracebackType | None) -> bool:
-    """Whether an exception passed through orbax, or through an event loop that orbax has closed."""
+def _of_orbax(error: BaseException | None, trace: TracebackType | None) -> bool:
+    """Whether an exception passed through orbax or an event loop that it has closed, or is of its storage library,
+    whose own leave no trace."""
     frames = traceback.extract_tb(trace)
-    return any("/orbax/checkpoint/" in frame.filename or frame.name == "_check_closed" for frame in frames)
+    passed = any("/orbax/checkpoint/" in frame.filename or frame.name == "_check_closed" for frame in frames)
+    return passed or "tensorstore" in str(error)
 
 
 class _LatestAndBest:
