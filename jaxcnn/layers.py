@@ -5,13 +5,17 @@ inside a linen module it creates exactly one module under its own name.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+from jax import lax
 
 from jaxcnn import fields, norms, ops
 from jaxcnn.errors import InputError
@@ -20,9 +24,11 @@ from jaxcnn.fields import Fraction, NonNegativeInt, PositiveInt
 Shape = tuple[int, ...]
 """Of one example: (height, width, channels), or (features,) after `Flatten`."""
 
-ActivationName = Literal["tanh", "relu", "sigmoid", "softsign"]
+ActivationName = Literal["tanh", "relu", "sigmoid", "softsign", "scaled_tanh"]
 NormName = Literal["none", "batch", "layer", "group", "instance", "local_response"]
-InitName = Literal["lecun_normal", "lecun_uniform", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform"]
+InitName = Literal[
+    "lecun_normal", "lecun_uniform", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_1998"
+]
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Facts:
         shape: of the output.
         parameters: trainable numbers.
         connections: as LeCun et al. (1998, section II.B) count them: inputs of every output unit, its bias included.
-        multiply_adds: of the products with weights; norms, activations and pooling count none.
+        multiply_adds: of the products with weights; norms, activations and pooling without weights count none.
         kernel: side of the window on the input, in input pixels.
         stride: input pixels between neighbouring windows.
     """
@@ -78,7 +84,15 @@ class Layer:
 
 
 def _initializer(init: InitName | float) -> jax.nn.initializers.Initializer:
+    if init == "lecun_1998":
+        return _lecun_1998
     return nn.initializers.normal(init) if isinstance(init, float) else getattr(nn.initializers, init)()
+
+
+def _lecun_1998(key: jax.Array, shape: Shape, dtype: Any = jnp.float32, *, fan_in: int | None = None) -> jax.Array:
+    """U(-2.4 / F, 2.4 / F), F the inputs of a unit (LeCun et al. 1998, appendix A); None: those of a kernel's shape."""
+    limit = 2.4 / (fan_in or math.prod(shape[:-1]))
+    return jax.random.uniform(key, shape, dtype, -limit, limit)
 
 
 def _maps(layer: Layer, shape: Shape) -> tuple[int, int, int]:
@@ -104,8 +118,12 @@ class Conv(Layer):
         stride: step of the window.
         padding: zeros on each side, a number because SAME differs between frameworks at stride 2.
         groups: the input and output channels are split into this many independent parts (AlexNet section 3.2).
-        kernel_init: a name from `flax.linen.initializers`, or the standard deviation of a zero-mean normal.
+        kernel_init: a name from `flax.linen.initializers`; lecun_1998, uniform within 2.4 / fan-in of 0 (LeCun et al.
+            1998, appendix A); or the standard deviation of a zero-mean normal.
         bias_init: initial bias.
+        connections: for every feature the input channels that it sees (LeNet-5, section II.B, table I); None: all of
+            its group. The kernel then has only what is trained, [kernel, kernel, pairs], a plane for each pair of a
+            feature and a channel in the order of the table, and initial values follow each feature's own fan-in.
     """
 
     features: PositiveInt
@@ -115,6 +133,18 @@ class Conv(Layer):
     groups: PositiveInt = 1
     kernel_init: InitName | float = "lecun_normal"
     bias_init: float = 0.0
+    connections: tuple[tuple[NonNegativeInt, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.connections is None:
+            return
+        if self.groups != 1:
+            raise InputError(f"{self.name}: groups is {self.groups}; with connections it must be 1.")
+        if len(self.connections) != self.features:
+            raise InputError(f"{self.name}: connections has {len(self.connections)} rows; it needs {self.features}.")
+        if wrong := [row for row in self.connections if not row or len(set(row)) < len(row)]:
+            raise InputError(f"{self.name}: connections has {wrong[0]}; a feature needs channels, each once.")
 
     def facts(self, shape: Shape) -> Facts:
         height, width = _slide(self, shape, self.kernel, self.stride, self.padding)
@@ -122,18 +152,25 @@ class Conv(Layer):
             raise InputError(
                 f"{self.name}: groups is {self.groups}; it must divide {shape[2]} inputs and {self.features} features."
             )
-        fan_in = self.kernel**2 * shape[2] // self.groups
-        units = height * width * self.features
+        pairs = self.features * shape[2] // self.groups
+        if self.connections is not None:
+            inputs, _ = self._pairs()
+            pairs = len(inputs)
+            if max(inputs) >= shape[2]:
+                raise InputError(f"{self.name}: connections has channel {max(inputs)}; the input has {shape[2]}.")
+        weights, positions = self.kernel**2 * pairs, height * width
         return Facts(
             shape=(height, width, self.features),
-            parameters=(fan_in + 1) * self.features,
-            connections=(fan_in + 1) * units,
-            multiply_adds=fan_in * units,
+            parameters=weights + self.features,
+            connections=(weights + self.features) * positions,
+            multiply_adds=weights * positions,
             kernel=self.kernel,
             stride=self.stride,
         )
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if self.connections is not None:
+            return _PartialConv(self, name=self.name)(x)
         return nn.Conv(
             self.features,
             (self.kernel, self.kernel),
@@ -150,6 +187,37 @@ class Conv(Layer):
     def _convolve(self, x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
         """In the place of `lax.conv_general_dilated`, whose other arguments this record knows."""
         return ops.conv(x, kernel, stride=self.stride, padding=self.padding, groups=self.groups)
+
+    def _pairs(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Input channels and features of the pairs in `connections`."""
+        inputs, features = zip(*((c, f) for f, row in enumerate(self.connections) for c in row), strict=True)
+        return inputs, features
+
+
+class _PartialConv(nn.Module):
+    """A convolution with `connections`: its kernel is spread over the full one, which is 0 elsewhere."""
+
+    layer: Conv
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        layer, (inputs, features) = self.layer, self.layer._pairs()
+        window = (layer.kernel, layer.kernel)
+        kernel = self.param("kernel", self._draw, (*window, len(inputs))).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.constant(layer.bias_init), (layer.features,)).astype(x.dtype)
+        full = jnp.zeros((*window, x.shape[-1], layer.features), x.dtype)
+        full = full.at[:, :, np.array(inputs), np.array(features)].set(kernel, unique_indices=True)
+        return layer._convolve(x, full) + bias.reshape(1, 1, 1, -1)
+
+    def _draw(self, key: jax.Array, shape: Shape) -> jax.Array:
+        """Features of equal fan-in are drawn together, as a full kernel."""
+        layer = self.layer
+        counts = sorted({len(row) for row in layer.connections})
+        drawn = {
+            count: _initializer(layer.kernel_init)(key, (*shape[:2], count, layer.features), jnp.float32)
+            for count, key in zip(counts, jax.random.split(key, len(counts)), strict=True)
+        }
+        return jnp.concatenate([drawn[len(row)][..., f] for f, row in enumerate(layer.connections)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -174,6 +242,36 @@ class Dense(Layer):
             bias_init=nn.initializers.constant(self.bias_init),
             name=self.name,
         )(x)
+
+
+@dataclass(frozen=True)
+class RadialBasis(Layer):
+    """Minus the squared Euclidean distance to a fixed code for each class, in float32: the output of LeNet-5 (LeCun et
+    al. 1998, section II.B, equation 7) with its sign changed, so that the nearest class has the largest value.
+
+    Attributes:
+        codes: one for each class, all as long as the input.
+    """
+
+    codes: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len({len(code) for code in self.codes}) != 1:
+            raise InputError(f"{self.name}: codes must be at least one and equally long.")
+
+    def facts(self, shape: Shape) -> Facts:
+        if shape != (len(self.codes[0]),):
+            raise InputError(f"{self.name} needs {len(self.codes[0])} features, got shape {shape}.")
+        products = len(self.codes) * len(self.codes[0])
+        return Facts((len(self.codes),), connections=products, multiply_adds=products)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        def distances(x: jax.Array) -> jax.Array:
+            differences = x.astype(jnp.float32)[:, None] - np.array(self.codes, np.float32)[None]
+            return -jnp.sum(jnp.square(differences), axis=-1)
+
+        return _Function(distances, name=self.name)(x)
 
 
 @dataclass(frozen=True)
@@ -211,13 +309,81 @@ class AveragePool(_Pool):
 
 
 @dataclass(frozen=True)
+class TrainableSubsampling(_Pool):
+    """Sum of a window times a coefficient plus a bias, both trained, one of each a channel (LeCun et al. 1998, section
+    II.B); the squashing that follows there is an `Activation`. Coefficients begin as appendix A has it, uniform within
+    2.4 / size**2 of 0, biases at 0."""
+
+    def facts(self, shape: Shape) -> Facts:
+        pooled = super().facts(shape)
+        units = math.prod(pooled.shape)
+        return dataclasses.replace(
+            pooled, parameters=2 * shape[2], connections=pooled.connections + units, multiply_adds=units
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return _Subsampling(self, name=self.name)(x)
+
+
+class _Subsampling(nn.Module):
+    """The module of `TrainableSubsampling`."""
+
+    layer: TrainableSubsampling
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        size, stride, channels = self.layer.size, self.layer.stride or self.layer.size, x.shape[-1:]
+        draw = functools.partial(_lecun_1998, fan_in=size**2)
+        coefficient = self.param("coefficient", draw, channels).astype(x.dtype).reshape(1, 1, 1, -1)
+        bias = self.param("bias", nn.initializers.zeros, channels).astype(x.dtype).reshape(1, 1, 1, -1)
+        return nn.pooling.pool(x, 0.0, lax.add, (size, size), (stride, stride), "VALID") * coefficient + bias
+
+
+@dataclass(frozen=True)
+class AdaptiveAveragePool(Layer):
+    """Means over windows that divide maps of any size into `size` x `size`, overlapping by a pixel where they must, as
+    PyTorch's; maps of that size are left alone, smaller ones are an error."""
+
+    size: PositiveInt
+
+    def facts(self, shape: Shape) -> Facts:
+        height, width, channels = _maps(self, shape)
+        if min(height, width) < self.size:
+            raise _TooSmall(f"{self.name}: {height}x{width} maps are smaller than {self.size}x{self.size}.")
+        longest = max(height, width)
+        return Facts(
+            (self.size, self.size, channels), kernel=-(-longest // self.size), stride=max(1, longest // self.size)
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        def pool(x: jax.Array) -> jax.Array:
+            rows, columns = (jnp.asarray(_means(length, self.size), x.dtype) for length in x.shape[1:3])
+            return jnp.einsum("nhwc,ih,jw->nijc", x, rows, columns)
+
+        return _Function(pool if x.shape[1:3] != (self.size, self.size) else lambda x: x, name=self.name)(x)
+
+
+def _means(length: int, parts: int) -> np.ndarray:
+    """[parts, length]: the weights that average a line of pixels over each part."""
+    edges = np.arange(parts)[:, None] * length // parts, -(-np.arange(1, parts + 1)[:, None] * length // parts)
+    inside = (edges[0] <= np.arange(length)) & (np.arange(length) < edges[1])
+    return inside / inside.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
 class Activation(Layer):
-    """An elementwise nonlinearity."""
+    """An elementwise nonlinearity; scaled_tanh is 1.7159 tanh(2x / 3), which is 1 at 1 and most curved there (LeCun et
+    al. 1998, appendix A)."""
 
     function: ActivationName
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return _Function(getattr(nn, self.function) if self.function != "softsign" else nn.soft_sign, name=self.name)(x)
+        own = {"softsign": nn.soft_sign, "scaled_tanh": _scaled_tanh}
+        return _Function(own.get(self.function) or getattr(nn, self.function), name=self.name)(x)
+
+
+def _scaled_tanh(x: jax.Array) -> jax.Array:
+    return 1.7159 * jnp.tanh(2 / 3 * x)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
-"""Architectures as linen modules: `LeNet5().init(key, x, train=False)`."""
+"""Architectures as linen modules: `VGG("D").init(key, x, train=False)`."""
 
+from jaxcnn.models.alexnet import AlexNet
 from jaxcnn.models.convnet import ConvNet
 from jaxcnn.models.lenet import LeNet5
+from jaxcnn.models.vgg import VGG
+from jaxcnn.models.zoo import ZOO, Entry, named
 
-__all__ = ["ConvNet", "LeNet5"]
+__all__ = ["VGG", "ZOO", "AlexNet", "ConvNet", "Entry", "LeNet5", "named"]

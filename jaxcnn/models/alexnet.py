@@ -1,0 +1,102 @@
+"""AlexNet (Krizhevsky, Sutskever & Hinton 2012, ImageNet classification with deep convolutional neural networks)."""
+
+from typing import Literal
+
+from flax import linen as nn
+
+from jaxcnn.fields import Fraction, PositiveInt
+from jaxcnn.layers import Activation, AdaptiveAveragePool, Conv, Dense, Dropout, Flatten, Layer, MaxPool, NormName
+from jaxcnn.models.normalized import NormalizedConvNet, initial
+
+_WIDTHS = {"2012": (96, 256, 384, 384, 256), "owt": (64, 192, 384, 256, 256)}
+_STEMS = {"pad2_224": (11, 4, 2), "valid_227": (11, 4, 0), "cifar_32": (5, 1, 2)}
+
+
+class AlexNet(NormalizedConvNet):
+    """The network of 2012: 60,965,224 parameters and 724,406,816 multiply-adds for 224x224x3 images and 1000 classes.
+
+    Five convolutions find features of growing size, three dense layers tell 1000 classes apart (section 3.5). conv1
+    takes large strides over large windows, so that what follows works on 55x55 instead of 224x224. Rectified units do
+    not saturate and learn several times faster than tanh (section 3.1). conv2, conv4 and conv5 see only half of the
+    maps before them, because the network was spread over two GPUs that met at conv3 and at the dense layers alone
+    (section 3.2). Responses of conv1 and conv2 compete with those of neighbouring maps (section 3.3). Pooling windows
+    overlap (section 3.4). Nine tenths of the parameters lie in fc6 and fc7, where dropout keeps units from relying on
+    each other (section 4.2).
+
+    Attributes:
+        num_classes: classes to tell apart.
+        variant: 2012; or owt, the network of Krizhevsky (2014, One weird trick for parallelizing convolutional neural
+            networks) as torchvision has it: 64-192-384-256-256 maps, one group, no normalization, dropout before
+            instead of after fc6 and fc7, the last maps averaged to 6x6 so that larger images fit; 61,100,840
+            parameters.
+        stem: conv1 and its border. pad2_224: 55x55 maps from 224x224 images, the size of section 3.5, thanks to 2 rows
+            and columns of zeros; valid_227: from 227x227 images without (Caffe); cifar_32: 5x5 windows, stride 1, for
+            32x32 images.
+        groups: parts that conv2, conv4 and conv5 are split into. None: as the variant has it, 2 or 1.
+        norm: local_response after conv1 and conv2, or another after every convolution. None: as the variant has it,
+            local_response or none.
+        pooling: overlapping, 3x3 windows with stride 2; plain, 2x2 (section 3.4).
+        dropout: share of the units of fc6 and fc7 left out while training (section 4.2).
+        head: imagenet, dense layers of 4096, 4096 and num_classes units; cifar, num_classes alone.
+        init: gaussian, standard deviation 0.01 and biases of 1 in conv2, conv4, conv5, fc6 and fc7 (section 5), made
+            for pixels in 0..255; glorot or he, biases 0. None: gaussian for 2012, he for owt.
+    """
+
+    num_classes: PositiveInt = 1000
+    variant: Literal["2012", "owt"] = "2012"
+    stem: Literal["pad2_224", "valid_227", "cifar_32"] = "pad2_224"
+    groups: PositiveInt | None = None
+    norm: NormName | None = None
+    pooling: Literal["overlapping", "plain"] = "overlapping"
+    dropout: Fraction = 0.5
+    head: Literal["imagenet", "cifar"] = "imagenet"
+    init: Literal["gaussian", "glorot", "he"] | None = None
+
+    @nn.nowrap
+    def layers(self) -> tuple[Layer, ...]:
+        """conv1 to conv5, then fc6 to fc8."""
+        groups = self.groups or (2 if self.variant == "2012" else 1)
+        c1, c2, c3, c4, c5 = _WIDTHS[self.variant]
+        kernel, stride, padding = _STEMS[self.stem]
+        return (
+            *self._stage(self._conv("conv1", c1, kernel=kernel, stride=stride, padding=padding), pool="pool1"),
+            *self._stage(self._conv("conv2", c2, kernel=5, padding=2, groups=groups), pool="pool2"),
+            *self._stage(self._conv("conv3", c3, padding=1)),
+            *self._stage(self._conv("conv4", c4, padding=1, groups=groups)),
+            *self._stage(self._conv("conv5", c5, padding=1, groups=groups), pool="pool5"),
+            *self._head(),
+        )
+
+    @nn.nowrap
+    def _stage(self, conv: Conv, pool: str | None = None) -> tuple[Layer, ...]:
+        norm = self.norm or ("local_response" if self.variant == "2012" else "none")
+        if norm == "local_response" and conv.name not in ("conv1", "conv2"):
+            norm = "none"
+        size = 3 if self.pooling == "overlapping" else 2
+        return self._block(conv, norm, *((MaxPool(size, stride=2, name=pool),) if pool else ()))
+
+    @nn.nowrap
+    def _head(self) -> tuple[Layer, ...]:
+        if self.head == "cifar":
+            return (Flatten(name="flatten"), self._dense("fc8", self.num_classes))
+        drop6, drop7 = (Dropout(self.dropout, name=name) for name in ("drop6", "drop7"))
+        fc6 = (self._dense("fc6", 4096), Activation(self.activation, name="act6"))
+        fc7 = (self._dense("fc7", 4096), Activation(self.activation, name="act7"))
+        fc8 = self._dense("fc8", self.num_classes)
+        if self.variant == "owt":
+            return (AdaptiveAveragePool(6, name="pool6"), Flatten(name="flatten"), drop6, *fc6, drop7, *fc7, fc8)
+        return (Flatten(name="flatten"), *fc6, drop6, *fc7, drop7, fc8)
+
+    @nn.nowrap
+    def _conv(self, name: str, features: int, **window: int) -> Conv:
+        return Conv(features, **window, **self._initial(name), name=name)
+
+    @nn.nowrap
+    def _dense(self, name: str, features: int) -> Dense:
+        return Dense(features, **self._initial(name), name=name)
+
+    @nn.nowrap
+    def _initial(self, name: str) -> dict:
+        init = self.init or ("gaussian" if self.variant == "2012" else "he")
+        ones = init == "gaussian" and name in ("conv2", "conv4", "conv5", "fc6", "fc7")
+        return {"kernel_init": initial(init, 0.01), "bias_init": float(ones)}
