@@ -193,6 +193,15 @@ class Conv(Layer):
         inputs, features = zip(*((c, f) for f, row in enumerate(self.connections) for c in row), strict=True)
         return inputs, features
 
+    def _draw_pairs(self, key: jax.Array, shape: Shape) -> jax.Array:
+        """Features of equal fan-in are drawn together, as a full kernel."""
+        counts, init = sorted({len(row) for row in self.connections}), _initializer(self.kernel_init)
+        drawn = {
+            count: init(key, (*shape[:2], count, self.features), jnp.float32)
+            for count, key in zip(counts, jax.random.split(key, len(counts)), strict=True)
+        }
+        return jnp.concatenate([drawn[len(row)][..., f] for f, row in enumerate(self.connections)], axis=-1)
+
 
 class _PartialConv(nn.Module):
     """A convolution with `connections`: its kernel is spread over the full one, which is 0 elsewhere."""
@@ -203,21 +212,11 @@ class _PartialConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         layer, (inputs, features) = self.layer, self.layer._pairs()
         window = (layer.kernel, layer.kernel)
-        kernel = self.param("kernel", self._draw, (*window, len(inputs))).astype(x.dtype)
+        kernel = self.param("kernel", layer._draw_pairs, (*window, len(inputs))).astype(x.dtype)
         bias = self.param("bias", nn.initializers.constant(layer.bias_init), (layer.features,)).astype(x.dtype)
         full = jnp.zeros((*window, x.shape[-1], layer.features), x.dtype)
         full = full.at[:, :, np.array(inputs), np.array(features)].set(kernel, unique_indices=True)
         return layer._convolve(x, full) + bias.reshape(1, 1, 1, -1)
-
-    def _draw(self, key: jax.Array, shape: Shape) -> jax.Array:
-        """Features of equal fan-in are drawn together, as a full kernel."""
-        layer = self.layer
-        counts = sorted({len(row) for row in layer.connections})
-        drawn = {
-            count: _initializer(layer.kernel_init)(key, (*shape[:2], count, layer.features), jnp.float32)
-            for count, key in zip(counts, jax.random.split(key, len(counts)), strict=True)
-        }
-        return jnp.concatenate([drawn[len(row)][..., f] for f, row in enumerate(layer.connections)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -258,7 +257,8 @@ class RadialBasis(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len({len(code) for code in self.codes}) != 1:
-            raise InputError(f"{self.name}: codes must be at least one and equally long.")
+            lengths = ", ".join(str(len(code)) for code in self.codes)
+            raise InputError(f"{self.name}: codes have lengths ({lengths}); give at least one, all equally long.")
 
     def facts(self, shape: Shape) -> Facts:
         if shape != (len(self.codes[0]),):
@@ -297,7 +297,7 @@ class MaxPool(_Pool):
     """Largest value in a window; overlapping where stride < size (AlexNet section 3.4)."""
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return self._apply(x, nn.max_pool)
+        return _Function(lambda x: ops.max_pool(x, self.size, self.stride or self.size), name=self.name)(x)
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ class _Subsampling(nn.Module):
         draw = functools.partial(_lecun_1998, fan_in=size**2)
         coefficient = self.param("coefficient", draw, channels).astype(x.dtype).reshape(1, 1, 1, -1)
         bias = self.param("bias", nn.initializers.zeros, channels).astype(x.dtype).reshape(1, 1, 1, -1)
-        return nn.pooling.pool(x, 0.0, lax.add, (size, size), (stride, stride), "VALID") * coefficient + bias
+        return nn.pool(x, 0.0, lax.add, (size, size), (stride, stride), "VALID") * coefficient + bias
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class AlexNet(NormalizedConvNet):
         pooling: overlapping, 3x3 windows with stride 2; plain, 2x2 (section 3.4).
         dropout: share of the units of fc6 and fc7 left out while training (section 4.2).
         head: imagenet, dense layers of 4096, 4096 and num_classes units; cifar, num_classes alone.
-        init: gaussian, standard deviation 0.01 and biases of 1 in conv2, conv4, conv5, fc6 and fc7 (section 5), made
+        kernel_init: gaussian, standard deviation 0.01 and biases of 1 in conv2, conv4, conv5, fc6 and fc7 (section 5), made
             for pixels in 0..255; glorot or he, biases 0. None: gaussian for 2012, he for owt.
     """
 
@@ -50,7 +50,7 @@ class AlexNet(NormalizedConvNet):
     pooling: Literal["overlapping", "plain"] = "overlapping"
     dropout: Fraction = 0.5
     head: Literal["imagenet", "cifar"] = "imagenet"
-    init: Literal["gaussian", "glorot", "he"] | None = None
+    kernel_init: Literal["gaussian", "glorot", "he"] | None = None
 
     @nn.nowrap
     def layers(self) -> tuple[Layer, ...]:
@@ -97,6 +97,6 @@ class AlexNet(NormalizedConvNet):
 
     @nn.nowrap
     def _initial(self, name: str) -> dict:
-        init = self.init or ("gaussian" if self.variant == "2012" else "he")
+        init = self.kernel_init or ("gaussian" if self.variant == "2012" else "he")
         ones = init == "gaussian" and name in ("conv2", "conv4", "conv5", "fc6", "fc7")
         return {"kernel_init": initial(init, 0.01), "bias_init": float(ones)}

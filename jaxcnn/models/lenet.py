@@ -4,6 +4,7 @@ from typing import Literal
 
 from flax import linen as nn
 
+from jaxcnn.errors import InputError
 from jaxcnn.fields import PositiveInt
 from jaxcnn.layers import (
     Activation,
@@ -15,54 +16,117 @@ from jaxcnn.layers import (
     Layer,
     MaxPool,
     NormName,
+    RadialBasis,
+    TrainableSubsampling,
     normalization,
 )
 from jaxcnn.models.convnet import ConvNet
 
+# Table I: the maps of S2 that each map of C3 sees.
+_C3 = (
+    *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
+    *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
+    *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5)),
+    (0, 1, 2, 3, 4, 5),
+)
+
+# What F6 is to show for the classes 0 to 9, 7 wide and 12 high; the shapes are ours.
+_BITMAPS = """
+..###.. ...##.. .#####. .#####. ....##. ####### ..####. ####### .#####. .#####.
+.##.##. ..###.. ##...## ##...## ...###. ##..... .##.... ####### ##...## ##...##
+##...## .####.. ##...## .....## ..####. ##..... ##..... .....## ##...## ##...##
+##...## ...##.. .....## .....## .##.##. ##..... ##..... .....## ##...## ##...##
+##...## ...##.. .....## .....## .##.##. ######. ##..... ....##. .##.##. ##...##
+##...## ...##.. ....##. ..####. ##..##. ##...## ######. ....##. ..###.. ##...##
+##...## ...##.. ...##.. ..####. ##..##. .....## ##...## ...##.. .##.##. .######
+##...## ...##.. ..##... .....## ####### .....## ##...## ...##.. ##...## .....##
+##...## ...##.. .##.... .....## ####### .....## ##...## ..##... ##...## .....##
+##...## ...##.. ##..... .....## ....##. .....## ##...## ..##... ##...## .....##
+.##.##. ...##.. ##..... ##...## ....##. ##...## ##...## ..##... ##...## ....##.
+..###.. .###### ####### .#####. ....##. .#####. .#####. ..##... .#####. .####..
+"""
+
+
+def _codes() -> tuple[tuple[float, ...], ...]:
+    """The bitmaps row by row, ink 1, paper -1."""
+    lines = [line.split() for line in _BITMAPS.split("\n") if line]
+    return tuple(tuple(1.0 if dot == "#" else -1.0 for dot in "".join(rows)) for rows in zip(*lines, strict=True))
+
 
 class LeNet5(ConvNet):
-    """LeNet-5 in the form it has been taught in since: every S2 map feeds every C3 map, pooling without parameters,
-    class scores from one more dense layer. 61,706 parameters for 32x32x1 images and 10 classes, where the network of
-    1998 (section II.B) has 60,000.
+    """LeNet-5 in two forms. `modern`, in which it has been taught since: every S2 map feeds every C3 map, pooling
+    without parameters, class scores from one more dense layer; 61,706 parameters for 32x32x1 images and 10 classes.
+    `1998`, as published (section II.B): 60,000 parameters and 340,908 connections.
 
     Layers and their names are those of the paper's figure 2: C1 and C3 extract features with 5x5 windows, S2 and S4
     halve the resolution so that exact position matters less, C5 is a convolution that sees the whole of S4, F6 a dense
     layer. On images larger than 32x32, C5 has more than one position and F6 more inputs.
 
+    In 1998 a C3 map sees three, four or all six of the S2 maps (table I), which keeps connections few and makes maps
+    differ. S2 and S4 have a trained coefficient and bias a map, and squash. F6 has 84 units because the class scores
+    are its distances to 7x12 pictures of the digits, fixed at -1 and 1, where the scaled tanh bends most; confusable
+    classes have similar pictures. Weights begin uniform within 2.4 / fan-in of 0 (appendix A); biases, of which it says
+    nothing, at 0. Train it with loss "map" or "mse" (section II.C), on inputs at -0.1 (background) and 1.175 (ink).
+
     Attributes:
-        num_classes: classes to tell apart.
-        activation: after C1, C3, C5 and F6; the paper has a scaled tanh (appendix A).
-        pooling: in S2 and S4; the paper averages.
+        num_classes: classes to tell apart; the 1998 form has 10.
+        activation: after C1, C3, C5, F6 and trainable pooling. None: as the variant has it, tanh in modern,
+            scaled_tanh in 1998 (appendix A).
+        pooling: in S2 and S4; trainable is sum, coefficient, bias and activation. None: as the variant has it, average
+            in modern, trainable in 1998.
         norm: after C1 and C3, before the activation (Ioffe & Szegedy 2015, section 3.2), but local response
             normalization after it (Krizhevsky et al. 2012, section 3.3). The paper has none. The maps of C5 are single
             pixels, on which instance normalization has nothing to work.
+        variant: modern or 1998.
     """
 
     num_classes: PositiveInt = 10
-    activation: ActivationName = "tanh"
-    pooling: Literal["average", "max"] = "average"
+    activation: ActivationName | None = None
+    pooling: Literal["average", "max", "trainable"] | None = None
     norm: NormName = "none"
+    variant: Literal["modern", "1998"] = "modern"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.variant == "1998" and self.num_classes != 10:
+            raise InputError(
+                f"LeNet5.num_classes is {self.num_classes}; variant '1998' has pictures of 10 digits, so it must be "
+                "10; variant 'modern' takes any number."
+            )
 
     @nn.nowrap
     def layers(self) -> tuple[Layer, ...]:
         """C1 S2 C3 S4 C5 F6 and the output."""
-        pool = {"average": AveragePool, "max": MaxPool}[self.pooling]
+        modern = self.variant == "modern"
+        init = "lecun_normal" if modern else "lecun_1998"
         return (
-            *self._normalized(Conv(6, kernel=5, name="c1")),
-            pool(name="s2"),
-            *self._normalized(Conv(16, kernel=5, name="c3")),
-            pool(name="s4"),
-            Conv(120, kernel=5, name="c5"),
-            Activation(self.activation, name="act5"),
+            *self._normalized(Conv(6, kernel=5, kernel_init=init, name="c1")),
+            *self._pooled("2"),
+            *self._normalized(Conv(16, kernel=5, kernel_init=init, connections=None if modern else _C3, name="c3")),
+            *self._pooled("4"),
+            Conv(120, kernel=5, kernel_init=init, name="c5"),
+            self._activation("5"),
             Flatten(name="flatten"),
-            Dense(84, name="f6"),
-            Activation(self.activation, name="act6"),
-            Dense(self.num_classes, name="output"),
+            Dense(84, kernel_init=init, name="f6"),
+            self._activation("6"),
+            Dense(self.num_classes, name="output") if modern else RadialBasis(_codes(), name="output"),
         )
+
+    @nn.nowrap
+    def _activation(self, number: str) -> Layer:
+        return Activation(
+            self.activation or ("tanh" if self.variant == "modern" else "scaled_tanh"), name=f"act{number}"
+        )
+
+    @nn.nowrap
+    def _pooled(self, number: str) -> tuple[Layer, ...]:
+        kinds = {"average": AveragePool, "max": MaxPool, "trainable": TrainableSubsampling}
+        kind = self.pooling or ("average" if self.variant == "modern" else "trainable")
+        pool = kinds[kind](name=f"s{number}")
+        return (pool, self._activation(number)) if kind == "trainable" else (pool,)
 
     @nn.nowrap
     def _normalized(self, conv: Conv) -> tuple[Layer, ...]:
         number = conv.name[1:]
-        norm = normalization(self.norm, conv.features, name=f"norm{number}")
-        activation = Activation(self.activation, name=f"act{number}")
+        norm, activation = normalization(self.norm, conv.features, name=f"norm{number}"), self._activation(number)
         return (conv, activation, *norm) if self.norm == "local_response" else (conv, *norm, activation)

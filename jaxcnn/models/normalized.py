@@ -59,5 +59,5 @@ class NormalizedConvNet(ConvNet):
 
 
 def initial(init: Literal["gaussian", "glorot", "he"], std: float) -> InitName | float:
-    """The kernel initializer that a network's `init` field names; `std` is that of its gaussian."""
+    """The kernel initializer that a network's `kernel_init` field names; `std` is that of its gaussian."""
     return {"gaussian": std, "glorot": "glorot_uniform", "he": "he_normal"}[init]

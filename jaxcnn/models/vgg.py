@@ -43,7 +43,7 @@ class VGG(NormalizedConvNet):
             same weights; cifar, num_classes units alone, as usual for 32x32 images; gap, the same on the mean over
             positions (Lin et al. 2014, Network in network, section 3.2).
         dropout: share of the units of the first two dense layers left out while training (section 3.1).
-        init: glorot, with which no pre-training is needed (section 3.1, footnote); gaussian, as printed there, variance
+        kernel_init: glorot, with which no pre-training is needed (section 3.1, footnote); gaussian, as printed there, variance
             1e-2; he (He et al. 2015). Biases 0.
         width: factor on the number of maps and hidden dense units, for smaller networks of the same shape.
     """
@@ -53,7 +53,7 @@ class VGG(NormalizedConvNet):
     norm: NormName = "none"
     head: Literal["imagenet", "torchvision", "cifar", "gap"] = "imagenet"
     dropout: Fraction = 0.5
-    init: Literal["glorot", "gaussian", "he"] = "glorot"
+    kernel_init: Literal["glorot", "gaussian", "he"] = "glorot"
     width: Positive = 1.0
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class VGG(NormalizedConvNet):
                 self._scaled(_WIDTHS[stage - 1]),
                 kernel=kernel,
                 padding=kernel // 2,
-                kernel_init=initial(self.init, 0.1),
+                kernel_init=initial(self.kernel_init, 0.1),
                 name=f"conv{stage}_{i}",
             )
             norm = "local_response" if self.configuration == "A-LRN" and stage == i == 1 else self.norm
@@ -107,7 +107,7 @@ class VGG(NormalizedConvNet):
 
     @nn.nowrap
     def _dense(self, number: int, features: int) -> Dense:
-        return Dense(features, kernel_init=initial(self.init, 0.1), name=f"fc{number}")
+        return Dense(features, kernel_init=initial(self.kernel_init, 0.1), name=f"fc{number}")
 
     @nn.nowrap
     def _scaled(self, features: int) -> int:

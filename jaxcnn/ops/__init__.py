@@ -1,5 +1,6 @@
 """Operations in the formulation that their platform runs fastest."""
 
 from jaxcnn.ops.conv import conv
+from jaxcnn.ops.pool import max_pool
 
-__all__ = ["conv"]
+__all__ = ["conv", "max_pool"]

@@ -10,10 +10,14 @@ from jax import lax
 
 from jaxcnn import ops
 
-# One of each formulation: a window that covers its input, narrow rows, everything else.
+# One of each formulation: a window that covers its input, narrow rows, maps smaller than the window, groups on their
+# own, everything else.
 COVERING = {"image": (5, 5), "window": (5, 5), "channels": (3, 4), "stride": 1, "padding": 0, "groups": 1}
 BANDED = {"image": (9, 8), "window": (3, 2), "channels": (2, 3), "stride": 1, "padding": 1, "groups": 1}
-GENERAL = {"image": (8, 7), "window": (3, 3), "channels": (2, 4), "stride": 2, "padding": 1, "groups": 2}
+SMALL = {"image": (2, 2), "window": (3, 3), "channels": (30, 4), "stride": 1, "padding": 1, "groups": 1}
+GROUPED = {"image": (8, 7), "window": (3, 3), "channels": (4, 6), "stride": 2, "padding": 1, "groups": 2}
+GENERAL = {"image": (8, 7), "window": (3, 3), "channels": (2, 4), "stride": 2, "padding": 1, "groups": 1}
+CASES = {"covering": COVERING, "banded": BANDED, "small": SMALL, "grouped": GROUPED, "general": GENERAL}
 
 
 def reference(x, kernel, *, stride=1, padding=0, groups=1):
@@ -63,6 +67,8 @@ def cases(draw):
 @example(case=COVERING | {"image": (3, 3), "padding": 1})
 @example(case=BANDED)
 @example(case=BANDED | {"window": (1, 1), "padding": 0})
+@example(case=SMALL)
+@example(case=GROUPED)
 @example(case=GENERAL)
 @example(case=BANDED | {"image": (3, 40), "channels": (4, 2)})
 @settings(max_examples=10, deadline=None)
@@ -75,7 +81,7 @@ def test_values_and_both_gradients_are_those_of_xla(case):
     assert_close(found, expected)
 
 
-@pytest.mark.parametrize("case", [COVERING, BANDED, GENERAL], ids=["covering", "banded", "general"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_kernels_can_be_vmapped_and_gradients_differentiated(case):
     x, kernel = arrays(**case)
     kernels = jnp.stack([kernel, -2 * kernel, jnp.sin(kernel)])
@@ -96,9 +102,9 @@ def primitives(function, *arguments):
     return {equation.primitive.name for equation in jax.make_jaxpr(function)(*arguments).eqns}
 
 
-def test_lenets_layers_are_products_on_a_cpu_and_others_are_not():
+def test_the_slow_cases_are_products_on_a_cpu_and_others_are_not():
     """Else the tests above would compare XLA with itself."""
-    for case in (COVERING, BANDED):
+    for case in (COVERING, BANDED, SMALL):
         found = primitives(lambda x, k, case=case: ops.conv(x, k, **window(case)), *arrays(**case))
         assert "dot_general" in found
         assert "conv_general_dilated" not in found
@@ -107,14 +113,20 @@ def test_lenets_layers_are_products_on_a_cpu_and_others_are_not():
         assert "conv_general_dilated" in found
 
 
+def test_groups_are_convolutions_of_their_own_on_a_cpu():
+    jaxpr = jax.make_jaxpr(lambda x, k: ops.conv(x, k, **window(GROUPED)))(*arrays(**GROUPED))
+    found = [e for e in jaxpr.eqns if e.primitive.name == "conv_general_dilated"]
+    assert [e.params["feature_group_count"] for e in found] == [1, 1]
+
+
 def test_other_platforms_always_have_xlas_own(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    for case in (COVERING, BANDED, GENERAL):
+    for case in CASES.values():
         found = primitives(lambda x, k, case=case: ops.conv(x, k, **window(case)), *arrays(**case))
         assert "conv_general_dilated" in found
 
 
-@pytest.mark.parametrize("case", [COVERING, BANDED, GENERAL], ids=["covering", "banded", "general"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_type_of_the_input_is_kept(case):
     x, kernel = (a.astype(jnp.bfloat16) for a in arrays(**case))
     y = jax.eval_shape(lambda: ops.conv(x, kernel, **window(case)))

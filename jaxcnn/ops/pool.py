@@ -1,0 +1,28 @@
+"""Max-pooling, with the semantics of `flax.linen.max_pool`."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+def max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
+    """Largest value in every window that lies wholly on the maps [n, height, width, channels].
+
+    GPU and TPU run XLA's windowed reduction. Its gradient is slow on a CPU, so there the maximum is taken elementwise
+    over strided slices, rows before columns. Values are equal; of equal values in a window, here all share the
+    gradient, there the first has it.
+
+    Args:
+        x: feature maps.
+        size: side of the window.
+        stride: step of the window along both axes.
+    """
+    if jax.default_backend() != "cpu":
+        return nn.max_pool(x, (size, size), (stride, stride))
+    for axis in (1, 2):
+        last = (x.shape[axis] - size) // stride * stride
+        slices = (jax.lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(size))
+        x = functools.reduce(jnp.maximum, slices)
+    return x

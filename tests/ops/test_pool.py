@@ -1,0 +1,41 @@
+"""Max-pooling by slices against flax's, values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxcnn import ops
+
+
+@given(
+    size=st.integers(1, 4),
+    stride=st.integers(1, 3),
+    extra=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=12, deadline=None)
+def test_values_and_gradients_are_those_of_flax(size, stride, extra, seed):
+    shape = (2, size + extra[0], size + extra[1], 3)
+    # Distinct values: of equal ones, each formulation lets others have the gradient.
+    x = jnp.asarray(np.random.default_rng(seed).permutation(np.prod(shape)).reshape(shape), jnp.float32)
+    y, pull = jax.vjp(lambda x: ops.max_pool(x, size, stride), x)
+    expected, expected_pull = jax.vjp(lambda x: nn.max_pool(x, (size, size), (stride, stride)), x)
+    np.testing.assert_array_equal(y, expected)
+    cotangent = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
+    np.testing.assert_allclose(pull(cotangent)[0], expected_pull(cotangent)[0], rtol=1e-6, atol=1e-6)
+
+
+def test_equal_values_share_the_gradient():
+    gradient = jax.grad(lambda x: ops.max_pool(x, 2, 2).sum())(jnp.ones((1, 2, 2, 1)))
+    np.testing.assert_allclose(gradient.ravel(), np.full(4, 0.25))
+
+
+@pytest.mark.parametrize("platform, primitive", [("cpu", "max"), ("gpu", "reduce_window_max")])
+def test_each_platform_has_its_own(monkeypatch, platform, primitive):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    jaxpr = jax.make_jaxpr(lambda x: ops.max_pool(x, 3, 2))(jnp.zeros((1, 7, 7, 2)))
+    assert primitive in str(jaxpr)
