@@ -6,7 +6,10 @@ The models are at hand at once; what needs orbax, TFDS or matplotlib is loaded w
 from jaxcnn import models
 from jaxcnn.config import Augment, Data, Experiment, Fake, Optimizer, Schedule, load_config, override
 from jaxcnn.errors import InputError
+from jaxcnn.evaluate import evaluate_model
+from jaxcnn.evaluation import Evaluation, evaluate_run
 from jaxcnn.optim import make_optimizer
+from jaxcnn.protocols import Protocol, make_protocol
 from jaxcnn.state import TrainState, create_state
 from jaxcnn.steps import make_eval_step, make_train_step
 from jaxcnn.train import NonFinite, Preempted, train
@@ -17,19 +20,24 @@ __version__ = "0.1.0"
 __all__ = [
     "Augment",
     "Data",
+    "Evaluation",
     "Experiment",
     "Fake",
     "InputError",
     "NonFinite",
     "Optimizer",
     "Preempted",
+    "Protocol",
     "Results",
     "Schedule",
     "TrainState",
     "create_state",
+    "evaluate_model",
+    "evaluate_run",
     "load_config",
     "make_eval_step",
     "make_optimizer",
+    "make_protocol",
     "make_train_step",
     "models",
     "override",

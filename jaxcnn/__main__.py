@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
 from jaxcnn.errors import InputError
@@ -12,7 +12,16 @@ from jaxcnn.errors import InputError
 Name = Annotated[Positional[str], arg(metavar="NAME")]
 Folder = Annotated[str | None, arg(metavar="DIR")]
 
+Source = Annotated[Positional[str], arg(metavar="FILE|DIR")]
+File = Annotated[str | None, arg(metavar="FILE")]
+
 Runs = Annotated[Positional[tuple[str, ...]], arg(metavar="DIR [DIR ...]")]
+Targets = Annotated[Positional[tuple[str, ...]], arg(metavar="TARGET [TARGET ...]")]
+Shape = Annotated[str | None, arg(metavar="HEIGHT,WIDTH,CHANNELS")]
+Run = Annotated[Positional[str], arg(metavar="DIR")]
+Scales = Annotated[str | None, arg(metavar="PIXELS[,PIXELS...]")]
+Json = Annotated[str | None, arg(metavar="FILE")]
+Picture = Annotated[str | None, arg(metavar="FILE")]
 
 app = SubcommandApp()
 
@@ -29,6 +38,124 @@ def prepare(name: Name, data_dir: Folder = None, manual_dir: Folder = None) -> N
     from jaxcnn.data.prepare import prepare
 
     prepare(name, data_dir, manual_dir)
+
+
+@app.command
+def describe(
+    targets: Targets,
+    shape: Shape = None,
+    format: Literal["text", "markdown", "json", "csv"] = "text",
+    compare: FlagCreatePairsOff[bool] = False,
+    explain: FlagCreatePairsOff[bool] = False,
+    diagram: Picture = None,
+) -> None:
+    """Show a network layer by layer, in words or as a picture; or what a norm does, step by step.
+
+    Args:
+        targets: a network by name (vgg_d, alexnet, lenet5), a config file, a run folder, batch_norm or
+            local_response_norm.
+        shape: of an image; None: the paper's, or that of the data of the config file or run.
+        format: of the tables; json and csv for programs.
+        compare: several networks side by side, as table 1 of the VGG paper.
+        explain: the architecture in words: what each part is for and why it was chosen.
+        diagram: picture to draw, .svg or .png.
+    """
+    from jaxcnn.describe import describe
+
+    describe(targets, shape=shape, format=format, compare=compare, explain=explain, diagram=diagram)
+
+
+@app.command
+def evaluate(
+    run: Run,
+    protocol: str = "center",
+    batch_stats: str = "ema",
+    part: Literal["test", "validation", "train"] = "test",
+    crop: int | None = None,
+    scales: Scales = None,
+    flip: bool | None = None,
+    data_dir: Folder = None,
+    batch_size: int | None = None,
+    stats_batches: int = 100,
+    format: Literal["text", "json"] = "text",
+    output: Json = None,
+) -> None:
+    """Test a run's network as the papers tested theirs: top-1 and top-5 error, NLL, calibration error.
+
+    Args:
+        run: its workdir.
+        protocol: center, ten_crop (AlexNet), multi_crop, dense or multi_scale (VGG); or several, with commas.
+        batch_stats: what batch normalization divides by: ema, the running averages; algorithm2 (of its paper), pooled
+            or full_pass, from training images; batch, each test batch's own; blend:N, both, the averages counting as N
+            images; or several, with commas.
+        part: of the data.
+        crop: side of the network's input in pixels; None: as the run was trained.
+        scales: short sides to which images are resized; None: as the papers did.
+        flip: also show mirrored views; None: where the protocol has them, in ten_crop and multi_crop.
+        data_dir: folder of prepared data sets, in the place of the run's.
+        batch_size: images at a time; None: the run's data.eval_batch_size, but for batch and blend:N, whose result
+            depends on it, its data.batch_size.
+        stats_batches: training batches for algorithm2 and pooled.
+        format: of what is printed.
+        output: file to write as JSON.
+    """
+    from jaxcnn.evaluation import evaluate_run, parse_scales, show
+
+    evaluations = evaluate_run(
+        run,
+        protocol=protocol.split(","),
+        batch_stats=batch_stats.split(","),
+        part=part,
+        crop=crop,
+        scales=parse_scales(scales),
+        flip=flip,
+        data_dir=data_dir,
+        batch_size=batch_size,
+        stats_batches=stats_batches,
+        verbose=True,
+    )
+    show(evaluations, format, output)
+
+
+@app.command
+def convert(
+    source: Source,
+    workdir: Folder = None,
+    model: Annotated[str | None, arg(metavar="NAME")] = None,
+    num_classes: int | None = None,
+    drop_head: FlagCreatePairsOff[bool] = False,
+    output: File = None,
+    layout: Literal["torchvision", "jaxcnn"] | None = None,
+    dry_run: FlagCreatePairsOff[bool] = False,
+) -> None:
+    """Make a run of foreign weights (torchvision, Keras VGG, NumPy), or foreign weights of a run.
+
+    `convert vgg16_bn.pth` makes runs/vgg16_bn, which evaluate, --init_from and jaxcnn.restore take as any other run.
+    `convert runs/a --output=a.safetensors` goes the other way. Every array is listed. Code in a file is never run.
+
+    Args:
+        source: file of weights: .safetensors, .pth, .pt, .npz, .h5, .keras; or the folder of a run.
+        workdir: of a file: folder to make; None: runs/NAME for a file NAME.pth.
+        model: of a file: the network, a name for ImageNet (vgg_d_bn, alexnet_owt), a config file or a run; None: as the
+            shapes of the arrays tell.
+        num_classes: of a file: its classes; None: as the model has it.
+        drop_head: of a file: draw the last dense layer anew (every dense layer if the file has none).
+        output: of a run: file to write, .safetensors or .npz.
+        layout: of a run: names and order of axes; None: torchvision for .safetensors, jaxcnn for .npz.
+        dry_run: list every array, write nothing.
+    """
+    from jaxcnn.weights import convert
+
+    convert(
+        source,
+        workdir=workdir,
+        model=model,
+        num_classes=num_classes,
+        drop_head=drop_head,
+        output=output,
+        layout=layout,
+        dry_run=dry_run,
+    )
 
 
 @app.command

@@ -70,10 +70,15 @@ class Data(_Part):
     """Resize the short side to this many pixels and crop the centre square; None: leave images as they are."""
     pad: NonNegativeInt = 0
     """Rows and columns of zeros around every image (LeNet-5 section II.B: 28x28 digits in a 32x32 field, 2)."""
+    decode: Literal["auto", "once", "always"] = field(default="auto", metadata=_FREE)
+    """tfds: once: into a cache on disk, which reads fastest; always: whenever an image is read, for sets too large to
+    keep; auto: once, unless a split would take more than 32 GiB. Never changes a pixel."""
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    """Order in which the network takes the channels; every source gives rgb, weights from Caffe and Keras want bgr."""
     mean: tuple[float, ...] = (0.0,)
-    """Subtracted from pixels scaled to [0, 1]; one value or one a channel."""
+    """Subtracted from pixels scaled to [0, 1]; one value, or one a channel in the order of `channel_order`."""
     std: tuple[Positive, ...] = (1.0,)
-    """Divides after the mean is subtracted; 1/255 gives raw-scale pixels as AlexNet had."""
+    """Divides after the mean is subtracted, ordered as the mean; 1/255 gives raw-scale pixels as AlexNet had."""
     fake: Fake = Fake()
     """Size of the fake data set."""
 
@@ -85,8 +90,15 @@ class Data(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Augment(_Part):
-    """Random changes to training images, drawn afresh for every image and step, on the device."""
+    """Random changes to training images, drawn afresh for every image and step, on the device; in this order."""
 
+    crop: PositiveInt | None = None
+    """Side in pixels of a random square window, the network's input; evaluation takes the central one (AlexNet section
+    4.1: 224 of 256); None: the whole image."""
+    crop_pad: NonNegativeInt = 0
+    """Rows and columns of zeros on every side before the window is chosen (usual on CIFAR: 4, with crop 32)."""
+    scale_jitter: tuple[PositiveInt, PositiveInt] | None = None
+    """Bounds from which the short side of the image is drawn before the crop (VGG section 3.1: 256, 512)."""
     shift: NonNegative = 0.0
     """Largest translation along each axis, in pixels."""
     rotation: NonNegative = 0.0
@@ -95,6 +107,19 @@ class Augment(_Part):
     """Largest relative change of size: factors are drawn from [1 - scale, 1 + scale]."""
     flip: bool = False
     """Mirror half of the images left to right."""
+    pca_color: NonNegative = 0.0
+    """Standard deviation of the share of each principal component of the training colours, taken with its eigenvalue,
+    that is added to an image (AlexNet section 4.1: 0.1)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("crop_pad", "scale_jitter"):
+            if getattr(self, name) and self.crop is None:
+                raise InputError(f"Augment.{name} is {getattr(self, name)}; it needs crop, the side of the window.")
+        if self.scale_jitter and not self.crop <= self.scale_jitter[0] <= self.scale_jitter[1]:
+            raise InputError(f"Augment.scale_jitter is {self.scale_jitter}; crop {self.crop} <= low <= high must hold.")
+        if self.scale_jitter and self.crop_pad:
+            raise InputError(f"Augment.crop_pad is {self.crop_pad}; with scale_jitter it must be 0.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +198,9 @@ class Experiment(_Part):
     """Random changes to training images."""
     optimizer: Optimizer = Optimizer()
     """The update rule."""
+    loss: Literal["cross_entropy", "map", "mse"] = "cross_entropy"
+    """Mean over a batch that training lowers and evaluation reports; map and mse are LeNet-5's of 1998 (section II.C,
+    equations 9 and 8), for logits that are minus squared distances, mse for no others."""
     seed: NonNegativeInt = 0
     """Seeds the weights, the order of the data, augmentation, dropout and the validation split."""
     epochs: PositiveInt = 20

@@ -142,9 +142,14 @@ class Conv(Layer):
         if self.groups != 1:
             raise InputError(f"{self.name}: groups is {self.groups}; with connections it must be 1.")
         if len(self.connections) != self.features:
-            raise InputError(f"{self.name}: connections has {len(self.connections)} rows; it needs {self.features}.")
+            raise InputError(
+                f"{self.name}: connections has {len(self.connections)} rows; "
+                f"it must have {self.features}, a row for each feature."
+            )
         if wrong := [row for row in self.connections if not row or len(set(row)) < len(row)]:
-            raise InputError(f"{self.name}: connections has {wrong[0]}; a feature needs channels, each once.")
+            raise InputError(
+                f"{self.name}: connections has a row {wrong[0]}; each needs at least one channel, each channel once."
+            )
 
     def facts(self, shape: Shape) -> Facts:
         height, width = _slide(self, shape, self.kernel, self.stride, self.padding)
@@ -157,7 +162,10 @@ class Conv(Layer):
             inputs, _ = self._pairs()
             pairs = len(inputs)
             if max(inputs) >= shape[2]:
-                raise InputError(f"{self.name}: connections has channel {max(inputs)}; the input has {shape[2]}.")
+                raise InputError(
+                    f"{self.name}: connections has channel {max(inputs)}; the input has only channels 0 to "
+                    f"{shape[2] - 1}."
+                )
         weights, positions = self.kernel**2 * pairs, height * width
         return Facts(
             shape=(height, width, self.features),
@@ -170,6 +178,7 @@ class Conv(Layer):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         if self.connections is not None:
+            self.facts(x.shape[1:])  # JAX drops what is written outside an array without a word.
             return _PartialConv(self, name=self.name)(x)
         return nn.Conv(
             self.features,
@@ -194,13 +203,13 @@ class Conv(Layer):
         return inputs, features
 
     def _draw_pairs(self, key: jax.Array, shape: Shape) -> jax.Array:
-        """Features of equal fan-in are drawn together, as a full kernel."""
-        counts, init = sorted({len(row) for row in self.connections}), _initializer(self.kernel_init)
-        drawn = {
-            count: init(key, (*shape[:2], count, self.features), jnp.float32)
-            for count, key in zip(counts, jax.random.split(key, len(counts)), strict=True)
-        }
-        return jnp.concatenate([drawn[len(row)][..., f] for f, row in enumerate(self.connections)], axis=-1)
+        """A full kernel is drawn for each fan-in there is, and every feature takes its planes from that of its own."""
+        init, (_, features) = _initializer(self.kernel_init), self._pairs()
+        counts = sorted({len(row) for row in self.connections})
+        keys = jax.random.split(key, len(counts))
+        drawn = [init(k, (*shape[:2], n, self.features), jnp.float32) for k, n in zip(keys, counts, strict=True)]
+        planes = [sum(n for n in counts if n < len(row)) + i for row in self.connections for i in range(len(row))]
+        return jnp.concatenate(drawn, axis=2)[:, :, np.array(planes), np.array(features)]
 
 
 class _PartialConv(nn.Module):
@@ -267,6 +276,8 @@ class RadialBasis(Layer):
         return Facts((len(self.codes),), connections=products, multiply_adds=products)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        self.facts(x.shape[1:])  # A length of 1 would be broadcast.
+
         def distances(x: jax.Array) -> jax.Array:
             differences = x.astype(jnp.float32)[:, None] - np.array(self.codes, np.float32)[None]
             return -jnp.sum(jnp.square(differences), axis=-1)
@@ -547,18 +558,27 @@ def least_size(layers: tuple[Layer, ...], channels: int) -> int:
     raise InputError("these layers need images of more than 1023 pixels a side; use fewer, or a smaller stride.")
 
 
+def trace_image(layers: tuple[Layer, ...], shape: Shape) -> tuple[Row, ...]:
+    """`trace` of a whole network, for an image (height, width, channels).
+
+    Raises:
+        InputError: the image is too small, naming the least size, or a layer cannot take what it is given.
+    """
+    try:
+        return trace(layers, shape)
+    except _TooSmall as error:
+        height, width, channels = shape
+        least = least_size(layers, channels)
+        raise InputError(f"images are {height}x{width}; this network needs at least {least}x{least}.") from error
+
+
 def apply(layers: tuple[Layer, ...], x: jax.Array, *, train: bool) -> jax.Array:
     """Apply the layers in order to a batch [n, height, width, channels]; call it inside a linen module.
 
     Raises:
         InputError: the images are too small, naming the least size, or a layer cannot take what it is given.
     """
-    try:
-        trace(layers, x.shape[1:])
-    except _TooSmall as error:
-        height, width, channels = x.shape[1:]
-        least = least_size(layers, channels)
-        raise InputError(f"images are {height}x{width}; this network needs at least {least}x{least}.") from error
+    trace_image(layers, x.shape[1:])
     for layer in layers:
         x = layer(x, train=train)
     return x

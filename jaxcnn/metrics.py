@@ -12,7 +12,7 @@ from rich.text import Text
 
 
 def mean_metrics(sums: dict[str, float]) -> dict[str, float]:
-    """`loss` (nats) and `accuracy` of a number of examples from the sums that the step functions return."""
+    """`loss` and `accuracy` of a number of examples from the sums that the step functions return."""
     return {"loss": sums["loss"] / sums["n"], "accuracy": sums["correct"] / sums["n"]}
 
 

@@ -9,7 +9,7 @@ output has the input's dtype. Every module is called as `norm(x, train=...)`, so
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -126,6 +126,69 @@ def update_running(running: Statistics, batch: Statistics, *, momentum: float = 
     """
     _require("momentum", momentum, Fraction)
     return Statistics(*(momentum * old + (1 - momentum) * new for old, new in zip(running, batch, strict=True)))
+
+
+def population_statistics(
+    kind: Literal["algorithm2", "pooled"], means: jax.Array, variances: jax.Array, counts: Sequence[int] | np.ndarray
+) -> Statistics:
+    """The statistics of a population from those of batches drawn from it.
+
+    algorithm2: E[mean] and E[var * m / (m - 1)] over batches, each batch weighing the same. The factor makes every
+    batch's variance unbiased; it restores the spread of the means between batches if, and only if, these are drawn at
+    random. pooled: the mean and biased variance of all values together, E[mean] and E[var] + Var[mean] (equal to
+    E[mean^2 + var] - E[mean]^2 but without its cancellation), batches weighing as their counts.
+
+    Args:
+        kind: algorithm2 or pooled.
+        means: [batches, C].
+        variances: [batches, C], biased, as `batch_statistics` gives.
+        counts: [batches], the values that each statistic was taken over, N*H*W for a batch of images.
+
+    Returns:
+        Statistics, float32 [C] each.
+
+    Raises:
+        InputError: no batches, kind is unknown, or a count is too small, below 2 for algorithm2 and 1 for pooled.
+
+    Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithm 2 and section 3.2; pooled as in "precise batch
+    normalization", Wu and Johnson 2021 (arXiv:2105.07576).
+    """
+    _require("kind", kind, Literal["algorithm2", "pooled"])
+    means, variances = jnp.asarray(means, jnp.float32), jnp.asarray(variances, jnp.float32)
+    counts, least = np.asarray(counts, np.float64), 2 if kind == "algorithm2" else 1
+    if not len(counts) or counts.min() < least:
+        raise InputError(
+            f"counts is {counts.tolist()}; {kind} needs at least one batch, of {least} or more values a channel."
+        )
+
+    def mean(values: jax.Array, weights: np.ndarray) -> jax.Array:
+        return jnp.tensordot(jnp.asarray(weights / len(counts), jnp.float32), values, 1, precision="highest")
+
+    if kind == "algorithm2":
+        return Statistics(mean(means, np.ones_like(counts)), mean(variances, counts / (counts - 1)))
+    weights = counts / counts.mean()
+    centre = mean(means, weights)
+    return Statistics(centre, mean(variances + jnp.square(means - centre[None]), weights))
+
+
+def blend_statistics(source: Statistics, target: Statistics, prior: float, count: int) -> Statistics:
+    """N / (N + n) * source + n / (N + n) * target, for mean and variance alike.
+
+    Args:
+        source: statistics of the training data, [C] each.
+        target: statistics of the test data, [C] each.
+        prior: N, the number of images that the source counts for; 0 gives the target's alone.
+        count: n, images that the target's were taken over.
+
+    Raises:
+        InputError: prior is below 0 or not finite, or count is below 1.
+
+    Source: Schneider et al. 2020 (arXiv:2006.16971).
+    """
+    _require("prior", prior, NonNegative)
+    _require("count", count, PositiveInt)
+    share = prior / (prior + count)
+    return Statistics(*(share * old + (1 - share) * new for old, new in zip(source, target, strict=True)))
 
 
 def local_response_norm(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcnn import checkpoint, data, optim
+from jaxcnn import data, optim
 from jaxcnn.config import Experiment
 from jaxcnn.errors import InputError
 from jaxcnn.state import TrainState, create_state
@@ -30,6 +29,7 @@ class Plan:
         optimizer: the optax chain.
         state: the state as ShapeDtypeStructs, placed as it will be.
         batch_sharding: how batches are split over the devices.
+        colors: principal components of the training colours (`data.color_axes`) where `augment.pca_color` wants them.
     """
 
     experiment: Experiment
@@ -40,6 +40,12 @@ class Plan:
     optimizer: optax.GradientTransformationExtraArgs
     state: TrainState
     batch_sharding: NamedSharding
+    colors: np.ndarray | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of what the network sees: the crop where there is one, else the image."""
+        return _one_image(self.experiment, self.dataset).shape[1:]
 
     @property
     def replicated(self) -> NamedSharding:
@@ -47,16 +53,18 @@ class Plan:
         return NamedSharding(self.batch_sharding.mesh, PartitionSpec())
 
     def initial_state(self, variables: dict[str, Any] | None = None) -> TrainState:
-        """The state before the first step: weights from the seed, or `variables` taken over."""
-        experiment, images = self.experiment, _one_image(self.dataset)
+        """The state before the first step: weights from the seed, but for those of `variables` that are given."""
+        experiment, images = self.experiment, _one_image(self.experiment, self.dataset)
 
-        def create(key: jax.Array) -> TrainState:
-            return create_state(variables or experiment.model.init(key, images, train=False), self.optimizer)
+        def create(key: jax.Array, given: dict[str, Any]) -> TrainState:
+            drawn = experiment.model.init(key, images, train=False)
+            merged = {part: values | given.get(part, {}) for part, values in drawn.items()}
+            return create_state(merged, self.optimizer)
 
         # Runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run.
         options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
         create = jax.jit(create, out_shardings=self.replicated, compiler_options=options)
-        return create(jax.random.key(experiment.seed))
+        return create(jax.random.key(experiment.seed), variables or {})
 
 
 def make_plan(experiment: Experiment, arrays: Mapping[str, np.ndarray] | None = None) -> Plan:
@@ -75,7 +83,7 @@ def make_plan(experiment: Experiment, arrays: Mapping[str, np.ndarray] | None = 
     steps_per_epoch = data.steps_per_epoch(len(dataset.train), settings.batch_size, sharding.mesh.size)
     total_steps = steps_per_epoch * experiment.epochs
 
-    images = _one_image(dataset)
+    images = _one_image(experiment, dataset)
     preprocess = data.make_preprocess(settings)
     jax.eval_shape(preprocess, images)
     variables = jax.eval_shape(
@@ -103,31 +111,11 @@ def make_plan(experiment: Experiment, arrays: Mapping[str, np.ndarray] | None = 
         optimizer=optimizer,
         state=state,
         batch_sharding=sharding,
+        colors=data.color_axes(dataset.train.images) if experiment.augment.pca_color else None,
     )
 
 
-def foreign_variables(plan: Plan, run: str | Path) -> dict[str, Any]:
-    """The weights of another run, for the network of this plan.
-
-    Raises:
-        InputError: the run has no checkpoint, or one of another network, naming an array that does not fit.
-    """
-    step, variables = checkpoint.restore_variables(Path(run).absolute() / "checkpoints")
-    want = jax.tree_util.tree_leaves_with_path({"params": plan.state.params, "batch_stats": plan.state.batch_stats})
-    have = dict(jax.tree_util.tree_leaves_with_path(variables))
-    for path, leaf in want:
-        found = have.pop(path, None)
-        if found is None or found.shape != leaf.shape:
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            shown = "absent" if found is None else f"of shape {found.shape}"
-            raise InputError(
-                f"--init_from={run} (step {step}) is of another network: {name} is {shown}; this needs {leaf.shape}."
-            )
-    if have:
-        name = jax.tree_util.keystr(next(iter(have)), simple=True, separator="/")
-        raise InputError(f"--init_from={run} (step {step}) is of another network: it has {name}, this one does not.")
-    return variables
-
-
-def _one_image(dataset: data.Dataset) -> jax.Array:
-    return jnp.zeros((1, *dataset.train.images.shape[1:]), jnp.float32)
+def _one_image(experiment: Experiment, dataset: data.Dataset) -> jax.Array:
+    """Zeros, of the shape that evaluation gives the network."""
+    images = jnp.zeros((1, *dataset.train.images.shape[1:]), jnp.float32)
+    return data.center_crop(images, experiment.augment.crop)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxcnn.losses import Loss, cross_entropy
 from jaxcnn.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -27,6 +28,7 @@ def make_train_step(
     seed: int | jax.Array = 0,
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    loss: Loss = cross_entropy,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """A jitted `step(state, batch) -> (state, metrics)`; the state given is donated, so do not use it again.
 
@@ -39,10 +41,12 @@ def make_train_step(
         seed: of augmentation and dropout.
         preprocess: images as stored to what the network sees.
         augment: `(key, images) -> images`, before `preprocess`; None leaves images alone.
+        loss: `(logits, labels) -> losses`, one for each example; their mean is lowered. By default softmax
+            cross-entropy, in nats.
 
     Returns:
         The step. `batch` has `image` [n, height, width, channels] and `label` int32 [n]; `metrics` has sums over the
-        batch, `loss` (softmax cross-entropy, nats) and `correct`, and `n`, the examples.
+        batch, `loss` and `correct`, and `n`, the examples.
     """
     root = jax.random.key(seed)
 
@@ -61,11 +65,11 @@ def make_train_step(
                 mutable=["batch_stats"],
                 rngs={"dropout": dropout_key},
             )
-            metrics = _sums(logits, batch["label"], jnp.ones_like(batch["label"], bool))
+            metrics = _sums(loss, logits, batch["label"], jnp.ones_like(batch["label"], bool))
             return metrics["loss"] / metrics["n"], (updates.get("batch_stats", {}), metrics)
 
-        (loss, (batch_stats, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
+        (value, (batch_stats, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=value)
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
@@ -73,7 +77,10 @@ def make_train_step(
 
 
 def make_eval_step(
-    model: Model, *, preprocess: Callable[[jax.Array], jax.Array] = lambda images: images
+    model: Model,
+    *,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    loss: Loss = cross_entropy,
 ) -> Callable[[dict[str, Any], Batch], tuple[Metrics, jax.Array]]:
     """A jitted `step(variables, batch) -> (metrics, logits)`.
 
@@ -84,12 +91,12 @@ def make_eval_step(
     @jax.jit
     def eval_step(variables: dict[str, Any], batch: Batch) -> tuple[Metrics, jax.Array]:
         logits = model.apply(variables, preprocess(batch["image"]), train=False)
-        return _sums(logits, batch["label"], batch["mask"]), logits
+        return _sums(loss, logits, batch["label"], batch["mask"]), logits
 
     return eval_step
 
 
-def _sums(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
+def _sums(loss: Loss, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
+    losses = loss(logits, labels)
     correct = jnp.argmax(logits, axis=-1) == labels
     return {"loss": jnp.sum(losses, where=mask), "correct": jnp.sum(correct & mask), "n": jnp.sum(mask)}

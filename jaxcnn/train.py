@@ -16,10 +16,12 @@ from rich.console import Console
 from jaxcnn import checkpoint, data, describe, optim
 from jaxcnn.config import Experiment
 from jaxcnn.evaluate import evaluate
+from jaxcnn.losses import LOSSES
 from jaxcnn.metrics import Writer, mean_metrics, progress_bar, read_rows
-from jaxcnn.plan import Plan, foreign_variables, make_plan
+from jaxcnn.plan import Plan, make_plan
 from jaxcnn.state import TrainState
 from jaxcnn.steps import make_eval_step, make_train_step
+from jaxcnn.transfer import transfer
 from jaxcnn.workdir import Results, check_start, finished, open_workdir, write_results
 
 
@@ -85,7 +87,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     """Devices, the network, what decays and what does not, the data and the number of steps."""
     experiment, dataset = plan.experiment, plan.dataset
     print_devices(console)
-    console.print(describe.network_table(experiment.model, dataset.train.images.shape[1:]))
+    console.print(describe.network_table(experiment.model, plan.image_shape))
     settings = experiment.optimizer
     report = optim.decay_report(settings, plan.state.params)
     console.print(describe.decay_table(report, settings.weight_decay, settings.weight_decay_form))
@@ -105,7 +107,10 @@ def _begin(
     if restored is not None:
         console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")
         return restored
-    variables = foreign_variables(plan, init_from) if init_from else None
+    variables = None
+    if init_from:
+        variables, line = transfer(plan, init_from)
+        console.print(line)
     return plan.initial_state(variables), {"sums": {}, "seconds": 0.0}
 
 
@@ -148,14 +153,18 @@ class _Run:
         self.eval_part = "test" if plan.dataset.validation is None else "validation"
         experiment = plan.experiment
         preprocess = data.make_preprocess(experiment.data)
-        self.eval_step = make_eval_step(experiment.model, preprocess=preprocess)
+        crop, loss = experiment.augment.crop, LOSSES[experiment.loss]
+        self.eval_step = make_eval_step(
+            experiment.model, preprocess=lambda images: preprocess(data.center_crop(images, crop)), loss=loss
+        )
         self.train_step = jax.jit(
             make_train_step(
                 experiment.model,
                 plan.optimizer,
                 seed=experiment.seed,
                 preprocess=preprocess,
-                augment=data.make_augment(experiment.augment),
+                augment=data.make_augment(experiment.augment, plan.colors),
+                loss=loss,
             ),
             donate_argnums=0,
             out_shardings=(plan.replicated, plan.replicated),

@@ -24,7 +24,7 @@ class Results:
     """What a finished run found.
 
     Attributes:
-        test: `accuracy`, `error`, `loss` (nats) and `n` on the test part, with the weights of the last step.
+        test: `accuracy`, `error`, `loss` and `n` on the test part, with the weights of the last step.
         steps: updates done.
         seconds: spent in the run, over all its launches.
         workdir: its folder.

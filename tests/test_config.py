@@ -32,6 +32,7 @@ from jaxcnn.config import (
     run_id,
     to_json,
 )
+from jaxcnn.data import center_crop
 from jaxcnn.errors import InputError
 from jaxcnn.layers import Conv, Layer
 from jaxcnn.models import LeNet5
@@ -73,16 +74,21 @@ DECIDING = {
     "data.batch_size": 64,
     "data.image_size": 16,
     "data.pad": 2,
+    "data.channel_order": "bgr",
     "data.mean": (0.1, 0.2, 0.3),
     "data.std": (0.5,),
     "data.fake.shape": (16, 16, 3),
     "data.fake.num_classes": 3,
     "data.fake.train": 100,
     "data.fake.test": 100,
+    "augment.crop": 24,
+    "augment.crop_pad": 4,
+    "augment.scale_jitter": (24, 48),
     "augment.shift": 1.0,
     "augment.rotation": 5.0,
     "augment.scale": 0.1,
     "augment.flip": True,
+    "augment.pca_color": 0.1,
     "optimizer.algorithm": "adam",
     "optimizer.learning_rate": 0.1,
     "optimizer.momentum": 0.0,
@@ -106,10 +112,13 @@ DECIDING = {
 FREE = {
     "data.data_dir": "/elsewhere",
     "data.eval_batch_size": 7,
+    "data.decode": "always",
     "eval_every": 2,
     "checkpoint_every": 3,
     "log_every": 1,
 }
+# What a setting of the first table cannot be without.
+NEEDED = {path: {"augment.crop": DECIDING["augment.crop"]} for path in ("augment.crop_pad", "augment.scale_jitter")}
 
 
 def test_the_tables_above_name_every_setting():
@@ -122,7 +131,7 @@ def test_the_tables_above_name_every_setting():
 def test_the_run_id_hangs_on_what_decides_the_result_and_on_nothing_else():
     assert len(run_id(LENET)) == 12
     assert run_id(override(LENET, FREE)) == run_id(LENET)
-    ids = [run_id(override(LENET, {path: value})) for path, value in DECIDING.items()]
+    ids = [run_id(override(LENET, {path: value} | NEEDED.get(path, {}))) for path, value in DECIDING.items()]
     assert len({run_id(LENET), *ids}) == 1 + len(DECIDING)
 
 
@@ -162,7 +171,13 @@ EXPERIMENTS = st.builds(
         image_size=st.none() | st.integers(1, 9),
         fake=st.builds(Fake, shape=st.tuples(*[st.integers(1, 9)] * 3)),
     ),
-    augment=st.builds(Augment, flip=st.booleans(), scale=SHARE),
+    augment=st.builds(
+        Augment,
+        flip=st.booleans(),
+        scale=SHARE,
+        crop=st.just(8),
+        scale_jitter=st.none() | st.tuples(st.integers(8, 99), st.just(99)),
+    ),
     optimizer=st.builds(
         Optimizer,
         learning_rate=POSITIVE,
@@ -365,6 +380,23 @@ def test_a_wrong_value_is_one_error_from_constructor_override_and_file(tmp_path,
     [
         (Data, {"source": "tfds"}, "Data.name is empty; source 'tfds' needs one, for example mnist."),
         (Schedule, {"name": "step"}, "Schedule.drops is empty; name 'step' needs epochs, for example (30, 60)."),
+        (Augment, {"crop_pad": 4}, "Augment.crop_pad is 4; it needs crop, the side of the window."),
+        (Augment, {"scale_jitter": (256, 512)}, "Augment.scale_jitter is (256, 512); it needs crop"),
+        (
+            Augment,
+            {"crop": 224, "scale_jitter": (200, 512)},
+            "Augment.scale_jitter is (200, 512); crop 224 <= low <= high must hold.",
+        ),
+        (
+            Augment,
+            {"crop": 224, "scale_jitter": (512, 256)},
+            "Augment.scale_jitter is (512, 256); crop 224 <= low <= high must hold.",
+        ),
+        (
+            Augment,
+            {"crop": 8, "crop_pad": 4, "scale_jitter": (8, 9)},
+            "Augment.crop_pad is 4; with scale_jitter it must be 0.",
+        ),
         (Schedule, {"drops": (2, 1)}, "Schedule.drops is (2.0, 1.0); it must rise."),
         (Schedule, {"drops": (2, 2)}, "Schedule.drops is (2.0, 2.0); it must rise."),
         (Schedule, {"factor": 0.0}, "Schedule.factor is 0.0; it must be above 0"),
@@ -483,7 +515,7 @@ def test_a_config_file_is_read_afresh(tmp_path):
 
 # --- the experiments that come with the code
 
-IMAGES = {"digits": (32, 32, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+IMAGES = {"digits": (32, 32, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3), "imagenet2012": (256, 256, 3)}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -495,6 +527,7 @@ def test_every_config_loads_round_trips_and_traces(path):
     if data.image_size:
         height = width = data.image_size
     images = jnp.zeros((2, height + 2 * data.pad, width + 2 * data.pad, channels))
+    images = center_crop(images, experiment.augment.crop)
     logits, _ = jax.eval_shape(lambda: experiment.model.init_with_output(jax.random.key(0), images, train=False))
     assert logits.ndim == 2
     assert logits.shape[0] == 2
@@ -502,4 +535,4 @@ def test_every_config_loads_round_trips_and_traces(path):
 
 def test_there_are_configs():
     names = {path.stem for path in CONFIGS}
-    assert names >= {"lenet5_digits", "lenet5_mnist"}
+    assert names >= {"lenet5_digits", "lenet5_mnist", "alexnet_imagenet", "vgg_imagenet"}

@@ -27,6 +27,8 @@ from jaxcnn.layers import (
     LayerNorm,
     LocalResponseNorm,
     MaxPool,
+    RadialBasis,
+    TrainableSubsampling,
     least_size,
     normalization,
     trace,
@@ -82,6 +84,16 @@ def shapes(layers, shape):
 
 
 SMALL = st.integers(1, 3)
+PARTIAL = st.builds(
+    Conv,
+    st.just(3),
+    kernel=SMALL,
+    stride=SMALL,
+    padding=st.integers(0, 1),
+    connections=st.tuples(*[st.lists(st.integers(0, 2), min_size=1, unique=True).map(tuple)] * 3),
+    name=st.just(""),
+)
+SUBSAMPLING = st.builds(TrainableSubsampling, SMALL, SMALL | st.none(), name=st.just(""))
 ON_MAPS = [
     st.builds(Conv, SMALL, kernel=st.integers(1, 4), stride=SMALL, padding=st.integers(0, 2), name=st.just("")),
     st.builds(Conv, st.sampled_from([2, 4]), groups=st.just(2), padding=st.just(1), name=st.just("")),
@@ -89,13 +101,18 @@ ON_MAPS = [
     st.builds(AveragePool, SMALL, SMALL | st.none(), name=st.just("")),
     st.just(InstanceNorm(name="")),
     st.just(Flatten(name="")),
+    PARTIAL,
+    SUBSAMPLING,
 ]
 ON_BOTH = [
     st.sampled_from([BatchNorm(name=""), LayerNorm(name=""), LocalResponseNorm(size=3, name=""), Dropout(name="")]),
     st.builds(GroupNorm, SMALL, name=st.just("")),
     st.just(Activation("relu", name="")),
 ]
-ON_VECTORS = [st.builds(Dense, SMALL, name=st.just(""))]
+ON_VECTORS = [
+    st.builds(Dense, SMALL, name=st.just("")),
+    st.builds(RadialBasis, SMALL.map(lambda n: ((1.0,) * n, (-1.0,) * n)), name=st.just("")),
+]
 
 
 @st.composite
@@ -144,7 +161,7 @@ def test_the_least_size_is_the_least_that_linen_can_take(layers, channels):
 
 
 def links(layer, shape):
-    """Every (output unit, input unit or "bias" or padding) that a window joins, in a loop."""
+    """Every (output unit, input unit or "bias" or padding) that a layer joins, in a loop."""
     height, width, channels = shape
     conv = isinstance(layer, Conv)
     size, stride = (layer.kernel, layer.stride) if conv else (layer.size, layer.stride or layer.size)
@@ -155,25 +172,37 @@ def links(layer, shape):
     columns = range(0, width + 2 * padding - size + 1, stride)
     for y, x, f in itertools.product(rows, columns, range(features)):
         for dy, dx, c in itertools.product(range(size), range(size), range(channels)):
-            if c * groups // channels == f * groups // features:
+            seen = conv and layer.connections and layer.connections[f]
+            if c in seen if seen else c * groups // channels == f * groups // features:
                 found.append(((y, x, f), (y + dy, x + dx, c)))
-        if conv:
+        if conv or isinstance(layer, TrainableSubsampling):
             found.append(((y, x, f), "bias"))
     return found
 
 
-@given(layer=st.one_of(ON_MAPS[:4]), shape=st.tuples(st.integers(4, 7), st.integers(4, 7), st.sampled_from([2, 4])))
+@given(
+    layer=st.one_of([*ON_MAPS[:4], PARTIAL, SUBSAMPLING]),
+    shape=st.tuples(st.integers(4, 7), st.integers(4, 7), st.sampled_from([2, 4])),
+)
 @settings(max_examples=30, deadline=None)
 def test_connections_and_multiply_adds_are_what_a_loop_counts(layer, shape):
+    assume(not isinstance(layer, Conv) or max(sum(layer.connections or (), (0,))) < shape[2])
     joined, facts = links(layer, shape), layer.facts(shape)
     assert facts.connections == len(joined) == len(set(joined))
     weighted = [1 for _, unit in joined if unit != "bias"]
-    assert facts.multiply_adds == (len(weighted) if isinstance(layer, Conv) else 0)
+    # A coefficient multiplies the sum of its window, once for each unit.
+    products = {Conv: len(weighted), TrainableSubsampling: len({unit for unit, _ in joined})}
+    assert facts.multiply_adds == products.get(type(layer), 0)
     assert facts.shape == tuple(len(set(axis)) for axis in zip(*(unit for unit, _ in joined), strict=True))
 
 
 def test_a_dense_layer_joins_everything_and_a_bias():
     assert Dense(7, name="a").facts((5,)) == Facts((7,), parameters=42, connections=42, multiply_adds=35)
+
+
+def test_a_radial_basis_joins_everything_and_trains_nothing():
+    layer = RadialBasis(((1.0,) * 84,) * 10, name="a")
+    assert layer.facts((84,)) == Facts((10,), parameters=0, connections=840, multiply_adds=840)
 
 
 def test_the_figures_of_lenet5s_paper():
@@ -238,10 +267,12 @@ def test_the_whole_image_is_seen_from_flatten_on():
 
 EVERY = (
     Conv(4, kernel=3, name="conv"),
+    Conv(4, kernel=1, connections=((0,), (3, 1), (2,), (0, 1, 2, 3)), name="partial"),
     BatchNorm(name="batch"),
     Activation("relu", name="act"),
     LocalResponseNorm(name="lrn"),
     MaxPool(2, 1, name="max"),
+    TrainableSubsampling(1, name="sub"),
     LayerNorm(name="layer"),
     AveragePool(2, name="average"),
     GroupNorm(2, name="group"),
@@ -249,6 +280,7 @@ EVERY = (
     Dropout(0.5, name="drop"),
     Flatten(name="flat"),
     Dense(3, name="dense"),
+    RadialBasis(((1.0, 1.0, -1.0), (-1.0, 1.0, 1.0)), name="radial"),
 )
 
 
@@ -280,9 +312,10 @@ def test_a_record_makes_one_module_under_its_own_name_and_no_more(train):
     variables = jax.eval_shape(init, jnp.zeros((2, 9, 9, 2)))
     assert called == [(), *((layer.name,) for layer in EVERY)]
     leaves = {jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree.leaves_with_path(variables)}
-    weights = {f"params/{name}/{leaf}" for name in ("conv", "dense") for leaf in ("kernel", "bias")}
+    weights = {f"params/{name}/{leaf}" for name in ("conv", "partial", "dense") for leaf in ("kernel", "bias")}
+    coefficients = {"params/sub/coefficient", "params/sub/bias"}
     scales = {f"params/{name}/{leaf}" for name in ("batch", "layer", "group", "instance") for leaf in ("scale", "bias")}
-    assert leaves == weights | scales | {"batch_stats/batch/mean", "batch_stats/batch/var"}
+    assert leaves == weights | coefficients | scales | {"batch_stats/batch/mean", "batch_stats/batch/var"}
 
 
 def test_records_are_values():
@@ -309,8 +342,34 @@ def test_records_are_values():
         (lambda: Dense(3, kernel_init="he", name="a"), "Dense.kernel_init is 'he'; it must be one of "),
         (
             lambda: Activation("tahn", name="a"),
-            "Activation.function is 'tahn'; it must be one of tanh, relu, sigmoid, softsign. Did you mean 'tanh'?",
+            "Activation.function is 'tahn'; it must be one of tanh, relu, sigmoid, softsign, scaled_tanh. "
+            "Did you mean 'tanh'?",
         ),
+        (
+            lambda: Conv(2, connections=((0,),), name="a"),
+            "a: connections has 1 rows; it must have 2, a row for each feature.",
+        ),
+        (
+            lambda: Conv(2, connections=((0,), ()), name="a"),
+            "a: connections has a row (); each needs at least one channel, each channel once.",
+        ),
+        (
+            lambda: Conv(1, connections=((2, 0, 2),), name="a"),
+            "a: connections has a row (2, 0, 2); each needs at least one channel, each channel once.",
+        ),
+        (
+            lambda: Conv(1, connections=((-1,),), name="a"),
+            "Conv.connections is ((-1,),); it must be a tuple, each a tuple, each a whole number >= 0 or None.",
+        ),
+        (
+            lambda: Conv(2, groups=2, connections=((0,), (1,)), name="a"),
+            "a: groups is 2; with connections it must be 1.",
+        ),
+        (
+            lambda: RadialBasis(((1.0,), (1.0, -1.0)), name="a"),
+            "a: codes have lengths (1, 2); give at least one, all equally long.",
+        ),
+        (lambda: RadialBasis((), name="a"), "a: codes have lengths (); give at least one, all equally long."),
     ],
 )
 def test_values_that_a_record_cannot_have(make, words):
@@ -328,6 +387,11 @@ def test_values_that_a_record_cannot_have(make, words):
             (Conv(3, groups=2, name="a"),), (9, 9, 4),
             "a: groups is 2; it must divide 4 inputs and 3 features.",
         ),
+        (
+            (Conv(1, connections=((0, 4),), name="a"),), (9, 9, 4),
+            "a: connections has channel 4; the input has only channels 0 to 3.",
+        ),
+        ((RadialBasis(((1.0,) * 5,), name="a"),), (4,), "a needs 5 features, got shape (4,)."),
         ((GroupNorm(2, name="a"),), (9, 9, 3), "a: num_groups is 2; it must divide the 3 channels."),
         ((Flatten(name="a"), GroupNorm(4, name="b")), (1, 1, 4), "b: shape (4,) leaves 1 value for each statistic"),
         ((Flatten(name="b"), Flatten(name="b")), (9, 9, 1), "two layers are named 'b'; names must differ."),
@@ -377,6 +441,72 @@ def test_convolution_adds_its_bias_and_obeys_its_fields(maps, stride, padding, g
     np.testing.assert_allclose(y, np.asarray(expected) + bias, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1)])
+def test_partial_convolution_is_a_loop_over_the_pairs_of_its_table(maps, stride, padding):
+    table = ((2, 0), (3,), (0, 1, 2, 3), (1, 3))
+    layer = Conv(4, kernel=3, stride=stride, padding=padding, connections=table, name="c")
+    y, variables = run([layer], maps)
+    kernel, bias = (variables["params"]["c"][k].astype(np.float64) for k in ("kernel", "bias"))
+    assert kernel.shape == (3, 3, 9)
+    padded = np.pad(maps.astype(np.float64), ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    expected, pair = np.zeros(y.shape), 0
+    for f, row in enumerate(table):
+        expected[..., f] = bias[f]
+        for channel in row:
+            for i, j in np.ndindex(y.shape[1:3]):
+                window = padded[:, i * stride : i * stride + 3, j * stride : j * stride + 3, channel]
+                expected[:, i, j, f] += (window * kernel[:, :, pair]).sum((1, 2))
+            pair += 1
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradient_of_a_partial_kernel_is_that_of_a_full_one_where_the_table_has_a_pair(maps):
+    table = ((2, 0), (3,), (0, 1, 2, 3))
+    pairs = [(c, f) for f, row in enumerate(table) for c in row]
+    partial, full = Net((Conv(3, connections=table, name="c"),)), Net((Conv(3, name="c"),))
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 7)).astype(np.float32)
+    spread = np.zeros((3, 3, 4, 3), np.float32)
+    for number, (c, f) in enumerate(pairs):
+        spread[:, :, c, f] = kernel[:, :, number]
+
+    def gradient(net, kernel):
+        params = {"c": {"kernel": kernel, "bias": np.ones(3, np.float32)}}
+        loss = jax.jit(jax.grad(lambda p: jnp.square(net.apply({"params": p}, maps, train=True)).sum()))
+        return np.asarray(loss(params)["c"]["kernel"])
+
+    expected = gradient(full, spread)
+    expected = np.stack([expected[:, :, c, f] for c, f in pairs], axis=-1)
+    np.testing.assert_allclose(gradient(partial, kernel), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(2, None), (3, 2)])
+def test_subsampling_is_a_sum_times_a_coefficient_plus_a_bias(maps, size, stride):
+    y, variables = run([TrainableSubsampling(size, stride, name="s")], maps)
+    coefficient, bias = (variables["params"]["s"][k].astype(np.float64) for k in ("coefficient", "bias"))
+    assert coefficient.shape == bias.shape == (4,)
+    expected, step = np.empty(y.shape), stride or size
+    for n, i, j, c in np.ndindex(y.shape):
+        window = maps[n, i * step : i * step + size, j * step : j * step + size, c]
+        expected[n, i, j, c] = window.astype(np.float64).sum() * coefficient[c] + bias[c]
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_radial_basis_is_minus_the_squared_distance():
+    rng = np.random.default_rng(0)
+    x, codes = rng.normal(size=(6, 5)), rng.choice([-1.0, 1.0], size=(3, 5))
+    y, _ = run([RadialBasis(tuple(map(tuple, codes)), name="r")], x)
+    expected = [[-(np.linalg.norm(row - code) ** 2) for code in codes] for row in x]
+    np.testing.assert_allclose(y, expected, rtol=1e-5)
+
+
+def test_distances_are_in_float32_whatever_the_features_are_in():
+    codes = ((1.0,) * 84, (-1.0,) * 84)
+    net = Net((RadialBasis(codes, name="r"),))
+    y = net.apply({}, jnp.full((1, 84), 0.5, jnp.bfloat16), train=False)
+    assert y.dtype == jnp.float32
+    np.testing.assert_array_equal(y, [[-84 * 0.25, -84 * 2.25]])
+
+
 @pytest.mark.parametrize(("size", "stride"), [(2, None), (3, 2), (2, 3)])
 @pytest.mark.parametrize(("kind", "reduce"), [(MaxPool, np.max), (AveragePool, np.mean)])
 def test_pooling_takes_whole_windows_only(maps, size, stride, kind, reduce):
@@ -396,6 +526,7 @@ def test_pooling_takes_whole_windows_only(maps, size, stride, kind, reduce):
         ("relu", lambda x: np.maximum(x, 0)),
         ("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
         ("softsign", lambda x: x / (1 + np.abs(x))),
+        ("scaled_tanh", lambda x: 1.7159 * np.tanh(2 * x / 3)),
     ],
 )
 def test_activations(maps, name, function):
@@ -436,6 +567,44 @@ def test_initial_weights_have_the_deviation_and_the_bias_asked_for():
         assert kernel.std() == pytest.approx(deviation, rel=0.018)
         assert abs(kernel.mean()) < 5 * deviation / 200
         np.testing.assert_array_equal(params[name]["bias"], np.float32(bias))
+
+
+def test_the_weights_of_1998_begin_uniform_within_2_4_over_the_fan_in_of_each_feature():
+    """Appendix A, with the fan-in of the table where there is one."""
+    table = tuple(((0, 1, 2), (1, 2, 3, 0), (0,), (1, 2, 3))[f % 4] for f in range(400))
+    net = Net(
+        (
+            Conv(400, kernel=5, kernel_init="lecun_1998", connections=table, name="partial"),
+            Conv(90, kernel=1, kernel_init="lecun_1998", name="full"),
+            Flatten(name="flat"),
+            Dense(50, kernel_init="lecun_1998", name="dense"),
+        )
+    )
+    sub = Net((TrainableSubsampling(2, name="sub"),))
+    params = jax.jit(
+        lambda: (
+            net.init(KEY, jnp.zeros((1, 5, 5, 4)), train=False)["params"]
+            | sub.init(KEY, jnp.zeros((1, 2, 2, 2000)), train=False)["params"]
+        ),
+        compiler_options={"xla_backend_optimization_level": 1},
+    )()
+    partial, pair, drawn = np.asarray(params["partial"]["kernel"]), 0, {1: [], 3: [], 4: []}
+    for row in table:
+        drawn[len(row)].append(partial[:, :, pair : pair + len(row)].ravel())
+        pair += len(row)
+    cases = {25 * count: np.concatenate(kernels) for count, kernels in drawn.items()}
+    cases |= {400: params["full"]["kernel"], 90: params["dense"]["kernel"], 4: params["sub"]["coefficient"]}
+    for fan_in, weights in cases.items():
+        weights, limit = np.asarray(weights).ravel(), 2.4 / fan_in
+        # At least 2,000 draws: their extremes are this close to the limits but once in 20,000, their mean to 0.
+        assert np.abs(weights).max() <= limit
+        assert min(weights.max(), -weights.min()) > 0.99 * limit
+        assert abs(weights.mean()) < 4 * limit / (3 * weights.size) ** 0.5
+        assert weights.std() == pytest.approx(limit / 3**0.5, rel=0.05)
+    # No feature is another's copy.
+    assert len(np.unique(partial)) > 0.99 * partial.size
+    for name in ("partial", "full", "dense", "sub"):
+        np.testing.assert_array_equal(params[name]["bias"], 0)
 
 
 def test_norms_hand_their_options_on(maps):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxcnn import checkpoint, optim
+from jaxcnn import optim
 from jaxcnn.config import Data, Experiment, Fake, Optimizer, Schedule, override
 from jaxcnn.errors import InputError
 from jaxcnn.models import LeNet5
 from jaxcnn.norms import BatchNorm
-from jaxcnn.plan import foreign_variables, make_plan
+from jaxcnn.plan import make_plan
 
 
 class Small(nn.Module):
@@ -67,6 +67,13 @@ def test_weights_come_from_the_seed(plan, initial):
     assert np.abs(other.params["d"]["kernel"] - initial.params["d"]["kernel"]).max() > 0.01
 
 
+def test_some_weights_can_be_taken_over(plan, initial):
+    given = {"params": {"d": jax.tree.map(lambda x: np.asarray(x) + 1, initial.params["d"])}, "batch_stats": {}}
+    state = plan.initial_state(given)
+    jax.tree.map(np.testing.assert_array_equal, state.params, initial.params | given["params"])
+    jax.tree.map(np.testing.assert_array_equal, state.batch_stats, initial.batch_stats)
+
+
 def test_weights_can_be_taken_over(plan, initial):
     variables = jax.tree.map(lambda x: np.asarray(x) + 1, initial.variables)
     state = plan.initial_state(variables)
@@ -94,6 +101,8 @@ def test_the_schedule_and_the_optimizer_have_the_length_of_the_run():
         ({"model": LeNet5()}, "images are 8x8; this network needs at least 32x32."),
         ({"data.mean": (0.1, 0.2)}, "Data.mean is (0.1, 0.2); it must have 1 value, or 1, one for each channel"),
         ({"optimizer.schedule": Schedule(name="step", drops=(9,))}, "Schedule.drops has 9; a drop must come"),
+        ({"augment.crop": 9}, "Augment.crop is 9; images are 8x8, so it must be at most 8."),
+        ({"data.channel_order": "bgr"}, "Data.channel_order is 'bgr'; images with 1 channel(s) need 'rgb'."),
         ({"data.validation": 0.999}, "Data.validation is 0.999; of 50 training images that leaves an empty part."),
     ],
 )
@@ -104,6 +113,24 @@ def test_what_does_not_fit_together_is_one_line(changes, words):
     assert "\n" not in str(error.value)
 
 
+class Flat(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        return nn.Dense(3, name="d")(x.reshape(len(x), -1))
+
+
+def test_the_network_is_made_for_the_crop_and_colours_are_those_of_the_training_images():
+    fake = {"data.fake.shape": (8, 9, 3), "model": Flat()}
+    plan = make_plan(override(EXPERIMENT, {**fake, "augment.crop": 6, "augment.pca_color": 0.1}))
+    assert plan.image_shape == (6, 6, 3)
+    assert plan.initial_state().params["d"]["kernel"].shape == (6 * 6 * 3, 3)
+    pixels = plan.dataset.train.images.reshape(-1, 3) / 255
+    covariance = (pixels - pixels.mean(0)).T @ (pixels - pixels.mean(0)) / len(pixels)
+    np.testing.assert_allclose(plan.colors @ plan.colors.T, covariance @ covariance, rtol=1e-4)
+    plain = make_plan(override(EXPERIMENT, fake))
+    assert plain.image_shape == (8, 9, 3) and plain.colors is None
+
+
 def test_arrays_in_memory():
     rng = np.random.default_rng(0)
     arrays = {"train_images": rng.normal(size=(24, 8, 8)), "train_labels": np.arange(24) % 3,
@@ -111,41 +138,3 @@ def test_arrays_in_memory():
     plan = make_plan(override(EXPERIMENT, {"data": Data(source="arrays", batch_size=8)}), arrays)
     assert (plan.steps_per_epoch, len(plan.dataset.test)) == (3, 5)
     assert plan.state.params["c"]["kernel"].shape == (3, 3, 1, 2)
-
-
-# --- weights of another run
-
-
-def changed(variables, name, leaf, value):
-    """The variables with one leaf of the parameters replaced; None takes it away."""
-    leaves = {k: v for k, v in (variables["params"][name] | {leaf: value}).items() if v is not None}
-    return variables | {"params": variables["params"] | {name: leaves}}
-
-
-@pytest.fixture
-def restored(plan, monkeypatch):
-    """Stands for the newest checkpoint of the other run."""
-
-    def give(variables):
-        monkeypatch.setattr(checkpoint, "restore_variables", lambda folder: (7, variables))
-        return foreign_variables(plan, "runs/a")
-
-    return give
-
-
-def test_weights_of_the_same_network_are_taken(restored, initial):
-    assert restored(initial.variables) == initial.variables
-
-
-def test_weights_of_another_network_are_refused_with_the_array_that_does_not_fit(restored, initial):
-    head = "--init_from=runs/a (step 7) is of another network: "
-    for variables, words in (
-        (changed(initial.variables, "d", "kernel", np.zeros((2, 5))),
-         "params/d/kernel is of shape (2, 5); this needs (2, 3)."),
-        (changed(initial.variables, "d", "bias", None), "params/d/bias is absent; this needs (3,)."),
-        (changed(initial.variables, "d", "gain", np.zeros(3)), "it has params/d/gain, this one does not."),
-        (initial.variables | {"batch_stats": {}}, "batch_stats/n/mean is absent; this needs (2,)."),
-    ):  # fmt: skip
-        with pytest.raises(InputError) as error:
-            restored(variables)
-        assert str(error.value) == head + words

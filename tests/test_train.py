@@ -203,6 +203,19 @@ def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(whole, tmp_path,
     assert_same_run(workdir, whole)
 
 
+def test_a_run_on_random_windows_resumes_bit_for_bit(tmp_path, monkeypatch):
+    window = {"augment.crop": 6, "augment.scale_jitter": (6, 9), "augment.pca_color": 0.5}
+    experiment = override(TINY, {"data.fake.shape": (8, 9, 3), "epochs": 2, "checkpoint_every": 1, **window})
+    train(experiment, tmp_path / "whole", verbose=False)
+    with interrupted(monkeypatch, at_step=6):
+        train(experiment, tmp_path / "run", verbose=False)
+    train(experiment, tmp_path / "run", verbose=False)
+    assert_same(newest(tmp_path / "run", experiment), newest(tmp_path / "whole", experiment))
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    # 4 maps of 3x3: the network was made for the window, in training and in evaluation.
+    assert newest(tmp_path / "run", experiment).params["output"]["kernel"].shape == (36, 4)
+
+
 def test_a_second_ctrl_c_acts_at_once(whole, tmp_path, monkeypatch):
     def train_batches(*args, original=data.train_batches, **kwargs):
         for number, batch in enumerate(original(*args, **kwargs)):

@@ -1,6 +1,6 @@
 """Images: where they come from, how they are ordered, changed and sent to the device."""
 
-from jaxcnn.data.augment import make_augment, make_preprocess, warp
+from jaxcnn.data.augment import center_crop, color_axes, make_augment, make_preprocess, resized_crop, warp
 from jaxcnn.data.dataset import Dataset, Rows, Split, check_labels
 from jaxcnn.data.pipeline import epoch_order, eval_batches, steps_per_epoch, train_batches
 from jaxcnn.data.sources import load
@@ -9,12 +9,15 @@ __all__ = [
     "Dataset",
     "Rows",
     "Split",
+    "center_crop",
     "check_labels",
+    "color_axes",
     "epoch_order",
     "eval_batches",
     "load",
     "make_augment",
     "make_preprocess",
+    "resized_crop",
     "steps_per_epoch",
     "train_batches",
     "warp",

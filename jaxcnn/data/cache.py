@@ -1,4 +1,4 @@
-"""Decoded splits kept in the user's cache folder and mapped into memory."""
+"""Splits kept in the user's cache folder: decoded images, mapped into memory, and labels; or labels alone."""
 
 import contextlib
 import errno
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.data.dataset import Split
 from jaxcnn.errors import InputError
 
 # Seconds after which an unfinished folder is taken for the leftover of a killed process.
@@ -26,22 +25,30 @@ def root() -> Path:
     return Path(os.environ.get("JAXCNN_CACHE_DIR") or platformdirs.user_cache_dir("jaxcnn")).expanduser().absolute()
 
 
-def read(entry: Path) -> tuple[Split, tuple[str, ...]] | None:
-    """A cached split, its images uint8 mapped into memory, and its class names; None where it is missing or damaged."""
+def read(entry: Path) -> tuple[np.memmap | None, np.ndarray, tuple[str, ...]] | None:
+    """A cached split, or None where it is missing or damaged.
+
+    Returns:
+        Images uint8 [n, height, width, channels] mapped into memory, or None where labels alone were written; labels
+        int32 [n]; class names.
+    """
     try:
         meta = json.loads((entry / "meta.json").read_text())
         labels = np.load(entry / "labels.npy")
-        images = np.load(entry / "images.npy", mmap_mode="r")
-        kinds = (list(images.shape), images.dtype, labels.shape, labels.dtype)
-        if kinds == (meta["shape"], np.uint8, images.shape[:1], np.int32):
-            return Split(images, labels), tuple(meta["class_names"])
+        images = np.load(entry / "images.npy", mmap_mode="r") if len(meta["shape"]) > 1 else None
+        shape, dtype = (labels.shape, np.uint8) if images is None else (images.shape, images.dtype)
+        if (list(shape), dtype, labels.shape, labels.dtype) == (meta["shape"], np.uint8, shape[:1], np.int32):
+            return images, labels, tuple(meta["class_names"])
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         pass
     return None
 
 
 def write(
-    entry: Path, shape: tuple[int, ...], parts: Iterable[tuple[np.ndarray, np.ndarray]], class_names: Iterable[str]
+    entry: Path,
+    shape: tuple[int, ...],
+    parts: Iterable[tuple[np.ndarray | None, np.ndarray]],
+    class_names: Iterable[str],
 ) -> None:
     """Write a split so that a reader never sees half of it.
 
@@ -50,8 +57,8 @@ def write(
 
     Args:
         entry: folder to write.
-        shape: of all images, [n, height, width, channels].
-        parts: pairs of images (uint8) and labels, in order, n in sum.
+        shape: of all images, [n, height, width, channels]; (n,) writes labels alone.
+        parts: pairs of images (uint8; None for labels alone) and labels, in order, n in sum.
         class_names: as `read` shall return them.
 
     Raises:
@@ -60,11 +67,13 @@ def write(
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(entry.parent)
-        needed, free = int(np.prod(shape)) + 4 * shape[0], shutil.disk_usage(entry.parent).free
+        pixels = int(np.prod(shape)) if len(shape) > 1 else 0
+        needed, free = pixels + 4 * shape[0], shutil.disk_usage(entry.parent).free
         if needed > free:
             raise InputError(
                 f"Decoded images need {needed / 1e9:.1f} GB in {entry.parent}, which has {free / 1e9:.1f} GB free; "
-                "free some, set $JAXCNN_CACHE_DIR to a larger disk, or choose a smaller config.data.image_size."
+                "free some, set $JAXCNN_CACHE_DIR to a larger disk, choose a smaller config.data.image_size, or set "
+                "config.data.decode to 'always'."
             )
         with tempfile.TemporaryDirectory(prefix=".building-", dir=entry.parent, ignore_cleanup_errors=True) as folder:
             labels = []
@@ -73,14 +82,15 @@ def write(
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 for images, some in parts:
-                    file.write(images.tobytes())
+                    if images is not None:
+                        file.write(images.tobytes())
                     labels.append(some)
                 file.flush()
                 os.fsync(file.fileno())
             np.save(Path(folder) / "labels.npy", np.concatenate(labels).astype(np.int32))
             (Path(folder) / "meta.json").write_text(json.dumps({"shape": shape, "class_names": list(class_names)}))
             entry.mkdir(exist_ok=True)
-            for name in ("images.npy", "labels.npy", "meta.json"):
+            for name in ("images.npy", "labels.npy", "meta.json")[len(shape) == 1 :]:
                 os.replace(Path(folder) / name, entry / name)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,5 +1,6 @@
 """What a data set is: images with labels, in parts."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,14 @@ class Rows:
     """Some rows of an array, read when they are indexed, so that a large memory map is never copied as a whole.
 
     Attributes:
-        source: the array.
+        source: the array, or what is indexed and shaped like one.
         index: int [n], the rows of `source` in their order here.
     """
 
-    def __init__(self, source: np.ndarray, index: np.ndarray) -> None:
+    def __init__(self, source: Any, index: np.ndarray) -> None:
         self.source, self.index = source, index
         self.shape, self.dtype, self.ndim = (len(index), *source.shape[1:]), source.dtype, source.ndim
-        self.nbytes = len(index) * source[:1].nbytes
+        self.nbytes = math.prod(self.shape) * source.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self.index)
@@ -36,7 +37,8 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: [n, height, width, channels]; uint8 in 0..255, or float32 as given; may be a memory map or rows of one.
+        images: [n, height, width, channels]; uint8 in 0..255, or float32 as given; may be a memory map, rows of
+            one, or images that are decoded when they are indexed.
         labels: int32 [n], from 0.
     """
 

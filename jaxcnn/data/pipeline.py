@@ -1,8 +1,9 @@
 """Batches on the device: which images, in which order, padded how."""
 
 import functools
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -78,13 +79,15 @@ def train_batches(
         rows = order(epoch)[position * batch_size : (position + 1) * batch_size]
         return {"image": _send_rows(split.images, rows, sharding), "label": _send_rows(split.labels, rows, sharding)}
 
-    return _prefetch(make, start_step)
+    return _prefetch(make, itertools.count(start_step))
 
 
 def eval_batches(
     split: Split, batch_size: int, *, sharding: NamedSharding | None = None
 ) -> Iterator[dict[str, jax.Array]]:
     """Every example once and in order, in batches of one size; the last is filled up with zeros.
+
+    Made by a thread that works two batches ahead; close the iterator to end it.
 
     Args:
         split: the part to evaluate on.
@@ -97,13 +100,13 @@ def eval_batches(
     """
     n, devices = len(split), _device_count(sharding)
     size = -(-min(batch_size, n) // devices) * devices
-    for start in range(0, n, size):
-        batch = {
-            "image": _filled(split.images[start : start + size], size),
-            "label": _filled(split.labels[start : start + size], size),
-            "mask": np.arange(start, start + size) < n,
-        }
-        yield {name: _send(values, sharding) for name, values in batch.items()}
+
+    def make(start: int) -> dict[str, jax.Array]:
+        rows = np.arange(start, start + size)
+        batch = {"image": split.images, "label": split.labels, "mask": np.ones(n, bool)}
+        return {name: _send_rows(values, rows, sharding) for name, values in batch.items()}
+
+    return _prefetch(make, range(0, n, size))
 
 
 def _from_device(
@@ -128,15 +131,15 @@ def _gather(
     return {k: x.at[rows].get(mode="promise_in_bounds") for k, x in (("image", images), ("label", labels))}
 
 
-def _prefetch(make: Callable[[int], dict[str, jax.Array]], step: int) -> Iterator[dict[str, jax.Array]]:
-    """make(step), make(step + 1), … , each begun two ahead in a thread; its exceptions come out here."""
+def _prefetch(make: Callable[[int], dict[str, jax.Array]], numbers: Iterable[int]) -> Iterator[dict[str, jax.Array]]:
+    """make(number) for each, begun two ahead in a thread; its exceptions come out here."""
+    numbers = iter(numbers)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        pending = deque(pool.submit(make, step + ahead) for ahead in range(_AHEAD))
-        while True:
+        pending = deque(pool.submit(make, number) for number in itertools.islice(numbers, _AHEAD))
+        while pending:
             batch = pending.popleft().result()
-            pending.append(pool.submit(make, step + _AHEAD))
+            pending.extend(pool.submit(make, number) for number in itertools.islice(numbers, 1))
             yield batch
-            step += 1
 
 
 def _send(values: np.ndarray, sharding: NamedSharding | None) -> jax.Array:
@@ -146,17 +149,21 @@ def _send(values: np.ndarray, sharding: NamedSharding | None) -> jax.Array:
 
 
 def _send_rows(values: np.ndarray | Rows, rows: np.ndarray, sharding: NamedSharding | None) -> jax.Array:
-    """values[rows] on the device; of a sharded batch, a process reads only what its own devices hold."""
+    """values[rows] on the device, zeros for rows that there are not; of a sharded batch, a process reads at one time
+    what its own devices hold."""
     if sharding is None:
-        return jax.device_put(values[rows])
-    shape = (len(rows), *values.shape[1:])
-    return jax.make_array_from_callback(shape, sharding, lambda index: values[rows[index[0]]])
+        return jax.device_put(_rows(values, rows))
+    shape, places = (len(rows), *values.shape[1:]), np.arange(len(rows))
+    held = np.unique([places[index[0]] for index in sharding.addressable_devices_indices_map(shape).values()])
+    read = _rows(values, rows[held])
+    return jax.make_array_from_callback(shape, sharding, lambda index: read[np.searchsorted(held, places[index[0]])])
 
 
-def _filled(values: np.ndarray, size: int) -> np.ndarray:
-    """Zeros appended up to `size` rows."""
-    missing = size - len(values)
-    return np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)]) if missing else values
+def _rows(values: np.ndarray | Rows, rows: np.ndarray) -> np.ndarray:
+    """values[rows], with zeros at the end for rows beyond the last."""
+    found = values[rows[rows < len(values)]]
+    missing = len(rows) - len(found)
+    return np.concatenate([found, np.zeros((missing, *found.shape[1:]), found.dtype)]) if missing else found
 
 
 def _device_count(sharding: NamedSharding | None) -> int:

@@ -79,7 +79,7 @@ def _carve(train: Split, share: float, seed: int) -> tuple[Split, Split]:
     order = shuffled(n, seed, 1)
     parts = []
     for rows in (np.sort(order[count:]), np.sort(order[:count])):
-        images = Rows(train.images, rows) if isinstance(train.images, np.memmap) else train.images[rows]
+        images = train.images[rows] if type(train.images) is np.ndarray else Rows(train.images, rows)
         parts.append(Split(images, train.labels[rows]))
     return parts[0], parts[1]
 

@@ -1,12 +1,14 @@
 """Prepared TFDS data sets, read without TensorFlow and without a network.
 
 Reading through TFDS decodes every image again at every launch. Here each split is decoded once into the cache and
-mapped into memory ever after; TFDS itself is only imported when a split is not there yet.
+mapped into memory ever after; TFDS itself is only imported when a split is not there yet. Of a split too large for that
+(ImageNet at 256 pixels: 262 GB) the labels alone are cached, and images are decoded whenever they are read.
 """
 
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -22,14 +24,20 @@ from PIL import Image
 
 from jaxcnn.config import Data
 from jaxcnn.data import cache
-from jaxcnn.data.dataset import Split, fit, padded
+from jaxcnn.data.dataset import Rows, Split, fit, padded
 from jaxcnn.errors import InputError
+
+# Splits larger than this when decoded are decoded whenever they are read, unless `Data.decode` says otherwise.
+DECODE_ONCE_BYTES = 32 * 2**30
 
 # Raised when the cached files change their form; older ones are then decoded anew.
 _LAYOUT = 1
 
 # Examples, and bytes of pixels, that are decoded at a time.
 _ROWS, _BYTES = 1000, 16 * 2**20
+
+# Examples that one thread reads and decodes at a time, so that some wait for the disk while others work.
+_EACH = 8
 
 # Images whose encoding has this many bytes are decoded in threads; smaller ones spend their time in Python, where
 # threads only wait for each other.
@@ -95,7 +103,8 @@ def find(name: str, data_dir: str | None) -> Prepared | None:
 
 
 def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
-    """Training part, test part and class names of a prepared data set; images are memory maps of uint8.
+    """Training part, test part and class names of a prepared data set; images are uint8, memory maps or
+    `Rows` of what decodes them when it is indexed.
 
     Raises:
         InputError: the data set is not prepared, in another format, without that split, without one image and one
@@ -120,29 +129,40 @@ def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
 
 
 def _split(prepared: Prepared, split: str, config: Data) -> tuple[Split, tuple[str, ...]]:
-    entry = cache.root() / "tfds" / _key(prepared, split, config)
-    found = cache.read(entry)
+    folder = cache.root() / "tfds"
+    entry = folder / _key(prepared, split, config.image_size, config.pad)
+    found = cache.read(entry) if config.decode != "always" else None
     if found is None:
         reader = _Reader(prepared, split, config)
-        cache.write(entry, reader.shape, reader.parts(entry.parent), reader.class_names)
-        found = cache.read(entry)
+        shape, parts = reader.shape, reader.decoded_parts
+        if config.decode == "always" or (config.decode == "auto" and reader.nbytes > DECODE_ONCE_BYTES):
+            reader.check_sizes()
+            entry, shape, parts = folder / _key(prepared, split, "labels"), reader.shape[:1], reader.label_parts
+            found = cache.read(entry)
+        if found is None:
+            cache.write(entry, shape, parts(folder), reader.class_names)
+            found = cache.read(entry)
     if found is None:
         raise InputError(f"The cache in {entry} cannot be read back; set $JAXCNN_CACHE_DIR to another folder.")
-    return found
+    images, labels, class_names = found
+    return Split(Rows(reader, np.arange(len(labels))) if images is None else images, labels), class_names
 
 
-def _key(prepared: Prepared, split: str, config: Data) -> str:
-    """A folder name, readable, and different for all that makes the decoded images different."""
+def _key(prepared: Prepared, split: str, *treatment: Any) -> str:
+    """A folder name, readable, and different for all that makes what is cached different."""
     info = (prepared.folder / "dataset_info.json").read_text()
     files = sorted((p.name, p.stat().st_size) for p in prepared.folder.iterdir() if p.is_file())
-    source = [_LAYOUT, prepared.name, info, files, split, config.image_size, config.pad]
+    source = [_LAYOUT, prepared.name, info, files, split, *treatment]
     digest = hashlib.sha256(json.dumps(source).encode()).hexdigest()[:16]
     words = (prepared.name, prepared.folder.name, split)
     return "-".join([*(re.sub(r"[^\w.]+", "_", word) for word in words), digest])
 
 
 class _Reader:
-    """A split as TFDS has it: what its examples are, and the examples decoded."""
+    """A split as TFDS has it: what its examples are, and the examples decoded. Indexed by rows it is an array of its
+    images, which are decoded each time."""
+
+    dtype, ndim = np.dtype(np.uint8), 4
 
     def __init__(self, prepared: Prepared, split: str, config: Data) -> None:
         self.prepared, self.split, self.config = prepared, split, config
@@ -173,37 +193,73 @@ class _Reader:
         if not len(self.examples):
             raise InputError(f"{self.where} is empty; it needs images.")
         self.class_names = label.names or list(map(str, range(label.num_classes or 0)))
+        self.sized = config.image_size is not None or None not in image.shape[:2]
         self.channels = image.shape[-1] or 3
-        self.encoded = self._read(range(1))[0][self.image_key]
-        self.decoded = self._decode(self.encoded).shape
+        encoded = self._read([0])[0][self.image_key]
+        self.threads = (os.cpu_count() or 1) if len(encoded) >= _THREADED else 1
+        self.decoded = self._decode(encoded).shape
         self.shape = (len(self.examples), *(side + 2 * config.pad for side in self.decoded[:2]), self.channels)
+        self.nbytes = math.prod(self.shape)
 
-    def parts(self, where: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pairs of images and labels, in order; says that they go to `where`."""
-        threads = (os.cpu_count() or 1) if len(self.encoded) >= _THREADED else 1
-        with ThreadPoolExecutor(threads) as pool:
-            each = pool.map if threads > 1 else map
-            step = min(_ROWS, max(threads, _BYTES // int(np.prod(self.shape[1:]))))
-            for rows in _progress(len(self.examples), step, f"{self.prepared.name} {self.split}", where):
-                examples = self._read(rows)
-                images = list(each(self._decode, (example[self.image_key] for example in examples)))
-                other = next((image.shape for image in images if image.shape != self.decoded), None)
-                if other:
+    def check_sizes(self) -> None:
+        """Make sure that images are of one size before all of them have been seen.
+
+        Raises:
+            InputError: the data set does not say so, and nothing resizes them.
+        """
+        if not self.sized:
+            raise InputError(f"Images of {self.where} may differ in size; set config.data.image_size.")
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        images, _ = self.read(np.atleast_1d(rows))
+        return images if np.ndim(rows) else images[0]
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 and labels of some rows, in their order."""
+        images = np.empty((len(rows), *self.decoded), np.uint8)
+        labels = np.empty(len(rows), np.int32)
+
+        def read_some(places: np.ndarray) -> None:
+            examples = self._read(rows[places].tolist())
+            labels[places] = self._labels(examples)
+            for place, example in zip(places, examples, strict=True):
+                image = self._decode(example[self.image_key])
+                if image.shape != self.decoded:
                     raise InputError(
-                        f"Images of {self.where} differ in size, {self.decoded[:2]} and {other[:2]} among them; set "
-                        "config.data.image_size."
+                        f"Images of {self.where} differ in size, {self.decoded[:2]} and {image.shape[:2]} among them; "
+                        "set config.data.image_size."
                     )
-                labels = np.asarray([example[self.label_key] for example in examples])
-                if labels.min() < 0:
-                    splits = ", ".join(self.prepared.splits)
-                    raise InputError(f"{self.where} has no labels; choose another split of {splits}.")
-                yield padded(np.stack(images), self.config.pad), labels
+                images[place] = image
 
-    def _read(self, rows: range) -> list[dict[str, Any]]:
+        step = _EACH if self.threads > 1 else _ROWS
+        with ThreadPoolExecutor(self.threads) as pool:
+            each = pool.map if self.threads > 1 else map
+            list(each(read_some, (np.arange(len(rows))[i : i + step] for i in range(0, len(rows), step))))
+        return padded(images, self.config.pad), labels
+
+    def decoded_parts(self, where: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pairs of images and labels, in order; says that they go to `where`."""
+        step = min(_ROWS, max(self.threads * _EACH, _BYTES // math.prod(self.shape[1:])))
+        for rows in self._progress("decoding {}", step, where):
+            yield self.read(rows)
+
+    def label_parts(self, where: Path) -> Iterator[tuple[None, np.ndarray]]:
+        """As `decoded_parts`, without the images."""
+        for rows in self._progress("reading labels of {}", _ROWS, where):
+            yield None, self._labels(self._read(rows.tolist()))
+
+    def _read(self, rows: list[int]) -> list[dict[str, Any]]:
         try:
-            return self.examples.__getitems__(list(rows))
+            return self.examples.__getitems__(rows)
         except Exception as error:
             raise self._unreadable(error) from None
+
+    def _labels(self, examples: list[dict[str, Any]]) -> np.ndarray:
+        labels = np.asarray([example[self.label_key] for example in examples], np.int32)
+        if labels.min() < 0:
+            splits = ", ".join(self.prepared.splits)
+            raise InputError(f"{self.where} has no labels; choose another split of {splits}.")
+        return labels
 
     def _decode(self, encoded: bytes) -> np.ndarray:
         """uint8 [height, width, channels], resized and cropped."""
@@ -215,6 +271,22 @@ class _Reader:
         except (OSError, SyntaxError, ValueError, KeyError) as error:
             raise self._unreadable(error) from None
         return np.asarray(image).reshape(image.height, image.width, self.channels)
+
+    def _progress(self, what: str, step: int, where: Path) -> Iterator[np.ndarray]:
+        """All rows, some at a time, with a bar where somebody watches and one line where nobody does."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console, n = Console(stderr=True), len(self.examples)
+        what = what.format(f"{self.prepared.name} {self.split}")
+        if not console.is_terminal:
+            print(f"{what}, {n} images, once, into {where}", file=sys.stderr)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(f"{what} once", total=n)
+            for start in range(0, n, step):
+                yield np.arange(start, min(start + step, n))
+                progress.update(task, completed=min(start + step, n))
 
     def _unreadable(self, error: Exception) -> InputError:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
@@ -228,19 +300,3 @@ def _only(keys: list[str], supervised: tuple) -> str | None:
     """The key that the data set itself names for supervised learning, else the only one."""
     named = [key for key in keys if key in supervised] or keys
     return named[0] if len(named) == 1 else None
-
-
-def _progress(n: int, step: int, what: str, where: Path) -> Iterator[range]:
-    """Ranges of rows that cover 0..n-1, with a bar where somebody watches and one line where nobody does."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        print(f"decoding {what}, {n} images, once, into {where}", file=sys.stderr)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"decoding {what} once", total=n)
-        for start in range(0, n, step):
-            yield range(start, min(start + step, n))
-            progress.update(task, completed=min(start + step, n))

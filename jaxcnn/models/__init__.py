@@ -1,9 +1,9 @@
 """Architectures as linen modules: `VGG("D").init(key, x, train=False)`."""
 
 from jaxcnn.models.alexnet import AlexNet
-from jaxcnn.models.convnet import ConvNet
+from jaxcnn.models.convnet import Chain, ConvNet
 from jaxcnn.models.lenet import LeNet5
 from jaxcnn.models.vgg import VGG
 from jaxcnn.models.zoo import ZOO, Entry, named
 
-__all__ = ["VGG", "ZOO", "AlexNet", "ConvNet", "Entry", "LeNet5", "named"]
+__all__ = ["VGG", "ZOO", "AlexNet", "Chain", "ConvNet", "Entry", "LeNet5", "named"]

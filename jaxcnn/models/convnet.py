@@ -32,6 +32,11 @@ class ConvNet(nn.Module):
         """The description that everything else is read from."""
         raise NotImplementedError
 
+    @nn.nowrap
+    def takes_from(self, other: nn.Module) -> tuple[str, ...] | None:
+        """Names of the layers that start from another trained network's, the rest from the seed; None: all or none."""
+        return None
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Logits [n, num_classes], float32, of images [n, height, width, channels].
@@ -44,3 +49,18 @@ class ConvNet(nn.Module):
             InputError: images smaller than the network allows, naming the least size.
         """
         return apply(self.layers(), x.astype(self.dtype), train=train).astype(jnp.float32)
+
+
+class Chain(ConvNet):
+    """Any tuple of layers as a network; where its last layer leaves maps, they are what it returns.
+
+    Attributes:
+        records: the layers, in order.
+    """
+
+    records: tuple[Layer, ...]
+
+    @nn.nowrap
+    def layers(self) -> tuple[Layer, ...]:
+        """The records."""
+        return self.records

@@ -25,13 +25,30 @@ class VGG(NormalizedConvNet):
     """The networks of table 1. For 224x224x3 images and 1000 classes, in millions of parameters: A 132.9, B 133.0,
     C 133.6, D ("VGG16") 138.4, E ("VGG19") 143.7.
 
-    Five stages of 3x3 convolutions with stride 1 that keep the resolution, each stage closed by 2x2 max-pooling that
-    halves it (section 2.1). Two 3x3 windows see 5x5 pixels and three see 7x7, with more rectifications between and
-    fewer parameters than one large window (section 2.3). The maps double from 64 to 512 as the resolution halves. The
-    configurations differ in depth alone, which is the paper's question: 11 weight layers in A, 13 in B, 16 in C and D,
-    19 in E; C's third convolutions are 1x1, which adds rectifications without more context. A-LRN is A with local
-    response normalization after the first convolution; it did not help (section 4.1). Dropout and weight decay hold
-    the dense layers back (section 3.1).
+    One question, how much depth alone is worth, so all else is held fixed and plain (section 2.1): every convolution is
+    rectified, has stride 1 and a border of zeros that keeps the resolution; only pooling, 2x2 windows 2 apart, halves
+    it, five times.
+
+    Stages 1 to 5, conv1_1 to pool5. 3x3 is the least window that knows left from right and up from down. Two in a row
+    see 5x5 pixels and three see 7x7, like one large window, but rectify two or three times instead of once and cost
+    less: three 3x3 layers of C maps have 27 C^2 weights, one of 7x7 has 49 C^2 (section 2.3). A net with 5x5 windows in
+    the place of pairs was 7 points worse (section 4.1). The maps double from 64 to 512 as the resolution halves, so
+    that detail about where gives way to detail about what.
+
+    Dense layers, fc6 to fc8. 4096, 4096 and one unit a class, the same in all configurations; fc6, which sees all
+    positions of the last maps, holds three quarters of the parameters. As convolutions they can be slid over larger
+    images (section 3.2).
+
+    Configurations differ in convolutions a stage: A 1-1-2-2-2, with the dense ones 11 weight layers; B 2-2-2-2-2, 13;
+    C and D 2-2-3-3-3, 16; E 2-2-4-4-4, 19. The third ones of C are 1x1: more rectifications without more context help,
+    for C beats B, but context helps too, for D beats C (section 4.1). A-LRN, A with local response normalization after
+    conv1_1, was no better than A, so the others have none. Error falls with depth and levels off at 19 layers.
+
+    Against overfitting, section 3.1 names two in one breath: L2 with strength 0.0005 on the weights (`weight_decay` of
+    the optimizer) and dropout of one half on fc6 and fc7. Notes that count on L2 alone mean `dropout` 0. Training also
+    sees random 224x224 windows of images of random size, mirrored and with shifted colours; the varied size alone
+    brings 0.8 to 1.8 points (table 3). Depth and small windows restrain it too, the authors think, for it learns in
+    fewer passes than AlexNet (section 3.1).
 
     Attributes:
         configuration: a column of table 1; notes19: what some teaching notes describe as VGG19, D with one more dense
@@ -43,8 +60,8 @@ class VGG(NormalizedConvNet):
             same weights; cifar, num_classes units alone, as usual for 32x32 images; gap, the same on the mean over
             positions (Lin et al. 2014, Network in network, section 3.2).
         dropout: share of the units of the first two dense layers left out while training (section 3.1).
-        kernel_init: glorot, with which no pre-training is needed (section 3.1, footnote); gaussian, as printed there, variance
-            1e-2; he (He et al. 2015). Biases 0.
+        kernel_init: glorot, with which no pre-training is needed (section 3.1, footnote); gaussian, as printed there,
+            variance 1e-2; he (He et al. 2015). Biases 0.
         width: factor on the number of maps and hidden dense units, for smaller networks of the same shape.
     """
 

@@ -8,12 +8,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from PIL import Image
 
 from jaxcnn.config import Data
-from jaxcnn.data import load, tfds
+from jaxcnn.data import eval_batches, load, pipeline, tfds, train_batches
 from jaxcnn.errors import InputError
 
 pytest.importorskip("array_record", reason="array_record has no wheel for this platform")
@@ -313,8 +315,9 @@ def test_a_split_without_labels_or_examples_is_named(root):
     truth["unlabelled"] = (truth["test"][0], [-1, -1, -1])
     truth["empty"] = ([], [])
     write(root, truth)
-    with pytest.raises(InputError, match=r"split 'unlabelled' .* has no labels"):
-        load(config(root, test_split="unlabelled"), 0)
+    for decode in ("once", "always"):
+        with pytest.raises(InputError, match=r"split 'unlabelled' .* has no labels"):
+            load(config(root, test_split="unlabelled", decode=decode), 0)
     with pytest.raises(InputError, match="split 'empty'"):
         load(config(root, test_split="empty"), 0)
 
@@ -382,6 +385,122 @@ def test_validation_of_a_memory_map_stays_on_disk(root):
     assert isinstance(data.train.images.source, np.memmap) and len(data.validation) == 5
     both = np.concatenate([data.train.images, data.validation.images])
     assert sorted(i.tobytes() for i in both) == sorted(i.tobytes() for i in truth["train"][0])
+
+
+# --- images that are decoded when they are read
+
+
+@pytest.fixture(params=["asked", "too large"])
+def each_time(request, monkeypatch):
+    """Settings under which images are decoded when they are read."""
+    monkeypatch.setattr(tfds, "_THREADED", 0)
+    if request.param == "asked":
+        return {"decode": "always"}
+    monkeypatch.setattr(tfds, "DECODE_ONCE_BYTES", 100)
+    return {}
+
+
+def jpegs(n=20, m=9, side=24):
+    """Two splits of JPEG files of several sizes."""
+
+    def one(row):
+        image = Image.fromarray(rng.integers(0, 256, (3, 3, 3), dtype=np.uint8)).resize((side + row % 5, side))
+        return encode(np.asarray(image), "JPEG")
+
+    return {split: ([one(row) for row in range(k)], np.arange(k) % 3) for split, k in (("train", n), ("test", m))}
+
+
+def test_images_decoded_when_read_are_those_decoded_once(root, tmp_path, each_time):
+    write(root, jpegs(), shape=(None, None, 3))
+    lazy = load(config(root, image_size=16, pad=1, **each_time), 0)
+    assert sorted(p.name for p in (tmp_path / "cache").rglob("*.npy")) == ["labels.npy"] * 2
+    once = load(config(root, image_size=16, pad=1, decode="once"), 0)
+    for split in ("train", "test"):
+        got, expected = getattr(lazy, split), getattr(once, split)
+        assert isinstance(expected.images, np.memmap) and not isinstance(got.images, np.ndarray)
+        assert (len(got), got.images.shape, got.images.nbytes) == (
+            len(expected),
+            expected.images.shape,
+            expected.images.nbytes,
+        )
+        assert (got.images.dtype, got.images.ndim) == (np.uint8, 4)
+        np.testing.assert_array_equal(got.labels, expected.labels)
+        np.testing.assert_array_equal(got.images, expected.images)
+        for rows in (3, -1, slice(2, 7), slice(4, 4), np.array([5, 0, 5]), np.arange(len(got)) > 6):
+            np.testing.assert_array_equal(got.images[rows], expected.images[rows])
+    assert lazy.class_names == once.class_names
+
+
+def test_what_was_decoded_before_is_used_unless_refused(root, monkeypatch):
+    write(root, parts())
+    load(config(root), 0)
+    monkeypatch.setattr(tfds, "DECODE_ONCE_BYTES", 100)
+    assert isinstance(load(config(root), 0).train.images, np.memmap)
+    assert not isinstance(load(config(root, decode="always"), 0).train.images, np.memmap)
+
+
+def test_labels_are_read_once_and_without_their_images(root, monkeypatch, each_time):
+    truth = jpegs()
+    write(root, truth, shape=(None, None, 3))
+    decoded, real = [], tfds._Reader._decode
+    monkeypatch.setattr(tfds._Reader, "_decode", lambda self, encoded: decoded.append(encoded) or real(self, encoded))
+    data = load(config(root, image_size=16, **each_time), 0)
+    np.testing.assert_array_equal(data.train.labels, truth["train"][1])
+    # The first image of each split tells the shape.
+    assert len(decoded) == 2
+    monkeypatch.setattr(tfds._Reader, "label_parts", None)
+    for size in (16, 12):
+        again = load(config(root, image_size=size, **each_time), 0).test
+        np.testing.assert_array_equal(again.labels, truth["test"][1])
+
+
+def test_damaged_labels_are_read_again(root, tmp_path):
+    truth = parts()
+    write(root, truth)
+    load(config(root, decode="always"), 0)
+    for damage in (b"", b"garbage"):
+        for entry in entries(tmp_path):
+            (entry / "labels.npy").write_bytes(damage)
+        np.testing.assert_array_equal(load(config(root, decode="always"), 0).train.labels, truth["train"][1])
+
+
+@pytest.mark.parametrize("devices", [None, 8])
+def test_batches_of_images_decoded_when_read(root, monkeypatch, devices):
+    monkeypatch.setattr(pipeline, "RESIDENT_BYTES", 0)
+    write(root, jpegs(40, 13), shape=(None, None, 3))
+    lazy, once = (load(config(root, image_size=16, validation=0.2, decode=d), 3) for d in ("always", "once"))
+    sharding = devices and NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
+    read, real = [], tfds._Reader.read
+    monkeypatch.setattr(tfds._Reader, "read", lambda self, rows: read.append(len(rows)) or real(self, rows))
+    for part, make in (("train", train_batches), ("validation", eval_batches), ("test", eval_batches)):
+        options = {"seed": 1} if part == "train" else {}
+        batches = [make(getattr(data, part), 8, sharding=sharding, **options) for data in (lazy, once)]
+        for _, got, expected in zip(range(6), *batches, strict=False):
+            jax.tree.map(np.testing.assert_array_equal, got, expected)
+        for each in batches:
+            each.close()
+    # A batch is one piece of work whatever the number of devices; the last of the test part is not full.
+    assert set(read) == {8, 5}
+
+
+def test_sizes_that_may_differ_are_said_before_training(root):
+    write(root, jpegs(), shape=(None, None, 3))
+    with pytest.raises(InputError, match=r"split 'train' .* may differ in size; set config\.data\.image_size"):
+        load(config(root, decode="always"), 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [(b"no image", "Cannot read split 'train'"), (encode(np.zeros((5, 5, 1), np.uint8)), "differ in size")],
+)
+def test_an_image_that_turns_out_wrong_is_named_when_it_is_read(root, monkeypatch, wrong, words):
+    monkeypatch.setattr(tfds, "_THREADED", 0)
+    truth = parts(n=20)
+    write(root, {"train": ([*map(encode, truth["train"][0][:-1]), wrong], truth["train"][1]), "test": truth["test"]})
+    images = load(config(root, decode="always"), 0).train.images
+    assert len(images[:19]) == 19
+    with pytest.raises(InputError, match=words):
+        images[10:]
 
 
 def test_no_tensorflow_is_imported(root, tmp_path):

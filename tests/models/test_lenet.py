@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
+from jaxcnn.config import Optimizer
 from jaxcnn.errors import InputError
-from jaxcnn.layers import Activation, AveragePool, MaxPool, trace
+from jaxcnn.layers import Activation, AveragePool, MaxPool, TrainableSubsampling, trace
 from jaxcnn.models import LeNet5
+from jaxcnn.optim import decay_report
 
 KEY = jax.random.key(0)
 NORMS = ["none", "batch", "layer", "group", "instance", "local_response"]
@@ -18,6 +20,17 @@ def specification(model, shape=(1, 32, 32, 1)):
     """Shapes and types of the variables, without computing them."""
     return jax.eval_shape(lambda: model.init(KEY, jnp.zeros(shape), train=False))
 
+
+# The paper's figures (section II.B); its print has 156,000 connections in C3 and 345,308 in all, which do not add up.
+FIGURES_1998 = {
+    "c1": ((28, 28, 6), 156, 122_304),
+    "s2": ((14, 14, 6), 12, 5_880),
+    "c3": ((10, 10, 16), 1_516, 151_600),
+    "s4": ((5, 5, 16), 32, 2_000),
+    "c5": ((1, 1, 120), 48_120, 48_120),
+    "f6": ((84,), 10_164, 10_164),
+    "output": ((10,), 0, 840),
+}
 
 # Modern variant: the paper's layers with every map of S2 feeding every map of C3.
 FIGURES = {
@@ -31,11 +44,16 @@ FIGURES = {
 }
 
 
-def test_the_papers_figures():
-    rows = {row.layer.name: row for row in trace(LeNet5().layers(), (32, 32, 1))}
-    found = {n: (rows[n].facts.shape, rows[n].facts.parameters, rows[n].facts.connections) for n in FIGURES}
-    assert found == FIGURES
-    assert sum(row.facts.parameters for row in rows.values()) == 61_706
+@pytest.mark.parametrize(
+    ("variant", "figures", "parameters", "connections"),
+    [("modern", FIGURES, 61_706, 429_342), ("1998", FIGURES_1998, 60_000, 340_908)],
+)
+def test_the_papers_figures(variant, figures, parameters, connections):
+    rows = {row.layer.name: row for row in trace(LeNet5(variant=variant).layers(), (32, 32, 1))}
+    found = {n: (rows[n].facts.shape, rows[n].facts.parameters, rows[n].facts.connections) for n in figures}
+    assert found == figures
+    assert sum(row.facts.parameters for row in rows.values()) == parameters
+    assert sum(row.facts.connections for row in rows.values()) == connections
     assert rows["c5"].receptive_field == rows["output"].receptive_field == 32
 
 
@@ -46,6 +64,122 @@ def test_parameters_lie_one_level_deep_and_number_61706():
         name: {"kernel", "bias"} for name in ("c1", "c3", "c5", "f6", "output")
     }
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 61_706
+
+
+def test_the_network_of_1998_trains_60000_numbers_and_no_more():
+    variables = specification(LeNet5(variant="1998"))
+    assert list(variables) == ["params"]
+    sizes = {name: sum(leaf.size for leaf in leaves.values()) for name, leaves in variables["params"].items()}
+    assert sizes == {name: parameters for name, (_, parameters, _) in FIGURES_1998.items() if parameters}
+    assert sum(sizes.values()) == 60_000
+    assert {name: set(leaves) for name, leaves in variables["params"].items()} == {
+        **{name: {"kernel", "bias"} for name in ("c1", "c3", "c5", "f6")},
+        **{name: {"coefficient", "bias"} for name in ("s2", "s4")},
+    }
+
+
+def test_what_decays_in_the_network_of_1998():
+    params = specification(LeNet5(variant="1998"))["params"]
+
+    def decaying(scope):
+        report = decay_report(Optimizer(weight_decay=0.1, weight_decay_scope=scope), params)
+        return {path for path, _, decays in report if decays}
+
+    assert decaying("conv") == {"c1/kernel", "c3/kernel", "c5/kernel"}
+    assert decaying("dense") == {"f6/kernel"}
+    assert decaying("kernels") == decaying("conv") | decaying("dense")
+    assert decaying("all") - decaying("kernels") == {
+        *(f"{name}/bias" for name in ("c1", "s2", "c3", "s4", "c5", "f6")),
+        *("s2/coefficient", "s4/coefficient"),
+    }
+
+
+# The rule behind table I, in section II.B: every contiguous three of the six maps in a ring, every contiguous four,
+# two pairs that face each other, all.
+TABLE = [
+    *[{i % 6, (i + 1) % 6, (i + 2) % 6} for i in range(6)],
+    *[{i % 6, (i + 1) % 6, (i + 2) % 6, (i + 3) % 6} for i in range(6)],
+    *[{i % 6, (i + 1) % 6, (i + 3) % 6, (i + 4) % 6} for i in range(3)],
+    set(range(6)),
+]
+
+
+def test_the_whole_network_of_1998_written_out():
+    rng = np.random.default_rng(1)
+    images = rng.normal(size=(2, 32, 32, 1)).astype(np.float32)
+    model = LeNet5(variant="1998")
+    variables = jax.tree.map(lambda v: rng.normal(scale=0.2, size=v.shape).astype(np.float32), specification(model))
+    logits = np.asarray(jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images))
+    p = jax.tree.map(lambda v: v.astype(np.float64), variables["params"])
+    codes = np.array(model.layers()[-1].codes)
+
+    def squash(x):
+        return 1.7159 * np.tanh(2 * x / 3)
+
+    def subsampled(x, layer):
+        total = x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]
+        return squash(total * layer["coefficient"] + layer["bias"])
+
+    def conv(x, layer, table):
+        planes = iter(np.moveaxis(layer["kernel"].reshape(5, 5, -1), 2, 0))
+        maps = [
+            bias + sum(correlate(x[..., c], next(planes), mode="valid") for c in sorted(row))
+            for row, bias in zip(table, layer["bias"], strict=True)
+        ]
+        assert next(planes, None) is None
+        return squash(np.stack(maps, -1))
+
+    for image, found in zip(images.astype(np.float64), logits, strict=True):
+        s2 = subsampled(conv(image, p["c1"], [{0}] * 6), p["s2"])
+        s4 = subsampled(conv(s2, p["c3"], TABLE), p["s4"])
+        c5 = squash(np.einsum("ijc,ijcf->f", s4, p["c5"]["kernel"]) + p["c5"]["bias"])
+        f6 = squash(c5 @ p["f6"]["kernel"] + p["f6"]["bias"])
+        expected = [-sum((f6[i] - code[i]) ** 2 for i in range(84)) for code in codes]
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_the_pictures_of_the_digits():
+    codes = np.array(LeNet5(variant="1998").layers()[-1].codes)
+    assert codes.shape == (10, 12 * 7)
+    assert set(codes.ravel()) == {-1, 1}
+    apart = (codes[:, None] != codes[None]).sum(-1) + 84 * np.eye(10, dtype=int)
+    # Up to 8 units may be wrong and the nearest picture is still the right one.
+    assert apart.min() >= 17
+    # Of all pairs: what is alike to the eye is near, what is not is far.
+    nearest = {digit: apart[digit].argsort()[:3] for digit in range(10)}
+    assert 9 in nearest[0]
+    assert 8 in nearest[3]
+    assert 1 in nearest[7]
+    pictures = codes.reshape(10, 12, 7)
+    assert (pictures[7, 0] == 1).all()
+    # A one is a vertical stroke, a nought mirrors itself both ways.
+    assert (pictures[1, :, 3] == 1).all()
+    np.testing.assert_array_equal(pictures[0], pictures[0, :, ::-1])
+    np.testing.assert_array_equal(pictures[0], pictures[0, ::-1])
+
+
+def test_all_weights_of_1998_begin_as_its_appendix_a_has_them():
+    inits = {
+        layer.name: layer.kernel_init for layer in LeNet5(variant="1998").layers() if hasattr(layer, "kernel_init")
+    }
+    assert inits == dict.fromkeys(("c1", "c3", "c5", "f6"), "lecun_1998")
+
+
+def test_variants_choose_what_is_left_open_and_nothing_else():
+    def kinds(model):
+        layers = model.layers()
+        activations = [layer.function for layer in layers if isinstance(layer, Activation)]
+        return activations, [type(layer) for layer in layers if layer.name in ("s2", "s4")]
+
+    assert kinds(LeNet5()) == (["tanh"] * 4, [AveragePool] * 2)
+    assert kinds(LeNet5(variant="1998")) == (["scaled_tanh"] * 6, [TrainableSubsampling] * 2)
+    assert kinds(LeNet5(pooling="trainable")) == (["tanh"] * 6, [TrainableSubsampling] * 2)
+    assert kinds(LeNet5(variant="1998", activation="relu", pooling="max")) == (["relu"] * 4, [MaxPool] * 2)
+    names = [layer.name for layer in LeNet5(variant="1998", norm="batch").layers()]
+    assert names == [
+        *("c1", "norm1", "act1", "s2", "act2", "c3", "norm3", "act3", "s4", "act4"),
+        *("c5", "act5", "flatten", "f6", "act6", "output"),
+    ]
 
 
 def test_the_whole_network_written_out():
@@ -77,7 +211,8 @@ def test_the_whole_network_written_out():
 
 def test_plain_init_and_apply_without_a_config():
     images = jnp.zeros((3, 32, 32, 1))
-    for model in (LeNet5(), LeNet5(7, "relu", "max", "batch"), LeNet5(num_classes=7, dtype="bfloat16")):
+    models = LeNet5(), LeNet5(7, "relu", "max", "batch"), LeNet5(num_classes=7, dtype="bfloat16")
+    for model in (*models, LeNet5(variant="1998", dtype="bfloat16")):
         logits = jax.eval_shape(lambda m=model: m.apply(m.init(KEY, images, train=False), images, train=False))
         assert (logits.shape, logits.dtype) == ((3, model.num_classes), jnp.float32)
 
@@ -133,11 +268,16 @@ def test_images_that_are_too_small_name_the_least_size(height, width):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"activation": "tahn"}, "LeNet5.activation is 'tahn'; it must be one of tanh, relu, sigmoid, softsign. "),
-        ({"pooling": "avg"}, "LeNet5.pooling is 'avg'; it must be one of average, max."),
+        ({"activation": "tahn"}, "LeNet5.activation is 'tahn'; it must be one of tanh, relu, sigmoid, softsign, "),
+        ({"pooling": "avg"}, "LeNet5.pooling is 'avg'; it must be one of average, max, trainable or None."),
         ({"norm": "bacth"}, "LeNet5.norm is 'bacth'; it must be one of none, batch, layer, group, instance, "),
         ({"num_classes": 0}, "LeNet5.num_classes is 0; it must be a whole number > 0."),
         ({"num_classes": 10.0}, "LeNet5.num_classes is 10.0; it must be a whole number > 0."),
+        ({"variant": "1989"}, "LeNet5.variant is '1989'; it must be one of modern, 1998. Did you mean '1998'?"),
+        (
+            {"variant": "1998", "num_classes": 26},
+            "LeNet5.num_classes is 26; variant '1998' has pictures of 10 digits, so it must be 10; variant 'modern' ",
+        ),
         ({"dtype": "float16"}, "LeNet5.dtype is 'float16'; it must be one of float32, bfloat16."),
     ],
 )

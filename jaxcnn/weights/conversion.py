@@ -1,0 +1,225 @@
+"""Foreign weights, read for a network of ours."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxcnn.config import Augment, Data, Experiment, load_config
+from jaxcnn.data.shape import image_shape
+from jaxcnn.errors import InputError
+from jaxcnn.layers import Dense, LocalResponseNorm, Shape
+from jaxcnn.models import VGG, ZOO, ConvNet, named
+from jaxcnn.weights.file import PREPROCESSING, Layout, WeightFile, read
+from jaxcnn.weights.match import Pair, match
+from jaxcnn.workdir import load_saved
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A file of weights and the network of ours that they are for.
+
+    Attributes:
+        file: where the weights were read.
+        weights: what it holds.
+        name: of the network: in the zoo, a config file or a run.
+        experiment: the network, and data preprocessed as the weights want them.
+        shape: (height, width, channels) of an image as the network sees it.
+        pairs: every array of either side and what becomes of it.
+    """
+
+    file: Path
+    weights: WeightFile
+    name: str
+    experiment: Experiment
+    shape: Shape
+    pairs: tuple[Pair, ...]
+
+    def check(self) -> None:
+        """Check that the file has every array of the network and no other.
+
+        Raises:
+            InputError: naming the first that does not fit, with both shapes, and what to do.
+        """
+        wrong, dense = _wrong(self.pairs), _dense_layers(self.experiment.model, self.shape)
+        where = f"{self.file} does not fit {self.name}"
+        if not wrong:
+            return
+        if _lacks_dense(wrong, self.pairs, dense):
+            raise InputError(
+                f"{where}: it has no dense layers (include_top=False); --drop_head draws {', '.join(dense)} anew."
+            )
+        if classes := _classes(wrong, dense):
+            raise InputError(
+                f"{where}: it tells {classes[0]} classes apart, {dense[-1]} {classes[1]}. --num_classes={classes[0]} "
+                f"keeps them, --drop_head draws {dense[-1]} anew."
+            )
+        others = [name for name in _fitting(self.weights) if name != self.name]
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        advice = f" It fits --model={others[0]}." if others else ""
+        raise InputError(f"{where}: {_complaint(wrong[0])}{more}.{advice}")
+
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes: `params` and `batch_stats` by layer, float32 NumPy arrays.
+
+        Raises:
+            InputError: as `check`.
+        """
+        self.check()
+        flat: dict[str, np.ndarray] = {}
+        for pair in self.pairs:
+            if pair.fate == "used":
+                array = self.weights.arrays[pair.source]
+                if pair.slot and self.weights.layout == "torchvision":
+                    array = pair.slot.from_torch(array)
+                flat[pair.path] = np.ascontiguousarray(array, np.float32)
+        anew = [pair.path for pair in self.pairs if pair.fate == "drawn anew"]
+        if anew:
+            flat |= jax.device_get(_draw(self.experiment, self.shape, anew))
+        return {"params": {}, "batch_stats": {}} | unflatten_dict(flat, sep="/")
+
+
+def load(
+    file: str | Path, model: str | None = None, *, num_classes: int | None = None, drop_head: bool = False
+) -> Conversion:
+    """Read foreign weights for a network of ours; nothing is written.
+
+    Args:
+        file: .safetensors, .pth, .pt, .npz, .h5 or .keras.
+        model: name in `jaxcnn.models.ZOO` of a network for ImageNet; or a config file or the folder of a run, whose
+            network and data are taken. None: the network of the zoo that the shapes of the arrays are those of; of
+            foreign weights it is supposed that none of their layers is local response normalization, which has no
+            arrays.
+        num_classes: classes of the network; None: as the model has it, 1000 in the zoo.
+        drop_head: draw the last dense layer from the experiment's seed, or every dense layer if the file has none,
+            instead of taking it from the file.
+
+    Returns:
+        The conversion, whose `check` says whether everything fits.
+
+    Raises:
+        InputError: the file cannot be read, or the network is unknown, or cannot be told from the arrays.
+    """
+    file = Path(file)
+    weights = read(file)
+    name = model or _guess(file, weights)
+    experiment, shape = _target(name, weights.layout)
+    if num_classes is not None:
+        if not hasattr(experiment.model, "num_classes"):
+            raise InputError(f"--num_classes={num_classes}: {name} has a fixed number of classes; leave it away.")
+        network = experiment.model.clone(num_classes=num_classes)
+        experiment = dataclasses.replace(experiment, model=network)
+    preprocessing = weights.preprocessing or PREPROCESSING.get(weights.layout)
+    if preprocessing is not None:
+        settings = dataclasses.replace(experiment.data, **dataclasses.asdict(preprocessing))
+        experiment = dataclasses.replace(experiment, data=settings)
+    pairs = match(weights, experiment.model, shape)
+    if drop_head:
+        dense = _dense_layers(experiment.model, shape)
+        if not dense:
+            raise InputError(f"--drop_head: {name} has no dense layer; leave it away.")
+        anew = dense if _lacks_dense(_wrong(pairs), pairs, dense) else dense[-1:]
+        pairs = tuple(new for pair in pairs for new in (_dropped(pair) if pair.layer in anew else (pair,)))
+    return Conversion(file, weights, name, experiment, shape, pairs)
+
+
+def _target(name: str, layout: Layout) -> tuple[Experiment, Shape]:
+    """The network of that name with its data, and the shape of its images."""
+    if name.endswith(".py") or Path(name).is_dir():
+        experiment = load_config(name) if name.endswith(".py") else load_saved(name)
+        return experiment, image_shape(experiment.data, experiment.augment)
+    entry = named(name)
+    height, _, channels = entry.shape
+    if channels != 3:
+        raise InputError(f"--model={name} is not for ImageNet; give a config file, whose data are taken as well.")
+    model = entry.model
+    if layout == "torchvision" and isinstance(model, VGG):
+        model = model.clone(head="torchvision")
+    # The short side and the centre that the accuracies of all these weights were measured on.
+    settings = Data(source="tfds", name="imagenet2012", test_split="validation", image_size=256)
+    return Experiment(model=model, data=settings, augment=Augment(crop=height)), entry.shape
+
+
+def _guess(file: Path, weights: WeightFile) -> str:
+    fitting = _fitting(weights)
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise InputError(f"{file} fits {', '.join(fitting)}; choose one with --model.")
+    name, array = next(iter(weights.arrays.items()))
+    raise InputError(
+        f"{file} fits no network of the zoo ({len(weights.arrays)} arrays, the first is {name} {array.shape}); give "
+        "the --model that it is for."
+    )
+
+
+def _fitting(weights: WeightFile) -> list[str]:
+    """Networks of the zoo whose arrays these are, but for the number of classes or the lack of all dense layers."""
+    names = []
+    for name, entry in ZOO.items():
+        layers = entry.model.layers()
+        if weights.layout != "jaxcnn" and any(isinstance(layer, LocalResponseNorm) for layer in layers):
+            continue
+        try:
+            pairs = match(weights, entry.model, entry.shape)
+        except InputError:
+            continue
+        wrong, dense = _wrong(pairs), _dense_layers(entry.model, entry.shape)
+        if not wrong or _classes(wrong, dense) or _lacks_dense(wrong, pairs, dense):
+            names.append(name)
+    return names
+
+
+def _wrong(pairs: tuple[Pair, ...]) -> list[Pair]:
+    return [pair for pair in pairs if pair.fate in ("unfit", "missing", "unexpected")]
+
+
+def _classes(wrong: list[Pair], dense: list[str]) -> tuple[int, int] | None:
+    """Numbers of classes in the file and here, if nothing else differs."""
+    last = [pair for pair in wrong if dense and pair.layer == dense[-1] and pair.fate == "unfit"]
+    if len(last) != len(wrong) or not any(pair.path.endswith("/bias") for pair in last):
+        return None
+    if any(sum(a != b for a, b in zip(pair.source_shape, pair.wanted, strict=False)) != 1 for pair in last):
+        return None
+    return next((pair.source_shape[0], pair.shape[0]) for pair in last if pair.path.endswith("/bias"))
+
+
+def _lacks_dense(wrong: list[Pair], pairs: tuple[Pair, ...], dense: list[str]) -> bool:
+    """Whether nothing is wrong but that the file has no dense layer."""
+    lacking = [pair for pair in pairs if pair.layer in dense]
+    return bool(lacking) and lacking == wrong and all(pair.fate == "missing" for pair in lacking)
+
+
+def _complaint(pair: Pair) -> str:
+    if pair.fate == "unfit":
+        return f"{pair.source} is {pair.source_shape}, {pair.path} needs {pair.wanted}"
+    if pair.fate == "unexpected":
+        return f"it has {pair.source} {pair.source_shape}, which the network has not"
+    return f"nothing in it is {pair.path} {pair.wanted}"
+
+
+def _dropped(pair: Pair) -> tuple[Pair, ...]:
+    anew = Pair("drawn anew", path=pair.path, shape=pair.shape)
+    return (anew,) if pair.source is None else (anew, Pair("left out", pair.source, pair.source_shape))
+
+
+def _dense_layers(model: nn.Module, shape: Shape) -> list[str]:
+    layers = model.layers() if isinstance(model, ConvNet) else ()
+    return [layer.name for layer in layers if isinstance(layer, Dense)]
+
+
+def _draw(experiment: Experiment, shape: Shape, paths: list[str]) -> dict[str, jax.Array]:
+    """Initial values of some arrays; the compiler leaves the others out."""
+    images = jnp.zeros((1, *shape))
+
+    def init(key: jax.Array) -> dict[str, jax.Array]:
+        flat = flatten_dict(experiment.model.init(key, images, train=False), sep="/")
+        return {path: flat[path] for path in paths}
+
+    return jax.jit(init)(jax.random.key(experiment.seed))

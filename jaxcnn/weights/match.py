@@ -1,0 +1,130 @@
+"""Which array of a file goes where in a network."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby, zip_longest
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+
+from jaxcnn.layers import Shape, trace
+from jaxcnn.weights.file import WeightFile
+from jaxcnn.weights.slot import Kind, Slot, slots
+
+Fate = Literal["used", "unfit", "missing", "unexpected", "left out", "drawn anew"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An array of the file and one of the network, or either alone.
+
+    Attributes:
+        fate: used; unfit, the shapes differ; missing from the file; unexpected, not in the network; left out, not
+            needed; drawn anew, in the place of what was left out.
+        source: its name in the file, None where it has none.
+        source_shape: its shape there.
+        path: ours, `params/conv1_1/kernel`, None where there is none.
+        shape: its shape here.
+        wanted: the shape that it should have in the file.
+        slot: how it lies in foreign files; None: as ours.
+    """
+
+    fate: Fate
+    source: str | None = None
+    source_shape: Shape | None = None
+    path: str | None = None
+    shape: Shape | None = None
+    wanted: Shape | None = None
+    slot: Slot | None = None
+
+    @property
+    def layer(self) -> str | None:
+        """Our name of its layer."""
+        return self.path and self.path.split("/")[1]
+
+
+def match(weights: WeightFile, model: nn.Module, shape: Shape) -> tuple[Pair, ...]:
+    """Pair the arrays of a file with those of a network.
+
+    Arrays in our own layout go by name. Foreign ones go by order, whatever they are called: the n-th convolution of the
+    file is the n-th of the network, and so are batch norms and dense layers.
+
+    Args:
+        weights: the file.
+        model: the network; for foreign layouts one that is described by its layers.
+        shape: (height, width, channels) of its images.
+
+    Returns:
+        Pairs in the order of the network, then what only the file has.
+
+    Raises:
+        InputError: the network has parameters that the file's layout has no place for.
+    """
+    if weights.layout == "jaxcnn":
+        return _by_name(weights.arrays, model, shape)
+    arrays, want = weights.arrays, slots(trace(model.layers(), shape))
+    layers = {module: tuple(group) for module, group in groupby(want, key=lambda slot: slot.module)}
+    modules, left_out = _modules(weights)
+    found: dict[str, Pair] = {}
+    beyond: list[Pair] = []
+    for layer, module in _aligned(layers, modules, arrays):
+        names = dict(module)
+        for slot in layer:
+            name, wanted = names.pop(slot.role, None), slot.shape if weights.layout == "keras" else slot.torch_shape
+            found[slot.path] = _pair(name, arrays.get(name), slot.path, slot.shape, wanted, slot)
+        beyond += [Pair("unexpected", name, arrays[name].shape) for name in names.values()]
+    return (*(found[slot.path] for slot in want), *beyond, *(Pair("left out", n, arrays[n].shape) for n in left_out))
+
+
+def _by_name(arrays: Mapping[str, np.ndarray], model: nn.Module, shape: Shape) -> tuple[Pair, ...]:
+    images = jnp.zeros((1, *shape))
+    tree = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    ours = {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+    pairs = [_pair(path, arrays.get(path), path, shape, shape) for path, shape in ours.items()]
+    return (*pairs, *(Pair("unexpected", name, arrays[name].shape) for name in arrays if name not in ours))
+
+
+def _pair(
+    name: str | None, array: np.ndarray | None, path: str, shape: Shape, wanted: Shape, slot: Slot | None = None
+) -> Pair:
+    if array is None:
+        return Pair("missing", None, None, path, shape, wanted, slot)
+    fate = "used" if array.shape == wanted and jnp.issubdtype(array.dtype, jnp.floating) else "unfit"
+    return Pair(fate, name, array.shape, path, shape, wanted, slot)
+
+
+def _modules(weights: WeightFile) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The names of the file's arrays by module and role, in its order; and of those that no network of ours needs."""
+    modules: dict[str, dict[str, str]] = {}
+    left_out: list[str] = []
+    with_kernel = {name.rpartition("/")[0] for name, array in weights.arrays.items() if array.ndim > 1}
+    for name, array in weights.arrays.items():
+        module, _, role = name.rpartition("/" if weights.layout == "keras" else ".")
+        if role == "num_batches_tracked":
+            left_out.append(name)
+            continue
+        if weights.layout == "keras":
+            # Whatever the file calls them: a kernel, and beside it the bias.
+            role = "weight" if array.ndim > 1 else "bias" if module in with_kernel else role
+        modules.setdefault(module, {})[role] = name
+    return modules, left_out
+
+
+def _aligned(
+    layers: Mapping[str, tuple[Slot, ...]], modules: Mapping[str, dict[str, str]], arrays: Mapping[str, np.ndarray]
+) -> Iterator[tuple[Iterable[Slot], Mapping[str, str]]]:
+    """Layers of ours with modules of the file: by name if all names are torchvision's, else by order within a kind."""
+    if modules.keys() <= layers.keys():
+        yield from ((layer, modules.get(name, {})) for name, layer in layers.items())
+        return
+    kinds: dict[Kind, list[Mapping[str, str]]] = {"convolution": [], "batch norm": [], "dense layer": []}
+    for module in modules.values():
+        axes = arrays[module["weight"]].ndim if "weight" in module else 1
+        kinds[{4: "convolution", 2: "dense layer"}.get(axes, "batch norm")].append(module)
+    for kind, theirs in kinds.items():
+        ours = [layer for layer in layers.values() if layer[0].kind == kind]
+        yield from zip_longest(ours, theirs, fillvalue={})

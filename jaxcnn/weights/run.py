@@ -1,0 +1,109 @@
+"""Foreign weights as a run of ours, and a run of ours as foreign weights."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+
+from jaxcnn import checkpoint
+from jaxcnn.config import run_id, to_json
+from jaxcnn.errors import InputError
+from jaxcnn.layers import Conv, least_size, trace
+from jaxcnn.metrics import write_json
+from jaxcnn.models import ConvNet
+from jaxcnn.provenance import provenance
+from jaxcnn.state import TrainState
+from jaxcnn.weights.conversion import Conversion
+from jaxcnn.weights.file import Preprocessing, WeightFile
+from jaxcnn.weights.match import Pair
+from jaxcnn.weights.slot import Slot, slots
+from jaxcnn.workdir import load_saved, restore
+
+
+def write_run(conversion: Conversion, workdir: str | Path) -> None:
+    """Write a run folder: config.json, provenance.json and a checkpoint of step 0, without optimizer state.
+
+    `jaxcnn.restore`, `--init_from` and `python -m jaxcnn evaluate` take it as they take a trained one.
+
+    Raises:
+        InputError: as `Conversion.check`, or the folder is not empty, or cannot be written; then nothing is left of it.
+    """
+    workdir = Path(workdir).absolute()
+    if workdir.exists() and not (workdir.is_dir() and not any(workdir.iterdir())):
+        raise InputError(f"workdir {workdir} is not empty; give another --workdir.")
+    variables, experiment = conversion.variables(), conversion.experiment
+    with conversion.file.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    record = provenance() | {
+        "seed": experiment.seed,
+        "run_id": run_id(experiment),
+        "init_from": None,
+        "weights": {
+            "file": str(conversion.file.absolute()),
+            "sha256": digest,
+            "layout": conversion.weights.layout,
+            "left_out": [pair.source for pair in conversion.pairs if pair.fate == "left out"],
+            "drawn_anew": [pair.path for pair in conversion.pairs if pair.fate == "drawn anew"],
+        },
+    }
+    there = next(parent for parent in workdir.parents if parent.exists())
+    made = workdir if workdir.parent == there else there / workdir.relative_to(there).parts[0]
+    state = TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], {})
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with checkpoint.Checkpoints(workdir / "checkpoints") as checkpoints:
+            checkpoints.save(state, carry={}, accuracies={})
+        write_json(workdir / "provenance.json", record)
+        write_json(workdir / "config.json", to_json(experiment))
+    except BaseException as error:
+        shutil.rmtree(made, ignore_errors=True)
+        if isinstance(error, OSError | checkpoint.SaveError):
+            raise InputError(f"workdir {workdir} cannot be written: {error}. Give another --workdir.") from error
+        raise
+
+
+def export(run: str | Path, layout: Literal["torchvision", "jaxcnn"]) -> tuple[WeightFile, tuple[Pair, ...]]:
+    """The newest weights of a run, to be written with `jaxcnn.weights.write`; nothing is written here.
+
+    Args:
+        run: its folder.
+        layout: jaxcnn, any network; torchvision, one of convolutions, batch norms and dense layers.
+
+    Returns:
+        The arrays with the preprocessing of the run's data, and which is which.
+
+    Raises:
+        InputError: the folder holds no run or no checkpoint, or the layout has no place for a layer of its network.
+    """
+    settings = load_saved(run).data
+    model, variables = restore(run)
+    flat = flatten_dict(variables, sep="/")
+    preprocessing = Preprocessing(settings.channel_order, settings.mean, settings.std)
+    if layout == "jaxcnn":
+        pairs = tuple(Pair("used", path, array.shape, path, array.shape) for path, array in flat.items())
+        return WeightFile(flat, layout, preprocessing), pairs
+    places = _places(model, flat)
+    arrays = {f"{slot.module}.{slot.role}": slot.to_torch(flat[slot.path]) for slot in places}
+    pairs = tuple(
+        Pair("used", name, arrays[name].shape, slot.path, slot.shape) for name, slot in zip(arrays, places, strict=True)
+    )
+    return WeightFile(arrays, layout, preprocessing), pairs
+
+
+def _places(model: nn.Module, flat: dict[str, np.ndarray]) -> tuple[Slot, ...]:
+    """The slots of a network with these arrays; images are taken to be square, the smallest that the arrays allow."""
+    layers = model.layers() if isinstance(model, ConvNet) else ()
+    first = next((layer for layer in layers if isinstance(layer, Conv)), None)
+    if first is None:
+        raise InputError(f"{type(model).__name__} has no convolution among its layers; use --layout=jaxcnn.")
+    channels = first.groups * flat[f"params/{first.name}/kernel"].shape[2]
+    for side in range(least_size(layers, channels), 1024):
+        found = slots(trace(layers, (side, side, channels)))
+        if all(flat[slot.path].shape == slot.shape for slot in found):
+            return found
+    raise InputError(f"{type(model).__name__}: the weights are for no square image; use --layout=jaxcnn.")

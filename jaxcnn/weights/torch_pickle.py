@@ -1,0 +1,172 @@
+"""PyTorch's .pth and .pt files without PyTorch: a pickle that may rebuild tensors and do nothing else."""
+
+import math
+import pickle
+import tarfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.errors import InputError
+
+_DTYPES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+}
+
+# The first pickle of a file from before PyTorch 1.6.
+_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def read_torch(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a saved state dict by name, in its order, with the prefix `module.` of DataParallel taken off.
+
+    Both forms that torch.save has written since 0.1.10 are read: the zip archive and the pickles in a row before it. A
+    state dict under the key `state_dict` or `model` of a training checkpoint is found.
+
+    Raises:
+        InputError: the pickle names a global other than those of tensors (nothing of it is run), holds no tensors, or
+            is older still.
+        Exception: of many kinds, where the file is damaged.
+    """
+    if tarfile.is_tarfile(path):
+        raise InputError(f"{path} is of PyTorch before 0.1.10; load it with PyTorch and save its state_dict() again.")
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+        file.seek(0)
+        state, storage = _from_zip(path) if is_zip else _from_pickles(file, path)
+        for key in ("state_dict", "model"):
+            if isinstance(state, dict) and isinstance(state.get(key), dict):
+                state = state[key]
+        tensors = state.items() if isinstance(state, dict) else ()
+        tensors = {name: tensor for name, tensor in tensors if isinstance(name, str) and isinstance(tensor, _Tensor)}
+        if not tensors:
+            raise InputError(f"{path} holds no tensors by name; save a model's state_dict().")
+        wrapped = all(name.startswith("module.") for name in tensors)
+        return {name.removeprefix("module.") if wrapped else name: _array(t, storage) for name, t in tensors.items()}
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """A run of numbers in the file, named by its key."""
+
+    key: str
+    dtype: str
+    count: int
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.count * jnp.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A view of a storage; offset and strides in elements."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the names of tensors alone; every other global is refused before it is imported."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        super().__init__(file, encoding="utf-8")
+        self._path = path
+        self.storages: dict[str, _Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        # Made anew for every file, so that a pickle that sets attributes leaves no trace.
+        known: dict[tuple[str, str], Callable] = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch", "Size"): lambda sizes=(): tuple(sizes),
+            ("torch._utils", "_rebuild_tensor"): lambda *parts: _Tensor(*parts[:4]),
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *parts: _Tensor(*parts[:4]),
+            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+        }
+        if (module, name) not in known:
+            raise InputError(
+                f"{self._path} was not read: its pickle would run {module}.{name}, and only tensors are let through. "
+                "If you trust it, load it with PyTorch and save its state_dict() alone."
+            )
+        return known[module, name]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, dtype, key, _, count, *view = pid
+        if kind != "storage" or dtype not in _DTYPES.values() or any(view):
+            raise pickle.UnpicklingError("unknown kind of storage")
+        return self.storages.setdefault(key, _Storage(str(key), dtype, int(count)))
+
+
+def _array(tensor: _Tensor, read: Callable[[_Storage], np.ndarray]) -> np.ndarray:
+    """The numbers of a tensor, copied only where they do not lie in order."""
+    shape, strides = tuple(map(int, tensor.shape)), tuple(map(int, tensor.strides))
+    numbers = read(tensor.storage)
+    first, last = int(tensor.offset), int(tensor.offset)
+    last += sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+    inside = first >= 0 and min((*shape, *strides), default=0) >= 0 and last < len(numbers)
+    if math.prod(shape) and not inside:
+        raise pickle.UnpicklingError("a tensor reaches beyond its storage")
+    numbers = numbers[first:] if math.prod(shape) else np.zeros(1, numbers.dtype)
+    steps = tuple(stride * numbers.itemsize for stride in strides)
+    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(numbers, shape, steps)).reshape(shape)
+
+
+def _from_zip(path: Path) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        root = next(name for name in names if name.endswith("data.pkl")).removesuffix("data.pkl")
+        with archive.open(root + "data.pkl") as file:
+            state = _Unpickler(file, path).load()
+        big = root + "byteorder" in names and archive.read(root + "byteorder") == b"big"
+
+    def read(storage: _Storage) -> np.ndarray:
+        with zipfile.ZipFile(path) as archive:
+            return _numbers(archive.read(f"{root}data/{storage.key}"), storage, big)
+
+    return state, read
+
+
+def _from_pickles(file: BinaryIO, path: Path) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
+    """Magic number, version, system, state, keys; then every storage as its length and its numbers."""
+    if _Unpickler(file, path).load() != _MAGIC:
+        raise pickle.UnpicklingError("no file of torch.save")
+    _Unpickler(file, path).load()
+    big = not _Unpickler(file, path).load()["little_endian"]
+    unpickler = _Unpickler(file, path)
+    state, starts = unpickler.load(), {}
+    for key in _Unpickler(file, path).load():
+        starts[key] = file.seek(8, 1)
+        file.seek(unpickler.storages[key].size, 1)
+
+    def read(storage: _Storage) -> np.ndarray:
+        file.seek(starts[storage.key])
+        return _numbers(file.read(storage.size), storage, big)
+
+    return state, read
+
+
+def _numbers(data: bytes, storage: _Storage, big: bool) -> np.ndarray:
+    if len(data) != storage.size:
+        raise pickle.UnpicklingError(f"storage {storage.key} is cut short")
+    numbers = np.frombuffer(data, jnp.dtype(storage.dtype))
+    return numbers.byteswap() if big else numbers
