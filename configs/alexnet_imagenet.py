@@ -14,7 +14,7 @@ The paper's single network has 40.7 % top-1 and 18.2 % top-5 error on the valida
 (table 2), as `python -m jaxcnn evaluate` with `--protocol=ten_crop` has them; while training, one view is shown. Not
 measured here.
 
-Images are decoded when they are read, in some 5 ms of a processor each. Where 262 GB of disk are to spare,
+Images are decoded when they are read, in 5 to 8 ms of a processor each. Where 262 GB of disk are to spare,
 --config.data.decode=once does it once.
 """
 

@@ -1,7 +1,13 @@
-"""LeNet-5 as published on MNIST: trained subsampling, the table of C3, distances to pictures of the digits.
+"""LeNet-5 of 1998 on MNIST as published: trained subsampling, partly connected C3, distances to pictures of the digits.
 
-python launch.py --config=configs/lenet5_1998_mnist.py --config.data.data_dir=DIR
+    python launch.py --config=configs/lenet5_1998_mnist.py --config.data.data_dir=DIR
 
+DIR holds mnist as `python -m jaxcnn prepare mnist --data_dir=DIR` writes it. LeCun et al. (1998, section III) report
+0.95 % test error after 20 passes over the 60,000 images, undistorted, without weight decay, with inputs at -0.1 for
+paper and 1.175 for ink; so here. They updated after every image by stochastic diagonal Levenberg-Marquardt (appendix
+C), a rate for each weight divided by a running estimate of its curvature, lowered from 5e-4 to 1e-5 in steps; here it
+is Adam on batches of 64, its rate rising over the first pass and falling along a cosine to 0. The loss is equation 9.
+Measured: configs/results/lenet5_1998_mnist.jsonl, seeds 0 to 2.
 """
 
 from jaxcnn import Data, Experiment, Optimizer, Schedule
@@ -14,7 +20,7 @@ def get_config() -> Experiment:
         data=Data(source="tfds", name="mnist", batch_size=64, pad=2, mean=(0.0784,), std=(0.784,)),
         optimizer=Optimizer(
             algorithm="adam",
-            learning_rate=2e-3,
+            learning_rate=3e-3,
             weight_decay=0.0,
             schedule=Schedule(name="cosine", warmup_epochs=1),
         ),

@@ -14,7 +14,7 @@ The paper has 25.6 % top-1 and 8.1 % top-5 error on the validation images at sho
 as `python -m jaxcnn evaluate` with `--protocol=dense` has them; while training, their central window is shown. Not
 measured here.
 
-Images are decoded when they are read, in some 5 ms of a processor each. Where 589 GB of disk are to spare,
+Images are decoded when they are read, in 5 to 8 ms of a processor each. Where 589 GB of disk are to spare,
 --config.data.decode=once does it once.
 """
 

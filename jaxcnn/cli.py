@@ -1,14 +1,17 @@
 """The command line of launch.py, read through tyro."""
 
+import dataclasses
 import re
+import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import tyro
 from rich.console import Console
 
+from jaxcnn import fields
 from jaxcnn.config import Experiment, flatten, load_config
 from jaxcnn.describe import settings_table
 from jaxcnn.errors import InputError
@@ -88,6 +91,18 @@ def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
 def _tuple(argument: str, experiment: Experiment) -> list[str]:
     """`--config.data.mean=0.1,0.2` as tyro wants a tuple: the flag, then a word for each element."""
     match = re.fullmatch(r"--config\.([\w.]+)=(.*)", argument)
-    if not match or not isinstance(flatten(experiment).get(match[1]), list):
+    if not match or match[2] == "None" or not _takes_tuple(experiment, match[1].split(".")):
         return [argument]
     return [f"--config.{match[1]}", *filter(None, re.split(r"[,\s()\[\]]+", match[2]))]
+
+
+def _takes_tuple(part: Any, path: list[str]) -> bool:
+    """Whether the field at a dotted path is annotated as a tuple, or an optional one."""
+    hint = fields.hints(type(part)).get(path[0])
+    if len(path) > 1:
+        return (
+            hint is not None
+            and dataclasses.is_dataclass(inner := getattr(part, path[0]))
+            and _takes_tuple(inner, path[1:])
+        )
+    return any(typing.get_origin(h) is tuple for h in (hint, *typing.get_args(hint)))

@@ -53,7 +53,7 @@ def densify(model: nn.Module, variables: dict[str, Any], shape: Shape) -> tuple[
         raise _cannot(f"take {shape[0]}x{shape[1]} as the native size; it must be square")
     rows = trace(model.layers(), shape)
     layers: list[Layer] = []
-    params = dict(variables["params"])
+    params = dict(variables.get("params", {}))
     maps: Shape | None = None
     for number, row in enumerate(rows):
         layer = row.layer

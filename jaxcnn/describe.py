@@ -439,8 +439,7 @@ def _bytes(count: int) -> str:
     """With three digits and a decimal unit."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= 0.9995 * size:
-            value = count / size
-            return f"{value:.{max(0, 2 - math.floor(math.log10(value) + 1e-3))}f} {unit}"
+            return f"{count / size:#.3g}".rstrip(".") + f" {unit}"
     return f"{count} B"
 
 

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import Progress
 from rich.table import Table
 
@@ -115,10 +116,9 @@ def evaluate_run(
     settings, augment = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir), experiment.augment
     dataset = data.load(settings, experiment.seed, arrays)
     split = _part(dataset, part)
-    size = split.images.shape[1:3]
+    size, side = split.images.shape[1:3], augment.crop if crop is None else crop
     chosen = [
-        make_protocol(name, size, crop=crop or augment.crop, scales=scales, flip=flip, jitter=augment.scale_jitter)
-        for name in names
+        make_protocol(name, size, crop=side, scales=scales, flip=flip, jitter=augment.scale_jitter) for name in names
     ]
     _check(model, variables, dataset, chosen, normalized=any(kind != "ema" for kind, _ in kinds.values()))
 
@@ -184,7 +184,10 @@ def show(
     if format == "json":
         print(json.dumps(records, indent=2))
     else:
-        Console(soft_wrap=True).print(_table(evaluations))
+        table, console = _table(evaluations), Console(highlight=False)
+        # A table wider than the terminal would lose the ends of its numbers.
+        wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+        Console(highlight=False, width=max(wide, console.width)).print(table)
     if output is not None:
         try:
             write_json(Path(output), records)

@@ -17,7 +17,7 @@ from jaxcnn import norms
 from jaxcnn.config import Data
 from jaxcnn.data import Dataset, load, make_preprocess
 from jaxcnn.data.sources import shuffled
-from jaxcnn.describe import Grid, network, stages
+from jaxcnn.describe import Grid, _bytes, network, stages
 from jaxcnn.errors import InputError
 from jaxcnn.layers import Layer, Shape, trace
 from jaxcnn.models import Chain, ConvNet, LeNet5
@@ -40,7 +40,7 @@ def explain_network(model: ConvNet, shape: Shape) -> list[str | Grid]:
     connections = f", {totals['connections']:,} connections" if isinstance(model, LeNet5) else ""
     figures = f"""
         This {kind}: {totals["weight_layers"]} weight layers, {totals["parameters"]:,} parameters; for each image
-        {totals["multiply_adds"]:,} multiply-adds{connections}, {totals["activation_bytes"] / 1e6:,.3g} MB of outputs in
+        {totals["multiply_adds"]:,} multiply-adds{connections}, {_bytes(totals["activation_bytes"])} of outputs in
         {model.dtype}.
     """
     return [_words(model), _filled(figures), stages(model, shape)]
@@ -206,14 +206,21 @@ def response_share(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.divide(after, before, out=np.full_like(before, np.nan), where=before > 0)
 
 
+@functools.cache
+def _scans() -> Dataset:
+    return load(Data(source="digits"), seed=0)
+
+
 def _digits(
     layers: tuple[Layer, ...], mean: float, std: float
 ) -> tuple[Dataset, jax.Array, Callable[[np.ndarray], jax.Array]]:
     """Scikit-learn's digits, the first kernel of freshly drawn layers, and what the layers make of images."""
     data = Data(source="digits", mean=(mean,), std=(std,))
-    digits, preprocess, net = load(data, seed=0), make_preprocess(data), Chain(layers)
+    digits, preprocess, net = _scans(), make_preprocess(data), Chain(layers)
     image = jnp.zeros((1, *digits.test.images.shape[1:]))
-    variables = jax.jit(lambda key: net.init(key, image, train=False))(jax.random.key(0))
+    # As for a run: random numbers are slow to optimize and quick to draw on a CPU.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    variables = jax.jit(lambda key: net.init(key, image, train=False), compiler_options=options)(jax.random.key(0))
     outputs = jax.jit(lambda images: net.apply(variables, preprocess(images), train=False))
     return digits, variables["params"][layers[0].name]["kernel"], outputs
 
@@ -225,8 +232,9 @@ def _explain_batch_norm() -> list[str | Grid]:
     mean, sd = float(e.batch.mean[0]), float(e.batch.var[0]) ** 0.5
     epsilon, momentum = norms.BatchNorm.epsilon, norms.BatchNorm.momentum
     restored = norms.batch_norm(e.x, *e.batch, jnp.sqrt(e.batch.var + epsilon), e.batch.mean)
-    off = float(jnp.max(jnp.abs(restored - e.x)))
-    apart = jnp.abs(e.inferred - e.y)
+    off = np.max(np.abs(np.asarray(restored) - np.asarray(e.x)))
+    normalised, y = (np.asarray(v[..., 0], np.float64) for v in (e.normalised, e.y))
+    apart = np.abs(np.asarray(e.inferred) - np.asarray(e.y))
     left = momentum**batches
     steps = f"""
         Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167) gives every map of a layer, over each training
@@ -246,8 +254,8 @@ def _explain_batch_norm() -> list[str | Grid]:
             x_hat = (x - mu) / sqrt(sigma^2 + epsilon)
 
         Every map now has mean 0 and variance 1, or just below: epsilon = {epsilon:g} only keeps the division safe where
-        a map is constant. Map 1: mean {_zero(jnp.mean(e.normalised[..., 0]))}, sigma
-        {float(jnp.std(e.normalised[..., 0])):.5f}.
+        a map is constant. Map 1: mean {abs(normalised.mean()):.4f}, sigma
+        {normalised.std():.5f}.
 
         3. Scale and shift (line 4).
 
@@ -256,8 +264,8 @@ def _explain_batch_norm() -> list[str | Grid]:
         One gamma and one beta a map, trained like weights from 1 and 0, so that the layer can express what it could
         before: gamma = sqrt(sigma^2 + epsilon) with beta = mu gives x back (section 3), here to within {off:.0e}. The
         nonlinearity follows. The convolution needs no bias, for beta does its work (section 3.2). Map 1, with gamma =
-        {float(e.scale[0]):g} and beta = {float(e.shift[0]):g} set by hand: mean {float(jnp.mean(e.y[..., 0])):.4f},
-        sigma {float(jnp.std(e.y[..., 0])):.4f}.
+        {float(e.scale[0]):g} and beta = {float(e.shift[0]):g} set by hand: mean {y.mean():.4f},
+        sigma {y.std():.4f}.
 
         4. Population statistics at inference (section 3.1, algorithm 2).
 
@@ -266,9 +274,9 @@ def _explain_batch_norm() -> list[str | Grid]:
         An answer must not depend on what else is in the batch, so both are fixed after training, from many training
         batches, here {batches}. To follow the progress of training, the paper has a moving average instead, new =
         {momentum:g} old + {1 - momentum:g} batch; libraries use it at inference too, and so do we by default. After
-        {batches} batches it still has {left:.1%} of its start, variance 1, which shows where the variance is small. With
-        the population's instead of the batch's statistics y differs by {float(jnp.sqrt(jnp.mean(apart**2))):.3f} (root
-        mean square), at most by {float(jnp.max(apart)):.3f}.
+        {batches} batches it still has {left:.1%} of its start, variance 1, which shows where the variance is small.
+        With the population's instead of the batch's statistics y differs by
+        {np.sqrt(np.mean(apart**2)):.3f} (root mean square), at most by {apart.max():.3f}.
 
         Said to come of it: less internal covariate shift, the change of a layer's inputs as the layers before it learn
         (section 1), which Santurkar et al. (2018) dispute; higher learning rates (section 3.3); and, since an image is
@@ -298,8 +306,8 @@ def _explain_local_response_norm() -> list[str | Grid]:
             b_i = a_i / (k + alpha S_i)^beta,  S_i = sum of a_j^2 over the n maps around i
 
         n = {e.size}, k = {e.k:g}, alpha = {e.alpha:g}, beta = {e.beta:g}; nothing is trained. Shown at one position of
-        C3 of an untrained, rectified LeNet-5, {len(e.raw)} maps, on a test image of scikit-learn's digits with pixels in
-        0..255.
+        C3 of an untrained, rectified LeNet-5, {len(e.raw)} maps, on a test image of scikit-learn's digits with pixels
+        in 0..255.
 
         1. Squares: a_j^2 of every map at this position; other positions play no part. Map {i + 1} responds most,
         a = {e.raw[i]:.1f}.
@@ -338,11 +346,6 @@ def _explain_local_response_norm() -> list[str | Grid]:
     return [_filled(steps), Grid("The maps at that position", headings, tuple(rows))]
 
 
-def _zero(value: jax.Array) -> str:
-    """Without the sign of a 0."""
-    return f"{abs(float(value)):.4f}"
-
-
 def _tenths(values: np.ndarray) -> list[str]:
     return [f"{value:.1f}" for value in values]
 
@@ -358,7 +361,5 @@ def _words(model: ConvNet) -> str:
 def _filled(text: str) -> str:
     """Paragraphs in lines of `_COLUMNS`; those that are indented, formulas, as they are."""
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(text))
-    filled = (
-        p if p[0] == " " else textwrap.fill(" ".join(p.split()), _COLUMNS, break_on_hyphens=False) for p in paragraphs
-    )
-    return "\n\n".join(filled)
+    fill = functools.partial(textwrap.fill, width=_COLUMNS, break_on_hyphens=False)
+    return "\n\n".join(p if p.startswith(" ") else fill(" ".join(p.split())) for p in paragraphs)

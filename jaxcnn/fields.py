@@ -124,7 +124,8 @@ def check(instance: Any, names: Iterable[str] | None = None) -> None:
 
 def hint_for(value: Any, hint: Any) -> str:
     """` Did you mean 'adam'?` where a choice is close to the value, else nothing."""
-    return did_you_mean(value, map(str, typing.get_args(hint))) if typing.get_origin(hint) is Literal else ""
+    choices = [h for h in (hint, *typing.get_args(hint)) if typing.get_origin(h) is Literal]
+    return did_you_mean(value, (str(word) for choice in choices for word in typing.get_args(choice)))
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:

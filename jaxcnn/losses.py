@@ -22,19 +22,20 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
 
 
-def maximum_a_posteriori(logits: jax.Array, labels: jax.Array, *, j: float = 1.0) -> jax.Array:
+def maximum_a_posteriori(logits: jax.Array, labels: jax.Array, *, j: float = 10.0) -> jax.Array:
     """LeCun et al. (1998, section II.C, equation 9): `y_D + log(exp(-j) + sum_i exp(-y_i))`, in nats.
 
     The penalties y are the negative logits and D is the label. It is cross-entropy with one more class, that of rubbish
-    images, whose penalty is j. That class keeps a pull on the label's penalty even where all others are far
-    off: its gradient is at least `exp(-j) / (exp(-j) + exp(-y_D))`, where cross-entropy's vanishes.
+    images, whose penalty is j. That class keeps a pull on the label's penalty even where all others are far off: the
+    derivative by y_D is at least `exp(-j) / (exp(-j) + exp(-y_D))`, where cross-entropy's vanishes.
 
     Args:
         logits: [n, classes], minus squared distances in LeNet-5.
         labels: [n], classes as whole numbers.
-        j: penalty of rubbish; the paper says positive and no more. 1.0 asks of the label to be nearer its code than a
-            single of 84 units off by 1, so the pull lasts to the end of training; much larger, and the loss is
-            cross-entropy for every image that is recognised at all.
+        j: penalty of rubbish; the paper says positive and no more. With LeNet-5's pictures features halfway between
+            two digits are at least 17 from both, so 10 calls them rubbish, and is far enough from 0 for ten of 84
+            units to be off by 1 before the label is pushed hard. A small j pulls all images alike, as
+            `mean_squared_error` does; a large one is cross-entropy.
 
     Returns:
         [n].

@@ -616,11 +616,18 @@ def _cut(name: str, room: float, size: float) -> str:
 
 
 def _save(page: "Axes", path: str | Path) -> Path:
-    """Write the page's figure beside `path`, then put it in its place in one move."""
+    """Write the page's figure beside `path`, then put it in its place in one move; SVG if that is its suffix."""
+    from matplotlib import rc_context
+
     path = Path(path)
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        page.figure.canvas.print_png(draft)
+        if path.suffix == ".svg":
+            # Identifiers are random unless salted, which nothing but this can do.
+            with rc_context({"svg.hashsalt": "jaxcnn"}):
+                page.figure.savefig(draft, format="svg", metadata={"Date": None})
+        else:
+            page.figure.canvas.print_png(draft)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

@@ -103,7 +103,7 @@ def make_protocol(
         InputError: the name is unknown; the crop is larger than the image at some scale; or all windows would coincide.
     """
     check_name(name)
-    window = (crop, crop) if crop else size
+    window = size if crop is None else (crop, crop)
     default = _default_scales(name, min(size), min(window), jitter)
     protocol = Protocol(name, window, scales or default, name in ("ten_crop", "multi_crop") if flip is None else flip)
     sizes = [_resized(size, scale) for scale in protocol.scales]
@@ -158,8 +158,7 @@ def predict(protocol: Protocol, score: Callable[[jax.Array], jax.Array], images:
         if view.size != before:
             resized, before = resize(images, view.size), view.size
         logits = score(_window(resized, view.top, view.left, view.mirrored, crop=view.crop))
-        answer = _log_probabilities(logits) + np.log(view.weight, dtype=np.float32)
-        total = answer if total is None else jnp.logaddexp(total, answer)
+        total = _add(total, logits, np.log(view.weight, dtype=np.float32))
     return total
 
 
@@ -184,9 +183,11 @@ def _window(images: jax.Array, top: int, left: int, mirrored: bool, *, crop: tup
 
 
 @jax.jit
-def _log_probabilities(logits: jax.Array) -> jax.Array:
-    """Of logits or maps of them; a map's logits are averaged first."""
-    return jax.nn.log_softmax(jnp.mean(logits.astype(jnp.float32), range(1, logits.ndim - 1)))
+def _add(total: jax.Array | None, logits: jax.Array, log_weight: jax.Array) -> jax.Array:
+    """Another view's share of the mean probabilities, in logarithms; the logits of a map are averaged first."""
+    logits = jnp.mean(logits.astype(jnp.float32), range(1, logits.ndim - 1))
+    share = jax.nn.log_softmax(logits) + log_weight
+    return share if total is None else jnp.logaddexp(total, share)
 
 
 def _default_scales(name: str, side: int, crop: int, jitter: tuple[int, int] | None) -> tuple[int, ...]:

@@ -21,11 +21,10 @@ def score(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float 
         InputError: there are no examples, or a probability is NaN.
     """
     n, classes = log_probabilities.shape
-    broken = int(np.isnan(log_probabilities).any(-1).sum())
-    if broken or not n:
-        raise InputError(
-            f"the network's scores are NaN for {broken} of {n} images; evaluation needs numbers, of one or more."
-        )
+    if not n:
+        raise InputError("log_probabilities is empty; a score needs one example or more.")
+    if broken := int(np.isnan(log_probabilities).any(-1).sum()):
+        raise InputError(f"the network's scores are NaN for {broken} of {n} images. Check its weights and statistics.")
     own = np.take_along_axis(log_probabilities, labels[:, None], -1)
     ahead = (log_probabilities > own) | ((log_probabilities == own) & (np.arange(classes) < labels[:, None]))
     rank = ahead.sum(-1)

@@ -307,7 +307,8 @@ class _Run:
     def _pictures(self, logits: np.ndarray) -> None:
         from jaxcnn import pictures
 
-        test, names = self.plan.dataset.test, self.plan.dataset.class_names
+        test, known = self.plan.dataset.test, self.plan.dataset.class_names
+        names = (*known, *map(str, range(len(known), logits.shape[-1])))
         probabilities = np.asarray(jax.nn.softmax(logits))
         pictures.learning_curves(read_rows(self.workdir / "metrics.jsonl"), self.workdir / "learning_curves.png")
         pictures.confusion_matrix(test.labels, probabilities.argmax(-1), names, self.workdir / "confusion_matrix.png")

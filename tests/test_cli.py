@@ -31,6 +31,10 @@ TINY = ROOT / "tests" / "tiny.py"
         (["--config.augment.flip=False"], {"augment.flip": False}),
         (["--config.data.mean=0.25"], {"data.mean": (0.25,)}),
         (["--config.data.mean=0.1,0.2,0.3"], {"data.mean": (0.1, 0.2, 0.3)}),
+        (
+            ["--config.augment.crop=28", "--config.augment.scale_jitter=30,34"],
+            {"augment.crop": 28, "augment.scale_jitter": (30, 34)},
+        ),
         (["--config.data.fake.shape=(16, 20, 3)"], {"data.fake.shape": (16, 20, 3)}),
         (["--config.data.fake.shape=[16,20,3]"], {"data.fake.shape": (16, 20, 3)}),
         (["--config.data.fake.shape", "16", "20", "3"], {"data.fake.shape": (16, 20, 3)}),

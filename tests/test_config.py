@@ -65,6 +65,7 @@ DECIDING = {
     "model.activation": "relu",
     "model.pooling": "max",
     "model.norm": "batch",
+    "model.variant": "1998",
     "model.dtype": "bfloat16",
     "data.source": "fake",
     "data.name": "mnist",
@@ -106,6 +107,7 @@ DECIDING = {
     "optimizer.schedule.factor": 0.5,
     "optimizer.schedule.patience": 3,
     "optimizer.schedule.final": 0.1,
+    "loss": "map",
     "seed": 1,
     "epochs": 3,
 }
@@ -204,9 +206,10 @@ def test_json_names_public_classes_and_leaves_linens_own_fields_out():
         "class": "jaxcnn.models.LeNet5",
         "dtype": "float32",
         "num_classes": 10,
-        "activation": "tanh",
-        "pooling": "average",
+        "activation": None,
+        "pooling": None,
         "norm": "none",
+        "variant": "modern",
     }
 
 
@@ -403,6 +406,7 @@ def test_a_wrong_value_is_one_error_from_constructor_override_and_file(tmp_path,
         (Optimizer, {"algorithm": "adam", "weight_decay_form": "krizhevsky"}, "Optimizer.weight_decay_form 'krizh"),
         (Experiment, {"model": LeNet5}, "Experiment.model is <class"),
         (Experiment, {"model": LeNet5(), "data": 3}, "Experiment.data is 3; it must be Data."),
+        (Experiment, {"model": LeNet5(), "loss": "mape"}, "Experiment.loss is 'mape'; it must be one of cross_entropy"),
         (Data, {"mean": (0.1, math.nan)}, "Data.mean is (0.1, nan); it must be a tuple, each a finite number."),
         (Fake, {"shape": (8, 8)}, "Fake.shape is (8, 8); it must be a tuple of 3, each a whole number > 0."),
     ],
@@ -440,7 +444,7 @@ def test_fields_that_need_each_other_change_together_in_any_order():
         ("optimiser.momentum", "unknown field 'optimiser.momentum'. Did you mean 'optimizer'?"),
         ("model.nrom", "unknown field 'model.nrom'. Did you mean 'model.norm'?"),
         ("seed.x", "unknown field 'seed.x'."),
-        ("model.parent", "unknown field 'model.parent'. Did you mean 'model.pooling'?"),
+        ("model.parent", "unknown field 'model.parent'. Did you mean 'model.variant'?"),
         ("zzz", "unknown field 'zzz'."),
     ],
 )

@@ -120,10 +120,11 @@ class Thing:
     rate: Positive = 1.0
     kind: Literal["fast", "slow"] = "fast"
     sizes: tuple[PositiveInt, ...] = (1,)
+    pace: Literal["fast", "slow"] | None = None
     other: int = 0
 
     def __post_init__(self):
-        fields.check(self, ["rate", "kind", "sizes"])
+        fields.check(self, ["rate", "kind", "sizes", "pace"])
 
 
 def test_check_converts_what_it_accepts():
@@ -140,6 +141,7 @@ def test_check_converts_what_it_accepts():
         ({"rate": "1"}, "Thing.rate is '1'; it must be a finite number > 0."),
         ({"kind": "fats"}, "Thing.kind is 'fats'; it must be one of fast, slow. Did you mean 'fast'?"),
         ({"kind": "xyz"}, "Thing.kind is 'xyz'; it must be one of fast, slow."),
+        ({"pace": "slwo"}, "Thing.pace is 'slwo'; it must be one of fast, slow or None. Did you mean 'slow'?"),
         ({"sizes": (1, 0)}, "Thing.sizes is (1, 0); it must be a tuple, each a whole number > 0."),
     ],
 )

@@ -14,6 +14,7 @@ from jaxcnn import layers as records
 from jaxcnn.errors import InputError
 from jaxcnn.layers import (
     Activation,
+    AdaptiveAveragePool,
     AveragePool,
     BatchNorm,
     Conv,
@@ -275,6 +276,7 @@ EVERY = (
     TrainableSubsampling(1, name="sub"),
     LayerNorm(name="layer"),
     AveragePool(2, name="average"),
+    AdaptiveAveragePool(2, name="adaptive"),
     GroupNorm(2, name="group"),
     InstanceNorm(name="instance"),
     Dropout(0.5, name="drop"),

@@ -20,10 +20,12 @@ from jaxcnn.norms import (
     Statistics,
     batch_norm,
     batch_statistics,
+    blend_statistics,
     group_norm,
     instance_norm,
     layer_norm,
     local_response_norm,
+    population_statistics,
     unbiased_variance,
     update_running,
 )
@@ -457,6 +459,44 @@ def test_group_norm_default_is_32_groups():
     assert_close(y, expected.reshape(x.shape))
 
 
+def batches_of(counts, seed):
+    """Values [count, 3] of batches about means of their own."""
+    rng = np.random.default_rng(seed)
+    return [rng.normal(100 + rng.normal(size=3), 0.5, (count, 3)) for count in counts]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(2, 9), min_size=1, max_size=6), st.integers(0, 2**31))
+def test_population_statistics_closed_forms(counts, seed):
+    """Pooled ones are those of all values at once, digits and all where the mean is large."""
+    batches = batches_of(counts, seed)
+    means, variances = np.array([b.mean(0) for b in batches]), np.array([b.var(0) for b in batches])
+    every = np.concatenate(batches)
+    found = population_statistics("pooled", means, variances, counts)
+    np.testing.assert_allclose(found.mean, every.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.var, every.var(0), rtol=1e-3, atol=1e-5)
+    found = population_statistics("algorithm2", means, variances, counts)
+    np.testing.assert_allclose(found.mean, means.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.var, np.mean([b.var(0, ddof=1) for b in batches], 0), rtol=1e-5)
+    assert found.var.dtype == jnp.float32
+
+
+def test_algorithm2_of_random_batches_is_unbiased():
+    """Its expected variance is that of the population, 4; without m/(m-1) it would be 3 for m = 4."""
+    x = np.random.default_rng(0).normal(5, 2, (20_000, 4, 2))
+    found = population_statistics("algorithm2", x.mean(1), x.var(1), [4] * len(x))
+    np.testing.assert_allclose(found.var, [4, 4], rtol=0.03)
+    np.testing.assert_allclose(found.mean, [5, 5], rtol=0.01)
+
+
+@pytest.mark.parametrize(("prior", "count"), [(0, 8), (16, 8), (2.5, 1), (1e30, 3)])
+def test_blend_of_schneider(prior, count):
+    source, target = (Statistics(*np.random.default_rng(s).random((2, 3)).astype(np.float32)) for s in (0, 1))
+    found = blend_statistics(source, target, prior, count)
+    for values, old, new in zip(found, source, target, strict=True):
+        np.testing.assert_allclose(values, (prior * old + count * new) / (prior + count), rtol=1e-6)
+
+
 X, ONES = jnp.ones((2, 3, 3, 48)), jnp.ones(48)
 
 
@@ -482,6 +522,11 @@ X, ONES = jnp.ones((2, 3, 3, 48)), jnp.ones(48)
         (lambda: InstanceNorm().init(jax.random.key(0), X[:, 0, 0]), "more than one position"),
         (lambda: unbiased_variance(ONES, 1), "count is 1; .* at least 2"),
         (lambda: update_running(Statistics(ONES, ONES), Statistics(ONES, ONES), momentum=1.0), "momentum is 1.0"),
+        (lambda: population_statistics("poled", ONES[None], ONES[None], [4]), "kind is 'poled'"),
+        (lambda: population_statistics("algorithm2", ONES[None], ONES[None], [1]), "at least one batch, of 2 or more"),
+        (lambda: population_statistics("pooled", ONES[None][:0], ONES[None][:0], []), "at least one batch, of 1"),
+        (lambda: blend_statistics(Statistics(ONES, ONES), Statistics(ONES, ONES), -1, 4), "prior is -1"),
+        (lambda: blend_statistics(Statistics(ONES, ONES), Statistics(ONES, ONES), 1, 0), "count is 0"),
     ],
 )
 def test_bad_input_is_one_message(call, message):

@@ -106,6 +106,22 @@ def test_images_are_augmented_then_preprocessed():
     assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_loss_given_is_lowered_and_reported():
+    def squares(logits, labels):
+        return ((logits - jax.nn.one_hot(labels, 3)) ** 2).sum(-1)
+
+    batch = batch_of(6) | {"mask": np.array([True, True, False, True, False, True])}
+    state, optimizer = start(Linear(), batch, Optimizer(learning_rate=0.1, momentum=0.0, weight_decay=0.0))
+    x, labels, kept = batch["image"].reshape(6, -1).astype(np.float64), batch["label"], batch["mask"]
+    kernel, bias = (np.asarray(state.params["d"][k], np.float64) for k in ("kernel", "bias"))
+    wrong = x @ kernel + bias - np.eye(3)[labels]
+    metrics, _ = make_eval_step(Linear(), loss=squares)(state.variables, batch)
+    assert float(metrics["loss"]) == pytest.approx((wrong[kept] ** 2).sum(), rel=1e-5)
+    state, metrics = make_train_step(Linear(), optimizer, loss=squares)(state, batch)
+    assert float(metrics["loss"]) == pytest.approx((wrong**2).sum(), rel=1e-5)
+    np.testing.assert_allclose(state.params["d"]["kernel"], kernel - 0.1 * x.T @ (2 * wrong / 6), rtol=1e-5, atol=1e-6)
+
+
 # --- batch statistics, dropout, donation, compilation: one compiled step
 
 

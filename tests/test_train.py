@@ -20,6 +20,7 @@ from jaxcnn import checkpoint, data
 from jaxcnn.checkpoint import SaveError
 from jaxcnn.config import from_json, load_config, override
 from jaxcnn.errors import InputError
+from jaxcnn.losses import LOSSES
 from jaxcnn.plan import make_plan
 from jaxcnn.train import NonFinite, Preempted, train
 
@@ -151,6 +152,13 @@ def test_learns(whole):
     assert json.loads((whole / "results.json").read_text())["test"]["accuracy"] >= 0.9  # chance is 0.25
 
 
+def test_the_loss_of_the_experiment_is_trained_on_and_reported(tmp_path, monkeypatch):
+    monkeypatch.setitem(LOSSES, "map", lambda logits, labels: 0 * logits[:, 0] + 3)
+    results = train(override(TINY, {"loss": "map", "epochs": 1}), tmp_path / "run", verbose=False)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [results.test["loss"], *(row["loss"] for row in rows)] == [3.0] * 4
+
+
 def test_restore_gives_the_network_of_the_results(whole):
     model, variables = jaxcnn.restore(whole)
     test = data.load(TINY.data, TINY.seed).test
@@ -204,7 +212,7 @@ def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(whole, tmp_path,
 
 
 def test_a_run_on_random_windows_resumes_bit_for_bit(tmp_path, monkeypatch):
-    window = {"augment.crop": 6, "augment.scale_jitter": (6, 9), "augment.pca_color": 0.5}
+    window = {"augment.crop": 6, "augment.crop_pad": 1, "augment.pca_color": 0.5}
     experiment = override(TINY, {"data.fake.shape": (8, 9, 3), "epochs": 2, "checkpoint_every": 1, **window})
     train(experiment, tmp_path / "whole", verbose=False)
     with interrupted(monkeypatch, at_step=6):

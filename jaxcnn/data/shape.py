@@ -1,4 +1,4 @@
-"""The shape of what a network sees, found without decoding a single image."""
+"""The shape of what a network sees, found without decoding an image where that is possible."""
 
 import dataclasses
 import json
@@ -11,28 +11,35 @@ from jaxcnn.errors import InputError
 def image_shape(data: Data, augment: Augment) -> tuple[int, int, int]:
     """Height, width and channels of an image as training and evaluation give it to the network.
 
+    Where the settings alone tell them, the data may be missing; of a TFDS data set only its description is read; other
+    sources are loaded, which takes little.
+
     Args:
-        data: of a TFDS data set only its description is read; other sources are loaded, which takes little.
-        augment: its crop is what the network sees.
+        data: its `image_size` and `pad` set the side, its `mean` and `std` may tell the channels.
+        augment: its `crop` is what the network sees.
 
     Raises:
         InputError: the data are missing, or their images have several sizes.
     """
+    side = augment.crop or (data.image_size and data.image_size + 2 * data.pad)
+    channels = max(len(data.mean), len(data.std))
+    if side and channels > 1:
+        return side, side, channels
     if data.source == "tfds":
-        height, width, channels = _prepared(data)
+        height, width, channels = _described(data)
+        shape = height and height + 2 * data.pad, width and width + 2 * data.pad, channels
     else:
         one = dataclasses.replace(data.fake, train=1, test=1)
-        shape = sources.load(dataclasses.replace(data, fake=one, validation=0.0), seed=0).train.images.shape
-        height, width, channels = shape[1:]
-    if augment.crop is not None:
-        height = width = augment.crop
-    if height is None or width is None:
+        shape = sources.load(dataclasses.replace(data, fake=one, validation=0.0), seed=0).train.images.shape[1:]
+    if side:
+        return side, side, shape[2]
+    if None in shape:
         raise InputError(f"data set {data.name!r} has images of several sizes; set config.data.image_size.")
-    return height, width, channels
+    return shape
 
 
-def _prepared(data: Data) -> tuple[int | None, int | None, int]:
-    """What features.json says of the images, None where it leaves a side open, then resized and padded."""
+def _described(data: Data) -> tuple[int | None, int | None, int]:
+    """What features.json says of the images, None where it leaves a side open."""
     prepared = tfds.find(data.name, data.data_dir)
     if prepared is None:
         command = tfds.prepare_command(data.name, data.data_dir)
@@ -41,11 +48,8 @@ def _prepared(data: Data) -> tuple[int | None, int | None, int]:
     try:
         features = json.loads(path.read_text())["featuresDict"]["features"].values()
         (image,) = (feature["image"] for feature in features if "image" in feature)
-        sides = [int(side) for side in image["shape"]["dimensions"]]
-        height, width, channels = (side if side > 0 else None for side in sides)
-    except (OSError, ValueError, KeyError, TypeError):
+        height, width, channels = (int(length) for length in image["shape"]["dimensions"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} does not tell the shape of one image.") from None
-    if data.image_size is not None:
-        height = width = data.image_size
-    border = 2 * data.pad
-    return height and height + border, width and width + border, channels or 3
+    # TFDS writes -1 for a length that differs between images.
+    return max(height, 0) or None, max(width, 0) or None, channels if channels > 0 else 3

@@ -1,9 +1,10 @@
-"""Diagrams of networks in the style of the papers, drawn from their layers."""
+"""Diagrams of networks in the style of the papers' figures, drawn from their layers alone."""
 
 import os
 import uuid
 from pathlib import Path
-from typing import Any
+
+from flax import linen as nn
 
 from jaxcnn.diagram.canvas import png, svg
 from jaxcnn.diagram.figure import figure
@@ -15,18 +16,43 @@ from jaxcnn.models import ConvNet
 __all__ = ["draw"]
 
 
-def draw(model: Any, shape: Shape, path: str | Path, *, title: str | None = None, dark: bool = False) -> Path:
+def draw(model: nn.Module, shape: Shape, path: str | Path, *, title: str | None = None, dark: bool = False) -> Path:
+    """Draw the feature maps of a network as cuboids, with the windows that read them.
+
+    Height, width and depth of a block follow the shape of its maps; a window and the unit computed from it are drawn on
+    the blocks; groups are towers; norms, activations and dropout are strips at the end of the block they work on;
+    convolutions of one stage stand close, over one bracket. Long networks go over several rows. A connection table and
+    the codes of an RBF output, where there are any, are drawn below (LeCun et al. 1998, table I and figure 3).
+
+    Args:
+        model: whose `layers()` are drawn.
+        shape: (height, width, channels) of an image.
+        path: file to write, SVG or PNG by its suffix; one that is there is replaced only when the new one is complete.
+            The SVG is 1000 pixels wide, its words are text, and it turns dark by itself where the viewer prefers that;
+            the PNG is 2000 pixels wide. Equal arguments give equal bytes.
+        title: above the drawing. None: the name of the model's class.
+        dark: light words on a dark page, whatever the viewer prefers.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InputError: another suffix, a module that is not built from our layers, or a shape that they cannot take.
+    """
     path = Path(path)
-    if path.suffix not in (".svg", ".png"):
-        raise InputError(f"path is {str(path)!r}; a diagram is written as .svg or .png.")
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise InputError(f"path is {str(path)!r}; a diagram is .svg or .png, so name the file with one of these.")
     if not isinstance(model, ConvNet):
-        raise InputError(f"model is a {type(model).__name__}; diagrams are drawn of a jaxcnn.models.ConvNet.")
-    title = title or type(model).__name__
+        raise InputError(
+            f"model is a {type(model).__name__}; a diagram shows the layers of a jaxcnn.models.ConvNet, so derive it "
+            "from that, or use jaxcnn.describe.network_table, which takes any linen module."
+        )
+    title, paints = " ".join((title or "").split()) or type(model).__name__, NIGHT if dark else DAY
     canvas, height = figure(trace(model.layers(), shape), shape, title)
-    if path.suffix == ".png":
-        picture = png(canvas, height, NIGHT if dark else DAY)
+    if path.suffix.lower() == ".png":
+        picture = png(canvas, height, paints)
     else:
-        picture = svg(canvas, height, title, NIGHT if dark else DAY, None if dark else NIGHT)
+        picture = svg(canvas, height, title, paints, at_night=None if dark else NIGHT)
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         draft.write_bytes(picture)

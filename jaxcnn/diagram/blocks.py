@@ -46,6 +46,7 @@ _NORMS = {
 }
 _ACTIVATIONS = {"relu": "ReLU", "scaled_tanh": "scaled tanh"}
 _MOST_TOWERS = 4
+_TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @dataclass(frozen=True)
@@ -125,15 +126,15 @@ def _in_towers(made: Sequence[Block]) -> tuple[Block, ...]:
 
 
 def window_text(block: Block) -> str:
-    """`11×11 /4` or `5×5, 2 groups`: the window and, where it is not 1, the stride and the number of groups."""
+    """`11x11 /4` or `5x5, 2 groups`: the window and, where it is not 1, the stride and the number of groups."""
     if isinstance(block.layer, AdaptiveAveragePool):
         return "adaptive"
     if block.kind not in ("conv", "pool"):
         return ""
-    text = f"{block.window}×{block.window}" + (f" /{block.stride}" if block.stride > 1 else "")
+    text = f"{block.window}{_TIMES}{block.window}" + (f" /{block.stride}" if block.stride > 1 else "")
     return text + (f", {block.groups} groups" if block.groups > 1 else "")
 
 
 def shape_text(block: Block) -> str:
-    """`55×55×96`."""
-    return "×".join(map(str, block.shape))
+    """`55x55x96`."""
+    return _TIMES.join(map(str, block.shape))

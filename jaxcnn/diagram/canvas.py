@@ -3,13 +3,18 @@
 import functools
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
 from jaxcnn.diagram.palette import Paint
+
+if TYPE_CHECKING:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.path import Path
+    from matplotlib.transforms import Affine2D
 
 WIDTH = 1000
 """Of every picture, in units; a unit is a pixel of the SVG, two of the PNG, and a point of the letters' size."""
@@ -58,6 +63,15 @@ class Canvas:
         """A rectangle from its top left corner."""
         self.polygon(style, (x, y), (x + width, y), (x + width, y + height), (x, y + height))
 
+    def moved(self, right: float, down: float) -> list[Stroke | Words]:
+        """The items elsewhere."""
+        return [
+            replace(item, x=item.x + right, y=item.y + down)
+            if isinstance(item, Words)
+            else replace(item, points=tuple((x + right, y + down) for x, y in item.points))
+            for item in self.items
+        ]
+
     def words(
         self,
         text: str,
@@ -75,16 +89,14 @@ class Canvas:
 @functools.lru_cache(maxsize=4096)
 def width(text: str, size: float, bold: bool = False) -> float:
     """Of one line, in units, from unhinted outlines, so that it is the same at every resolution."""
-    from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
-    font = FontProperties(family=_FONT, size=size, weight="bold" if bold else "normal")
-    return TextToPath().get_text_width_height_descent(text, font, False)[0]
+    return TextToPath().get_text_width_height_descent(text, _font(size, bold), False)[0]
 
 
 def svg(
     canvas: Canvas,
-    height: float,
+    height: int,
     title: str,
     paints: Mapping[str, Paint],
     at_night: Mapping[str, Paint] | None = None,
@@ -97,8 +109,8 @@ def svg(
         sheet += f"@media (prefers-color-scheme:dark){{\n{rules}}}\n"
     return "".join(
         (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {_number(height)}" width="{WIDTH}" ',
-            f'height="{_number(height)}" font-family="\'{_FONT}\', Verdana, sans-serif" role="img">\n',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" ',
+            f'height="{height}" font-family="\'{_FONT}\', Verdana, sans-serif" role="img">\n',
             f"<title>{escape(title)}</title>\n<style>\n{sheet}</style>\n",
             *(_words(item) if isinstance(item, Words) else _stroke(item) for item in canvas.items),
             "</svg>\n",
@@ -132,32 +144,54 @@ def _number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def png(canvas: Canvas, height: float, paints: Mapping[str, Paint]) -> bytes:
+def png(canvas: Canvas, height: int, paints: Mapping[str, Paint]) -> bytes:
     """The drawing 2000 pixels wide."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Polygon
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.path import Path
+    from matplotlib.transforms import Affine2D
     from PIL import Image
 
-    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=144, layout="none")
-    page = figure.add_axes((0, 0, 1, 1))
-    page.set(xlim=(0, WIDTH), ylim=(height, 0), autoscale_on=False)
-    page.set_axis_off()
-    for order, item in enumerate(canvas.items):
-        paint = paints[item.style]
+    renderer = RendererAgg(2 * WIDTH, 2 * height, 144)
+    page = Affine2D().scale(2, -2).translate(0, 2 * height)
+    for item in canvas.items:
+        paint, pen = paints[item.style], renderer.new_gc()
+        pen.set_alpha(paint.opacity)
+        pen.set_joinstyle("round")
+        pen.set_linewidth(paint.width if paint.stroke else 0)
+        pen.set_foreground(paint.stroke or paint.fill)
+        if paint.dash:
+            pen.set_dashes(0, paint.dash)
         if isinstance(item, Words):
-            weight, side = "bold" if item.bold else "normal", {"start": "left", "middle": "center", "end": "right"}
-            text = page.text(item.x, item.y, item.text, fontsize=item.size, family=_FONT, weight=weight, zorder=order)
-            text.set(color=paint.fill, ha=side[item.anchor], va="baseline", parse_math=False, usetex=False)
-            continue
-        patch = Polygon(item.points, closed=item.closed, fill=bool(paint.fill), zorder=order, joinstyle="round")
-        patch.set(facecolor=paint.fill or "none", edgecolor=paint.stroke or "none", alpha=paint.opacity)
-        # Dashes are counted in line widths here, in units there.
-        dash = (0, [d / paint.width for d in paint.dash]) if paint.dash else "solid"
-        patch.set(linewidth=paint.width if paint.stroke else 0, linestyle=dash, capstyle="butt", antialiased=True)
-        page.add_patch(patch)
-    canvas_, file = FigureCanvasAgg(figure), io.BytesIO()
-    canvas_.draw()
-    picture = Image.fromarray(np.asarray(canvas_.buffer_rgba())).convert("RGB")
+            path, place = _outline(item)
+        else:
+            path, place = Path(item.points, closed=False), Affine2D()
+            path = Path([*item.points, item.points[0]], closed=True) if item.closed else path
+        renderer.draw_path(pen, path, place + page, _rgb(paint.fill))
+    picture, file = Image.fromarray(np.asarray(renderer.buffer_rgba())).convert("RGB"), io.BytesIO()
     picture.quantize(256, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
     return file.getvalue()
+
+
+def _rgb(colour: str | None) -> tuple[float, ...] | None:
+    from matplotlib.colors import to_rgb
+
+    return to_rgb(colour) if colour else None
+
+
+def _outline(item: Words) -> tuple["Path", "Affine2D"]:
+    """The letters as a path, and where it goes."""
+    from matplotlib.path import Path
+    from matplotlib.textpath import TextToPath
+    from matplotlib.transforms import Affine2D
+
+    letters, shift = TextToPath(), {"start": 0.0, "middle": 0.5, "end": 1.0}[item.anchor]
+    scale = item.size / letters.FONT_SCALE
+    left = item.x - shift * width(item.text, item.size, item.bold)
+    place = Affine2D().scale(scale, -scale).translate(left, item.y)
+    return Path(*letters.get_text_path(_font(item.size, item.bold), item.text, ismath=False)), place
+
+
+def _font(size: float, bold: bool) -> "FontProperties":
+    from matplotlib.font_manager import FontProperties
+
+    return FontProperties(family=_FONT, size=size, weight="bold" if bold else "normal")

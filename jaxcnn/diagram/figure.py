@@ -6,32 +6,32 @@ from collections.abc import Sequence
 
 from jaxcnn.diagram.blocks import Block, Mark, blocks, shape_text, window_text
 from jaxcnn.diagram.canvas import WIDTH, Canvas, Point, width
+from jaxcnn.diagram.insets import inset
 from jaxcnn.diagram.layout import MARGIN, NAME, OBLIQUE, SMALL, STRIP, Box, Line, Placed, Scale, arrange, runs
-from jaxcnn.layers import Conv, RadialBasis, Row, Shape
+from jaxcnn.layers import Row, Shape
 
 _TITLE = 17.0
 _LINE = 14.0
 # Up to so many maps or units are told apart by lines.
 _COUNTED = 20
 _READING = (
-    "Orange: the window of a convolution and the unit it computes; dashed: of pooling. Below a name: window /stride.",
-    "Heights and widths, of windows too, grow with the square root of pixels, depths with that of maps, bars with that "
-    "of units.",
+    "On the blocks, a window (orange: of a convolution, dashed: of pooling) and the unit computed from it; below a "
+    "name its size and /stride.",
+    "Heights and widths, also of windows, follow the square root of pixels, depths that of maps, bars that of units.",
 )
 _SPOT = 12.0
 """The most that one unit is high, where there are several."""
-_BITMAP = (12, 7)
-"""Rows and columns of the codes of LeNet-5's output (LeCun et al. 1998, section II.B)."""
 
 
-def figure(rows: Sequence[Row], shape: Shape, title: str) -> tuple[Canvas, float]:
+def figure(rows: Sequence[Row], shape: Shape, title: str) -> tuple[Canvas, int]:
     """The drawing of a traced network and its height."""
     canvas = Canvas()
     shown = blocks(rows, shape)
     words = 16 + 2 * _LINE + 6
     below = words + 40
     scale, lines = arrange(shown, top=52, below=below)
-    canvas.words(title, MARGIN, 30, _TITLE, bold=True, anchor="start")
+    fitting = _TITLE * min(1.0, (WIDTH - 2 * MARGIN) / max(1.0, width(title, _TITLE, bold=True)))
+    canvas.words(title, MARGIN, 30, fitting, bold=True, anchor="start")
     for line, following in itertools.pairwise(lines):
         _carry(canvas, line, following, line.bottom + words + 16)
     for line in lines:
@@ -40,7 +40,7 @@ def figure(rows: Sequence[Row], shape: Shape, title: str) -> tuple[Canvas, float
         for source, target in itertools.pairwise(line.placed):
             _link(canvas, source, target, scale)
         _label(canvas, line)
-    y = _insets(canvas, lines, lines[-1].bottom + words + 14)
+    y = _insets(canvas, shown, lines[-1].bottom + words + 18)
     y = _legend(canvas, shown, y + 10)
     height = math.ceil(_caption(canvas, rows, y + 6) + 8)
     page = Canvas()
@@ -205,61 +205,24 @@ def _label(canvas: Canvas, line: Line) -> None:
                 canvas.words(text, placed.middle, y + _LINE, SMALL, style="muted")
         low = y + _LINE + 6
         if len(run) > 1:
-            left, right = run[0].left, run[-1].right
+            first, last = (width(placed.block.name, NAME, bold=True) / 2 for placed in (run[0], run[-1]))
+            left, right = run[0].middle - first, run[-1].middle + last
             canvas.line("rule", (left, low - 3), (left, low), (right, low), (right, low - 3))
-            middle = (left + right) / 2
-        else:
-            middle = run[0].middle
-        canvas.words(shape_text(run[0].block), middle, low + _LINE, SMALL)
+        canvas.words(shape_text(run[0].block), (run[0].middle + run[-1].middle) / 2, low + _LINE, SMALL)
 
 
-def _insets(canvas: Canvas, lines: Sequence[Line], y: float) -> float:
-    """Tables that a layer carries, side by side; gives the y below them."""
-    left, bottom = float(MARGIN), y
-    for placed in (placed for line in lines for placed in line.placed if not placed.ghost):
-        layer = placed.block.layer
-        if isinstance(layer, Conv) and layer.connections is not None:
-            left, low = _connections(canvas, layer, left, y)
-        elif isinstance(layer, RadialBasis) and len(layer.codes[0]) == math.prod(_BITMAP):
-            left, low = _codes(canvas, layer, left, y)
-        else:
+def _insets(canvas: Canvas, shown: Sequence[Block], y: float) -> float:
+    """What layers carry, side by side as far as that fits; gives the y below."""
+    x, bottom = float(MARGIN), y
+    for before, block in itertools.pairwise(shown):
+        if not (piece := inset(block.layer, before)):
             continue
-        bottom = max(bottom, low)
+        drawn, across, down = piece
+        if x > MARGIN and x + across > WIDTH - MARGIN:
+            x, y = float(MARGIN), bottom + 10
+        canvas.items += drawn.moved(x, y)
+        x, bottom = x + across + 36, max(bottom, y + down)
     return bottom
-
-
-def _connections(canvas: Canvas, layer: Conv, left: float, y: float) -> tuple[float, float]:
-    inputs = 1 + max(max(row) for row in layer.connections)
-    cell, seen = 16.0, sum(map(len, layer.connections))
-    title = f"{layer.name}: maps read (rows) by each map (columns), {seen} of {inputs * layer.features}"
-    canvas.words(title, left, y + 12, SMALL, anchor="start")
-    x, top = left + 20, y + 36
-    for f in range(layer.features):
-        canvas.words(str(f), x + (f + 0.5) * cell, top - 4, SMALL, style="muted")
-    for c in range(inputs):
-        canvas.words(str(c), x - 5, top + (c + 0.75) * cell, SMALL, style="muted", anchor="end")
-        for f, row in enumerate(layer.connections):
-            canvas.box("cell", x + f * cell, top + c * cell, cell, cell)
-            if c in row:
-                canvas.box("dot", x + f * cell + 3, top + c * cell + 3, cell - 6, cell - 6)
-    right = max(x + layer.features * cell, left + width(title, SMALL))
-    return right + 40, top + inputs * cell + 8
-
-
-def _codes(canvas: Canvas, layer: RadialBasis, left: float, y: float) -> tuple[float, float]:
-    tall, wide = _BITMAP
-    dot, gap = 5.0, 10.0
-    title = f"{layer.name}: minus the squared distance to each of {len(layer.codes)} pictures"
-    canvas.words(title, left, y + 12, SMALL, anchor="start")
-    top = y + 30
-    for k, code in enumerate(layer.codes):
-        x = left + k * (wide * dot + gap)
-        canvas.box("cell", x - 1, top - 1, wide * dot + 2, tall * dot + 2)
-        for i, value in enumerate(code):
-            if value > 0:
-                canvas.box("dot", x + i % wide * dot, top + i // wide * dot, dot, dot)
-    right = max(left + len(layer.codes) * (wide * dot + gap), left + width(title, SMALL))
-    return right + 40, top + tall * dot + 8
 
 
 def _legend(canvas: Canvas, shown: Sequence[Block], y: float) -> float:

@@ -18,8 +18,8 @@ STRIP = 4.0
 _POWER = 0.5
 # The largest map, the deepest block and the longest bar, in units at scale 1.
 _SIDE, _DEPTH, _BAR = 150.0, 44.0, 130.0
-_SCALES = tuple((size, size * deep) for size in (1.15, 1.1, 1.0, 0.9, 0.8) for deep in (1.8, 1.4, 1.2, 1.0, 0.8))
-_GAP, _RUN_GAP, _TOWER_GAP, _WORD_GAP = 26.0, 16.0, 14.0, 9.0
+_SCALES = tuple((size, size * deep) for size in (1.15, 1.05, 0.95, 0.85) for deep in (1.8, 1.4, 1.2, 1.0, 0.8))
+_GAP, _RUN_GAP, _TOWER_GAP, _WORD_GAP = 26.0, 11.0, 14.0, 9.0
 _BAR_DEPTH = 8.0
 
 
@@ -63,10 +63,6 @@ class Placed:
     ghost: bool = False
 
     @property
-    def left(self) -> float:
-        return self.towers[0].x
-
-    @property
     def right(self) -> float:
         return self.towers[0].x + self.towers[0].depth + self.towers[0].oblique
 
@@ -88,8 +84,9 @@ class _Size:
     depth: float
     height: float
     oblique: float
+    reach: float
     words: float
-    shape_words: float = 0.0
+    shape_words: float
     ghost: bool = False
 
     @property
@@ -105,14 +102,12 @@ def arrange(blocks: Sequence[Block], top: float, below: float) -> tuple[Scale, t
         top: where the first row begins.
         below: room for the words under a row and for the way to the next.
     """
-    choices = []
-    for size, deep in _SCALES:
-        scale = _scale(blocks, size, deep)
-        rows = _wrap([_size(block, scale) for block in blocks])
-        choices.append((len(rows), scale, rows))
-    _, scale, rows = min(choices, key=lambda choice: choice[0])
+    scales = [_scale(blocks, size, deep) for size, deep in _SCALES]
+    sized = [[_size(block, scale) for block in blocks] for scale in scales]
+    fewest = len(_fill(sized[-1], WIDTH))
+    scale, sizes = next(pair for pair in zip(scales, sized, strict=True) if len(_fill(pair[1], WIDTH)) == fewest)
     lines = []
-    for row in rows:
+    for row in _even(sizes, fewest):
         height = max(size.tall for size in row)
         lines.append(Line(_justify(row, top, height), top, top + height))
         top += height + below
@@ -139,12 +134,13 @@ def runs(row: Sequence[Placed]) -> list[list[Placed]]:
 
 
 def _scale(blocks: Sequence[Block], size: float, deep: float) -> Scale:
-    maps = [block.shape for block in blocks if len(block.shape) == 3]
-    units = [block.shape[0] for block in blocks if len(block.shape) == 1]
+    maps = [block for block in blocks if len(block.shape) == 3]
+    # Two towers may be a little taller together than one block, more of them not.
+    tallest = max((max(block.shape[:2]) ** _POWER * max(1, block.parts / 1.6) for block in maps), default=1.0)
     return Scale(
-        side=size * _SIDE / max(max(shape[:2]) for shape in maps) ** _POWER,
-        depth=deep * _DEPTH / max(shape[2] for shape in maps) ** _POWER,
-        bar=size * _BAR / max(units, default=1) ** _POWER,
+        side=size * _SIDE / tallest,
+        depth=deep * _DEPTH / max((block.shape[2] for block in maps), default=1) ** _POWER,
+        bar=size * _BAR / max(block.shape[-1] for block in blocks) ** _POWER,
     )
 
 
@@ -153,20 +149,17 @@ def _size(block: Block, scale: Scale) -> _Size:
     shape_words = width(shape_text(block), SMALL)
     marks = STRIP * len(block.marks)
     if len(block.shape) == 1:
-        return _Size(block, _BAR_DEPTH + marks, scale.bar * block.shape[0] ** _POWER, 5.0, words, shape_words)
+        return _Size(block, _BAR_DEPTH + marks, scale.bar * block.shape[0] ** _POWER, 5.0, 0.0, words, shape_words)
     height, across, maps = block.shape
-    depth = scale.depth * maps**_POWER / block.parts
-    return _Size(block, depth + marks, scale.length(height), OBLIQUE * scale.length(across), words, shape_words)
+    depth, oblique = scale.depth * maps**_POWER / block.parts + marks, OBLIQUE * scale.length(across)
+    reach = min(OBLIQUE * scale.length(block.window), oblique)
+    return _Size(block, depth, scale.length(height), oblique, reach, words, shape_words)
 
 
-def _wrap(sizes: Sequence[_Size]) -> list[list[_Size]]:
-    """As few rows as fit, as even as possible."""
-    rows = _fill(sizes, WIDTH)
-    for narrower in range(WIDTH // len(rows), WIDTH, 10):
-        even = _fill(sizes, narrower)
-        if len(even) == len(rows):
-            return even
-    return rows
+def _even(sizes: Sequence[_Size], count: int) -> list[list[_Size]]:
+    """So many rows, as even as possible."""
+    rooms = (*range(WIDTH // count, WIDTH, 20), WIDTH)
+    return next(rows for room in rooms if len(rows := _fill(sizes, room)) == count)
 
 
 def _fill(sizes: Sequence[_Size], room: float) -> list[list[_Size]]:
@@ -174,12 +167,12 @@ def _fill(sizes: Sequence[_Size], room: float) -> list[list[_Size]]:
     rows: list[list[_Size]] = [[]]
     for size in sizes:
         row = rows[-1]
-        if len(row) > 2 and _extent([*row, size]) > room:
-            pools = [i for i, s in enumerate(row) if s.block.kind == "pool" and i > 1]
+        if not all(s.ghost for s in row) and _extent([*row, size]) > room:
+            pools = [i for i, s in enumerate(row) if s.block.kind == "pool" and not s.ghost]
             cut = pools[-1] + 1 if pools else len(row)
             rows[-1], rest = row[:cut], row[cut:]
             last = rows[-1][-1]
-            ghost = _Size(last.block, last.depth, last.height, last.oblique, 0.0, ghost=True)
+            ghost = _Size(last.block, last.depth, last.height, last.oblique, 0.0, 0.0, 0.0, ghost=True)
             rows.append([ghost, *rest])
         rows[-1].append(size)
     return rows
@@ -190,9 +183,9 @@ def _steps(row: Sequence[_Size]) -> list[float]:
     steps = []
     for i, (size, after) in enumerate(itertools.pairwise(row)):
         run = in_run(size.block, after.block) and not size.ghost
-        body = size.depth + (_RUN_GAP if run else size.oblique + _GAP)
-        words = (_words(row, i) + _words(row, i + 1)) / 2 + _WORD_GAP + _middle(row, i) - _middle(row, i + 1)
-        steps.append(max(body, words if not size.ghost else body))
+        body = size.depth + (after.reach + _RUN_GAP if run else size.oblique + _GAP)
+        before = 0.0 if size.ghost else _middle(row, i) + _words(row, i) / 2 + _WORD_GAP
+        steps.append(max(body, before + _words(row, i + 1) / 2 - _middle(row, i + 1)))
     return steps
 
 

@@ -24,7 +24,7 @@ _BLOCKS = {
     "conv": ("#7fb0e0", "#b5d3f0", "#a3c6ea", "#1d4a7a"),
     "pool": ("#fbdf9d", "#fef1cf", "#f7d382", "#8a5d00"),
     "dense": ("#3d7d6b", "#6aa593", "#2f6555", "#0f3228"),
-    "basis": ("#8a5fa8", "#b491cb", "#6f4790", "#34174d"),
+    "basis": ("#9a76b8", "#bfa3d6", "#80589f", "#34174d"),
     "other": ("#b8bec6", "#d5d9de", "#a3abb5", "#3b434c"),
 }
 
@@ -36,7 +36,7 @@ _DAY = {
     "path": Paint(stroke="#8c959f", width=1.2, dash=(4, 3)),
     "tip": Paint("#8c959f"),
     "ghost": Paint("#f6f8fa", "#8c959f", dash=(3, 2)),
-    "conv-window": Paint("#ffb347", "#8f3d00", width=1.0, opacity=0.9),
+    "conv-window": Paint("#ffc36b", "#8f3d00", width=1.0, opacity=0.9),
     "conv-beam": Paint("#ff8c1a", opacity=0.16),
     "conv-ray": Paint(stroke="#c25400", width=0.8),
     "conv-spot": Paint("#ff8c1a", "#8f3d00", width=0.8),
@@ -56,8 +56,10 @@ _DAY = {
     "unknown-front": Paint("#d0d7de", "#24292f"),
     "unknown-top": Paint("#e6eaee", "#24292f"),
     "unknown-side": Paint("#c2c9d1", "#24292f"),
-    "cell": Paint(stroke="#afb8c1", width=0.6),
-    "dot": Paint("#1d4a7a"),
+    "grid": Paint(stroke="#afb8c1", width=0.6),
+    "frame": Paint(stroke="#afb8c1", width=0.6),
+    # Its own edge, so that no seam shows between neighbours.
+    "dot": Paint("#1d4a7a", "#1d4a7a", width=0.3),
 }
 _NIGHT = {
     "page": "#0d1117",
@@ -67,13 +69,14 @@ _NIGHT = {
     "path": "#7d8590",
     "tip": "#7d8590",
     "ghost": ("#161b22", "#7d8590"),
-    "conv-ray": "#ffa657",
-    "pool-ray": "#c3cbd4",
+    "conv-ray": "#e8842a",
+    "pool-ray": "#8b949e",
     "pool-beam": "#c3cbd4",
     "fan": "#6fc7ad",
     "fan-ray": "#6fc7ad",
-    "cell": "#484f58",
-    "dot": "#7fb0e0",
+    "grid": "#484f58",
+    "frame": "#484f58",
+    "dot": ("#7fb0e0", "#7fb0e0"),
 }
 
 
@@ -88,7 +91,9 @@ def _styles() -> dict[str, Paint]:
         for kind, (*fills, edge) in _BLOCKS.items()
         for face, fill, part in zip(("front", "top", "side"), fills, (0.5, 0.4, 0.3), strict=True)
     }
-    lines = {f"{kind}-slice": Paint(stroke=_mix(front, edge, 0.6), width=0.5) for kind, (front, *_, edge) in _BLOCKS.items()}
+    lines = {
+        f"{kind}-slice": Paint(stroke=_mix(front, edge, 0.6), width=0.5) for kind, (front, *_, edge) in _BLOCKS.items()
+    }
     return faces | shades | lines | _DAY
 
 

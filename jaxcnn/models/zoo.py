@@ -20,6 +20,7 @@ class Entry:
 
 ZOO: dict[str, Entry] = {
     "lenet5": Entry(LeNet5(), (32, 32, 1)),
+    "lenet5_1998": Entry(LeNet5(variant="1998"), (32, 32, 1)),
     "alexnet": Entry(AlexNet(), (224, 224, 3)),
     "alexnet_owt": Entry(AlexNet(variant="owt"), (224, 224, 3)),
     **{

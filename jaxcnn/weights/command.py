@@ -92,11 +92,16 @@ def _console() -> Console:
 def _table(pairs: Iterable[Pair], title: str) -> Table:
     """One line an array: its name and shape in the file, its name and shape here, and its fate unless it is used."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("in the file", "shape", "here", "shape", ""):
-        table.add_column(heading, justify="right" if heading == "shape" else "left")
+    rows = [("in the file", "shape", "here", "shape", "")]
     for pair in pairs:
         cells = (pair.source or "", _shown(pair.source_shape), pair.path or "", _shown(pair.shape))
-        table.add_row(*cells, "" if pair.fate == "used" else pair.fate)
+        rows.append((*cells, "" if pair.fate == "used" else pair.fate))
+    for heading, cells in zip(rows[0], zip(*rows, strict=True), strict=True):
+        # Names are never cut, however narrow the terminal: they are what the table is for.
+        side = "right" if heading == "shape" else "left"
+        table.add_column(heading, justify=side, no_wrap=True, min_width=max(map(len, cells)))
+    for row in rows[1:]:
+        table.add_row(*row)
     return table
 
 

@@ -16,7 +16,7 @@ from jaxcnn.data.shape import image_shape
 from jaxcnn.errors import InputError
 from jaxcnn.layers import Dense, LocalResponseNorm, Shape
 from jaxcnn.models import VGG, ZOO, ConvNet, named
-from jaxcnn.weights.file import PREPROCESSING, Layout, WeightFile, read
+from jaxcnn.weights.file import PREPROCESSING, Layout, Preprocessing, WeightFile, read
 from jaxcnn.weights.match import Pair, match
 from jaxcnn.workdir import load_saved
 
@@ -63,7 +63,7 @@ class Conversion:
         others = [name for name in _fitting(self.weights) if name != self.name]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         advice = f" It fits --model={others[0]}." if others else ""
-        raise InputError(f"{where}: {_complaint(wrong[0])}{more}.{advice}")
+        raise InputError(f"{where}: {self._complaint(wrong[0])}{more}.{advice}")
 
     def variables(self) -> dict[str, Any]:
         """What `model.apply` takes: `params` and `batch_stats` by layer, float32 NumPy arrays.
@@ -84,6 +84,15 @@ class Conversion:
             flat |= jax.device_get(_draw(self.experiment, self.shape, anew))
         return {"params": {}, "batch_stats": {}} | unflatten_dict(flat, sep="/")
 
+    def _complaint(self, pair: Pair) -> str:
+        if pair.fate == "missing":
+            return f"nothing in it is {pair.path} {pair.wanted}"
+        if pair.fate == "unexpected":
+            return f"it has {pair.source} {pair.source_shape}, which the network has not"
+        if pair.source_shape == pair.wanted:
+            return f"{pair.source} holds {self.weights.arrays[pair.source].dtype}, {pair.path} needs floating point"
+        return f"{pair.source} is {pair.source_shape}, {pair.path} needs {pair.wanted}"
+
 
 def load(
     file: str | Path, model: str | None = None, *, num_classes: int | None = None, drop_head: bool = False
@@ -92,10 +101,10 @@ def load(
 
     Args:
         file: .safetensors, .pth, .pt, .npz, .h5 or .keras.
-        model: name in `jaxcnn.models.ZOO` of a network for ImageNet; or a config file or the folder of a run, whose
-            network and data are taken. None: the network of the zoo that the shapes of the arrays are those of; of
-            foreign weights it is supposed that none of their layers is local response normalization, which has no
-            arrays.
+        model: name in `jaxcnn.models.ZOO` of a network for ImageNet, whose images are preprocessed as the file records,
+            else as `PREPROCESSING` says; or a config file or the folder of a run, whose network and data are taken.
+            None: the network of the zoo whose arrays have these shapes; foreign ones are taken to have no local
+            response normalization, which has no arrays.
         num_classes: classes of the network; None: as the model has it, 1000 in the zoo.
         drop_head: draw the last dense layer from the experiment's seed, or every dense layer if the file has none,
             instead of taking it from the file.
@@ -115,10 +124,8 @@ def load(
             raise InputError(f"--num_classes={num_classes}: {name} has a fixed number of classes; leave it away.")
         network = experiment.model.clone(num_classes=num_classes)
         experiment = dataclasses.replace(experiment, model=network)
-    preprocessing = weights.preprocessing or PREPROCESSING.get(weights.layout)
-    if preprocessing is not None:
-        settings = dataclasses.replace(experiment.data, **dataclasses.asdict(preprocessing))
-        experiment = dataclasses.replace(experiment, data=settings)
+    if weights.preprocessing is not None:
+        experiment = _preprocessed(experiment, weights.preprocessing)
     pairs = match(weights, experiment.model, shape)
     if drop_head:
         dense = _dense_layers(experiment.model, shape)
@@ -143,7 +150,13 @@ def _target(name: str, layout: Layout) -> tuple[Experiment, Shape]:
         model = model.clone(head="torchvision")
     # The short side and the centre that the accuracies of all these weights were measured on.
     settings = Data(source="tfds", name="imagenet2012", test_split="validation", image_size=256)
-    return Experiment(model=model, data=settings, augment=Augment(crop=height)), entry.shape
+    experiment = Experiment(model=model, data=settings, augment=Augment(crop=height))
+    return _preprocessed(experiment, PREPROCESSING[layout]), entry.shape
+
+
+def _preprocessed(experiment: Experiment, preprocessing: Preprocessing) -> Experiment:
+    settings = dataclasses.replace(experiment.data, **dataclasses.asdict(preprocessing))
+    return dataclasses.replace(experiment, data=settings)
 
 
 def _guess(file: Path, weights: WeightFile) -> str:
@@ -196,14 +209,6 @@ def _lacks_dense(wrong: list[Pair], pairs: tuple[Pair, ...], dense: list[str]) -
     return bool(lacking) and lacking == wrong and all(pair.fate == "missing" for pair in lacking)
 
 
-def _complaint(pair: Pair) -> str:
-    if pair.fate == "unfit":
-        return f"{pair.source} is {pair.source_shape}, {pair.path} needs {pair.wanted}"
-    if pair.fate == "unexpected":
-        return f"it has {pair.source} {pair.source_shape}, which the network has not"
-    return f"nothing in it is {pair.path} {pair.wanted}"
-
-
 def _dropped(pair: Pair) -> tuple[Pair, ...]:
     anew = Pair("drawn anew", path=pair.path, shape=pair.shape)
     return (anew,) if pair.source is None else (anew, Pair("left out", pair.source, pair.source_shape))
@@ -222,4 +227,6 @@ def _draw(experiment: Experiment, shape: Shape, paths: list[str]) -> dict[str, j
         flat = flatten_dict(experiment.model.init(key, images, train=False), sep="/")
         return {path: flat[path] for path in paths}
 
-    return jax.jit(init)(jax.random.key(experiment.seed))
+    # Runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    return jax.jit(init, compiler_options=options)(jax.random.key(experiment.seed))

@@ -35,12 +35,14 @@ class Preprocessing:
         fields.check(self)
 
 
-PREPROCESSING: Mapping[str, Preprocessing] = {
+PREPROCESSING: Mapping[Layout, Preprocessing] = {
     "torchvision": Preprocessing("rgb", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "keras": Preprocessing("bgr", tuple(mean / 255 for mean in (103.939, 116.779, 123.68)), (1 / 255,)),
+    "jaxcnn": Preprocessing(),
 }
-"""What files that record none are taken to expect: torchvision's mean and deviation over ImageNet; for Keras' VGG, as
-for Simonyan & Zisserman's own weights, pixels in 0..255 less the mean of blue, green and red."""
+"""What weights for ImageNet are taken to expect where their file records nothing: torchvision's mean and deviation; for
+Keras' VGG, as for Simonyan & Zisserman's own weights, pixels in 0..255 less the mean of blue, green and red; for ours
+pixels in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,8 @@ def _write_safetensors(path: Path, arrays: dict[str, np.ndarray], recorded: str)
 
 
 def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        arrays = dict(archive)
     recorded = arrays.pop("preprocessing", None)
     return arrays, None if recorded is None else str(recorded)
 

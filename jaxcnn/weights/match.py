@@ -11,7 +11,9 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from jaxcnn.errors import InputError
 from jaxcnn.layers import Shape, trace
+from jaxcnn.models import ConvNet
 from jaxcnn.weights.file import WeightFile
 from jaxcnn.weights.slot import Kind, Slot, slots
 
@@ -62,10 +64,13 @@ def match(weights: WeightFile, model: nn.Module, shape: Shape) -> tuple[Pair, ..
         Pairs in the order of the network, then what only the file has.
 
     Raises:
-        InputError: the network has parameters that the file's layout has no place for.
+        InputError: the network has parameters that the file's layout has no place for, or is not described by layers.
     """
     if weights.layout == "jaxcnn":
         return _by_name(weights.arrays, model, shape)
+    if not isinstance(model, ConvNet):
+        kind = type(model).__name__
+        raise InputError(f"{kind} is no jaxcnn.models.ConvNet; only arrays in the layout jaxcnn fit it.")
     arrays, want = weights.arrays, slots(trace(model.layers(), shape))
     layers = {module: tuple(group) for module, group in groupby(want, key=lambda slot: slot.module)}
     modules, left_out = _modules(weights)

@@ -33,7 +33,7 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a saved state dict by name, in its order, with the prefix `module.` of DataParallel taken off.
+    """The arrays of a saved state dict by name, in its order.
 
     Both forms that torch.save has written since 0.1.10 are read: the zip archive and the pickles in a row before it. A
     state dict under the key `state_dict` or `model` of a training checkpoint is found.
@@ -56,8 +56,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         tensors = {name: tensor for name, tensor in tensors if isinstance(name, str) and isinstance(tensor, _Tensor)}
         if not tensors:
             raise InputError(f"{path} holds no tensors by name; save a model's state_dict().")
-        wrapped = all(name.startswith("module.") for name in tensors)
-        return {name.removeprefix("module.") if wrapped else name: _array(t, storage) for name, t in tensors.items()}
+        return {name: _array(tensor, storage) for name, tensor in tensors.items()}
 
 
 @dataclass(frozen=True)
