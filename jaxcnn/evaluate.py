@@ -109,7 +109,8 @@ def evaluate_model(
     answers = []
     for batch in data.eval_batches(split, batch_size, sharding=sharding):
         # Read at once, so that the views of one batch alone are on the device.
-        answers.append(np.asarray(predict(protocol, scored, batch["image"]))[np.asarray(batch["mask"])])
+        answers.append(np.asarray(predict(protocol, scored, batch["image"])))
+    # What fills the last batch comes last.
     return score(np.concatenate(answers)[: len(labels)], labels)
 
 

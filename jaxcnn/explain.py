@@ -273,8 +273,9 @@ def _explain_batch_norm() -> list[str | Grid]:
 
         An answer must not depend on what else is in the batch, so both are fixed after training, from many training
         batches, here {batches}. To follow the progress of training, the paper has a moving average instead, new =
-        {momentum:g} old + {1 - momentum:g} batch; libraries use it at inference too, and so do we by default. After
-        {batches} batches it still has {left:.1%} of its start, variance 1, which shows where the variance is small.
+        {momentum:g} old + {1 - momentum:g} batch; libraries use it at inference too, and so do we by default
+        (`evaluate --batch_stats=algorithm2` is the other). After {batches} batches it still has
+        {left:.1%} of its start, variance 1, which shows where the variance is small.
         With the population's instead of the batch's statistics y differs by
         {np.sqrt(np.mean(apart**2)):.3f} (root mean square), at most by {apart.max():.3f}.
 

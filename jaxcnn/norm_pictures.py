@@ -173,7 +173,9 @@ def _profile(page: "Axes", example: LocalResponseExample, place: tuple[int, int,
             words += ", no further map there"
         middle = (low + high) / 2
         align = "left" if middle < 3 else "right" if middle > count - 2 else "center"
-        _text(panel, {"left": low, "right": high}.get(align, middle), y + hook, words, _SMALL, ha=align, va="bottom")
+        _text(
+            panel, {"left": low, "right": high}.get(align, middle), y + 1.8 * hook, words, _SMALL, ha=align, va="bottom"
+        )
     _heading(page, left, top, wide, "Responses", ("a, before", _BEFORE), ("b, after", _AFTER))
 
 

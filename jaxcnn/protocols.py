@@ -29,7 +29,7 @@ class Protocol:
     first averaged over positions, then a softmax is taken (VGG section 3.2).
 
     Attributes:
-        name: center, the central window (AlexNet table 1, "single patch" of section 6); ten_crop, four corners and the
+        name: center, the central window (AlexNet section 6, a footnote); ten_crop, four corners and the
             centre (AlexNet section 4.1); multi_crop, a grid of 5x5 windows (VGG section 3.2); dense and multi_scale,
             the whole image (VGG section 3.2; table 3 and table 4).
         crop: height and width of a window, the images that the network was trained on.

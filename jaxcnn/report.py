@@ -1,4 +1,4 @@
-"""Results of finished runs as lines in configs/results/, and the README's table made from them."""
+"""Results of finished runs as lines in configs/results/, and the README's tables."""
 
 import json
 import statistics
@@ -7,10 +7,10 @@ from pathlib import Path
 
 from jaxcnn.config import differences
 from jaxcnn.errors import InputError
+from jaxcnn.layers import trace
 from jaxcnn.metrics import read_rows, replace_text
+from jaxcnn.models import ZOO
 from jaxcnn.workdir import load_saved
-
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
@@ -66,11 +66,32 @@ def results_table(folder: str | Path) -> str:
     return "\n".join(rows)
 
 
+def zoo_table() -> str:
+    """Markdown: every network of the zoo with its size and what others have published of it."""
+    rows = [
+        "| name | source | input | parameters | multiply-adds | error in the paper, % | torchvision's weights, % |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, entry in ZOO.items():
+        facts = [row.facts for row in trace(entry.model.layers(), entry.shape)]
+        parameters, multiply_adds = (sum(getattr(f, k) for f in facts) for k in ("parameters", "multiply_adds"))
+        cells = (f"`{name}`", entry.paper, "x".join(map(str, entry.shape)), f"{parameters:,}", f"{multiply_adds:,}")
+        rows.append(f"| {' | '.join((*cells, entry.error, entry.torchvision))} |")
+    return "\n".join(rows)
+
+
 def update_readme(readme: str | Path, folder: str | Path) -> None:
-    """Replace what stands between the README's result marks by `results_table`."""
+    """Replace what stands between the README's marks `<!-- results: begin -->`, `<!-- results: end -->` by
+    `results_table`, and between those of `zoo` by `zoo_table`.
+
+    Raises:
+        InputError: a mark is missing.
+    """
     text = Path(readme).read_text()
-    if BEGIN not in text or END not in text:
-        raise InputError(f"{readme} has no lines {BEGIN} and {END} for the table to stand between.")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    replace_text(Path(readme), f"{before}{BEGIN}\n{results_table(folder)}\n{END}{after}")
+    for name, table in (("results", results_table(folder)), ("zoo", zoo_table())):
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        if begin not in text or end not in text:
+            raise InputError(f"{readme} has no lines {begin} and {end} for the table to stand between.")
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+    replace_text(Path(readme), text)

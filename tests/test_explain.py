@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from PIL import Image
 from scipy.signal import correlate
@@ -148,6 +149,17 @@ def test_windows_end_where_the_maps_do(response):
     ]
 
 
+def test_the_responses_are_those_of_the_position(response):
+    net = Chain(LeNet5(activation="relu").layers()[:5])
+    image = response.image[None].astype(np.float32)
+    options = {"xla_backend_optimization_level": 1}
+    draw = jax.jit(lambda key: net.init(key, image, train=False), compiler_options=options)
+    maps = jax.jit(lambda variables: net.apply(variables, image, train=False))(draw(jax.random.key(0)))
+    row, column = (place // 2 for place in response.corner)
+    np.testing.assert_allclose(maps[0, row, column], response.raw, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(255 * response.unit, response.raw, rtol=1e-6)
+
+
 def test_the_position_sees_the_square_that_is_drawn_and_nothing_else(response):
     layers = LeNet5().layers()[:4]
     assert layers[-1].name == "c3"
@@ -190,33 +202,43 @@ def test_the_words_on_local_response_normalization_have_its_numbers(response):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """Path, size in pixels, and texts with their boxes, of either picture."""
+    """Path, texts with their boxes, and boxes of single marks, of either picture."""
     folder, pictures = tmp_path_factory.mktemp("pictures"), {}
     with pytest.MonkeyPatch.context() as patch:
-        draw, texts = Text.draw, []
+        draw, draw_line, texts, marks = Text.draw, Line2D.draw, [], []
 
         def measure(text, renderer):
             if text.get_visible() and text.get_text():
                 texts.append((text.get_text(), text.get_window_extent(renderer)))
             return draw(text, renderer)
 
+        def measure_mark(line, renderer):
+            if len(line.get_xdata()) == 1 and line.get_marker() not in ("None", None, ""):
+                marks.append(line.get_window_extent(renderer))
+            return draw_line(line, renderer)
+
         patch.setattr(Text, "draw", measure)
+        patch.setattr(Line2D, "draw", measure_mark)
         for name in NORMS:
-            texts.clear()
+            texts.clear(), marks.clear()
             path = draw_norm(name, folder / f"{name}.png")
-            pictures[name] = path, list(texts)
+            pictures[name] = path, list(texts), list(marks)
     return pictures
+
+
+def apart(a, b):
+    return a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
 
 
 @pytest.mark.parametrize("name", NORMS)
 def test_no_two_texts_overlap_and_all_are_on_the_page(name, drawn):
-    path, texts = drawn[name]
+    path, texts, marks = drawn[name]
     with Image.open(path) as image:
         width, height = image.size
     assert width == 1000 and len(texts) > 20
     for (first, a), (second, b) in itertools.combinations(texts, 2):
-        apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
-        assert apart, (first, second)
+        assert apart(a, b), (first, second)
+    assert len(marks) > 3 and all(apart(mark, box) for mark in marks for _, box in texts)
     for text, box in texts:
         assert box.x0 >= 10 and box.x1 <= width - 10 and box.y0 >= 4 and box.y1 <= height - 4, text
 

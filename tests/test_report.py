@@ -9,8 +9,8 @@ import pytest
 from jaxcnn import Experiment, InputError
 from jaxcnn.config import to_json
 from jaxcnn.metrics import write_json
-from jaxcnn.models import LeNet5
-from jaxcnn.report import BEGIN, END, collect, results_table, update_readme
+from jaxcnn.models import ZOO, LeNet5
+from jaxcnn.report import collect, results_table, update_readme, zoo_table
 
 ROOT = Path(__file__).parents[1]
 RECORD = {
@@ -65,13 +65,22 @@ def test_table_has_mean_and_spread(runs, tmp_path):
 def test_readme_changes_between_its_marks_alone(runs, tmp_path):
     collect(runs, "lenet5_digits", tmp_path / "results")
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    marked = "<!-- {0}: begin -->\n{{}}\n<!-- {0}: end -->\n"
+    text = "before\n" + marked.format("results") + "between\n" + marked.format("zoo") + "after\n"
+    readme.write_text(text.format("old", "older"))
     update_readme(readme, tmp_path / "results")
-    assert readme.read_text() == f"before\n{BEGIN}\n{results_table(tmp_path / 'results')}\n{END}\nafter\n"
+    assert readme.read_text() == text.format(results_table(tmp_path / "results"), zoo_table())
     readme.write_text("no marks")
     with pytest.raises(InputError, match="has no lines"):
         update_readme(readme, tmp_path / "results")
     assert readme.read_text() == "no marks"
+
+
+def test_zoo_table_has_a_row_for_every_network():
+    rows = zoo_table().splitlines()[2:]
+    assert len(rows) == len(ZOO)
+    assert "| `vgg_d` | VGG, table 1 | 224x224x3 | 138,357,544 | 15,470,264,320 | 27.0 / 8.8 | 28.41 / 9.62 |" in rows
+    assert "| `lenet5_1998` | LeNet-5, section II.B | 32x32x1 | 60,000 | 328,096 | 0.95 (MNIST) |  |" in rows
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
@@ -86,6 +95,8 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_this_readme_is_made_from_these_results():
-    text = (ROOT / "README.md").read_text()
-    assert f"{BEGIN}\n{results_table(ROOT / 'configs' / 'results')}\n{END}" in text
+def test_this_readme_is_made_from_these_results(tmp_path):
+    copy = tmp_path / "README.md"
+    copy.write_text((ROOT / "README.md").read_text())
+    update_readme(copy, ROOT / "configs" / "results")
+    assert copy.read_text() == (ROOT / "README.md").read_text()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from jaxcnn.errors import InputError
 from jaxcnn.fields import did_you_mean
+from jaxcnn.layers import NormName
 from jaxcnn.models.alexnet import AlexNet
 from jaxcnn.models.convnet import ConvNet
 from jaxcnn.models.lenet import LeNet5
@@ -12,28 +13,48 @@ from jaxcnn.models.vgg import VGG
 
 @dataclass(frozen=True)
 class Entry:
-    """A network and the shape (height, width, channels) of its paper's images."""
+    """A network with what others have published of it.
+
+    Attributes:
+        model: the network.
+        shape: (height, width, channels) of its paper's images.
+        paper: where it comes from.
+        error: test error in % as the paper has it; for ImageNet top-1 / top-5.
+        torchvision: top-1 / top-5 error in % of torchvision's weights on ImageNet's validation images, as torchvision
+            has it.
+    """
 
     model: ConvNet
     shape: tuple[int, int, int]
+    paper: str
+    error: str = ""
+    torchvision: str = ""
+
+
+def _vgg(configuration: str, error: str, torchvision: str = "", *, norm: NormName = "none") -> Entry:
+    paper = "teaching notes" if configuration == "notes19" else "VGG, table 1"
+    model = VGG(configuration, norm=norm)
+    return Entry(model, (224, 224, 3), paper if norm == "none" else f"{paper}, with batch norm", error, torchvision)
 
 
 ZOO: dict[str, Entry] = {
-    "lenet5": Entry(LeNet5(), (32, 32, 1)),
-    "lenet5_1998": Entry(LeNet5(variant="1998"), (32, 32, 1)),
-    "alexnet": Entry(AlexNet(), (224, 224, 3)),
-    "alexnet_owt": Entry(AlexNet(variant="owt"), (224, 224, 3)),
-    **{
-        f"vgg_{configuration.lower().replace('-', '_')}": Entry(VGG(configuration), (224, 224, 3))
-        for configuration in ("A", "A-LRN", "B", "C", "D", "E", "notes19")
-    },
-    **{
-        f"vgg_{configuration.lower()}_bn": Entry(VGG(configuration, norm="batch"), (224, 224, 3))
-        for configuration in "ABDE"
-    },
+    "lenet5": Entry(LeNet5(), (32, 32, 1), "LeNet-5 as taught since"),
+    "lenet5_1998": Entry(LeNet5(variant="1998"), (32, 32, 1), "LeNet-5, section II.B", "0.95 (MNIST)"),
+    "alexnet": Entry(AlexNet(), (224, 224, 3), "AlexNet, section 3.5", "40.7 / 18.2"),
+    "alexnet_owt": Entry(AlexNet(variant="owt"), (224, 224, 3), "Krizhevsky 2014", "", "43.48 / 20.93"),
+    "vgg_a": _vgg("A", "29.6 / 10.4", "30.98 / 11.37"),
+    "vgg_a_lrn": _vgg("A-LRN", "29.7 / 10.5"),
+    "vgg_b": _vgg("B", "28.7 / 9.9", "30.07 / 10.75"),
+    "vgg_c": _vgg("C", "28.1 / 9.4"),
+    "vgg_d": _vgg("D", "27.0 / 8.8", "28.41 / 9.62"),
+    "vgg_e": _vgg("E", "27.3 / 9.0", "27.62 / 9.12"),
+    "vgg_notes19": _vgg("notes19", ""),
+    "vgg_a_bn": _vgg("A", "", "29.63 / 10.19", norm="batch"),
+    "vgg_b_bn": _vgg("B", "", "28.41 / 9.63", norm="batch"),
+    "vgg_d_bn": _vgg("D", "", "26.64 / 8.48", norm="batch"),
+    "vgg_e_bn": _vgg("E", "", "25.78 / 8.16", norm="batch"),
 }
-"""`lenet5`, `lenet5_1998`, `alexnet`, `alexnet_owt`, `vgg_a`, `vgg_a_lrn`, `vgg_b` … `vgg_e`, `vgg_notes19`, and with
-batch normalization `vgg_a_bn`, `vgg_b_bn`, `vgg_d_bn`, `vgg_e_bn`."""
+"""By name. Errors of AlexNet are those of one network (table 2), of VGG those at one scale, S = Q = 256 (table 3)."""
 
 
 def named(name: str) -> Entry:

@@ -47,7 +47,7 @@ class Conversion:
         Raises:
             InputError: naming the first that does not fit, with both shapes, and what to do.
         """
-        wrong, dense = _wrong(self.pairs), _dense_layers(self.experiment.model, self.shape)
+        wrong, dense = _wrong(self.pairs), _dense_layers(self.experiment.model)
         where = f"{self.file} does not fit {self.name}"
         if not wrong:
             return
@@ -128,7 +128,7 @@ def load(
         experiment = _preprocessed(experiment, weights.preprocessing)
     pairs = match(weights, experiment.model, shape)
     if drop_head:
-        dense = _dense_layers(experiment.model, shape)
+        dense = _dense_layers(experiment.model)
         if not dense:
             raise InputError(f"--drop_head: {name} has no dense layer; leave it away.")
         anew = dense if _lacks_dense(_wrong(pairs), pairs, dense) else dense[-1:]
@@ -183,7 +183,7 @@ def _fitting(weights: WeightFile) -> list[str]:
             pairs = match(weights, entry.model, entry.shape)
         except InputError:
             continue
-        wrong, dense = _wrong(pairs), _dense_layers(entry.model, entry.shape)
+        wrong, dense = _wrong(pairs), _dense_layers(entry.model)
         if not wrong or _classes(wrong, dense) or _lacks_dense(wrong, pairs, dense):
             names.append(name)
     return names
@@ -214,7 +214,7 @@ def _dropped(pair: Pair) -> tuple[Pair, ...]:
     return (anew,) if pair.source is None else (anew, Pair("left out", pair.source, pair.source_shape))
 
 
-def _dense_layers(model: nn.Module, shape: Shape) -> list[str]:
+def _dense_layers(model: nn.Module) -> list[str]:
     layers = model.layers() if isinstance(model, ConvNet) else ()
     return [layer.name for layer in layers if isinstance(layer, Dense)]
 
