@@ -3,11 +3,13 @@
 import json
 import statistics
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from jaxcnn import Experiment, InputError
 from jaxcnn.config import to_json
+from jaxcnn.diagram import draw
 from jaxcnn.metrics import write_json
 from jaxcnn.models import ZOO, LeNet5
 from jaxcnn.report import collect, results_table, update_readme, zoo_table
@@ -100,3 +102,14 @@ def test_this_readme_is_made_from_these_results(tmp_path):
     copy.write_text((ROOT / "README.md").read_text())
     update_readme(copy, ROOT / "configs" / "results")
     assert copy.read_text() == (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_committed_diagram_is_of_this_network_and_shown(name, tmp_path):
+    def words(path):
+        return [element.text for element in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+
+    committed = ROOT / "configs" / "results" / f"diagram_{name}.svg"
+    entry = ZOO[name]
+    assert words(committed) == words(draw(entry.model, entry.shape, tmp_path / "drawn.svg", title=name))
+    assert f"(configs/results/{committed.name})" in (ROOT / "README.md").read_text()
