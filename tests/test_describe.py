@@ -276,7 +276,10 @@ def test_table_1_of_the_vgg_paper():
         ]
         assert found[:-3] == ["224x224x3", *expected, "FC-4096", "FC-4096", "FC-1000"]
         assert found[-3] == str(WEIGHT_LAYERS[name])
-        assert found[-2] == f"{sum(layer['parameters'] for layer in network(*vars(ZOO[name]).values())['layers']):,}"
+        assert (
+            found[-2]
+            == f"{sum(layer['parameters'] for layer in network(ZOO[name].model, ZOO[name].shape)['layers']):,}"
+        )
     names = [row[0] for row in grid.rows]
     for row in grid.rows[1:-3]:
         for name, cell in zip(TABLE_1, row[1:], strict=True):
