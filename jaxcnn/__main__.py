@@ -60,7 +60,7 @@ def describe(
         explain: the architecture in words: what each part is for and why it was chosen.
         diagram: picture to draw, .svg or .png.
     """
-    from jaxcnn.describe import describe
+    from jaxcnn.description import describe
 
     describe(targets, shape=shape, format=format, compare=compare, explain=explain, diagram=diagram)
 

@@ -1,31 +1,24 @@
-"""Networks, experiments and norms in words and tables: what launch.py prints, and `python -m jaxcnn describe`."""
+"""Networks and experiments as tables."""
 
 import csv
 import difflib
 import functools
 import io
 import itertools
-import json
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from rich import box
-from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
-from jaxcnn.config import Experiment, load_config, to_json
-from jaxcnn.errors import InputError
-from jaxcnn.fields import did_you_mean
+from jaxcnn.config import to_json
 from jaxcnn.layers import (
     Activation,
     AveragePool,
@@ -42,13 +35,7 @@ from jaxcnn.layers import (
     TrainableSubsampling,
     trace_image,
 )
-from jaxcnn.models import ZOO, ConvNet, LeNet5, named
-
-Format = Literal["text", "markdown", "json", "csv"]
-NORMS = ("batch_norm", "local_response_norm")
-"""What `describe` explains besides networks."""
-
-_KNOWN = f"Networks are {', '.join(ZOO)}, a config file (.py) or a run folder; norms are {', '.join(NORMS)}."
+from jaxcnn.models import ConvNet, LeNet5
 
 _POOLS = MaxPool | AveragePool | TrainableSubsampling
 
@@ -95,7 +82,7 @@ class Grid:
 
     def csv(self) -> str:
         """As comma-separated values with a heading, totals last."""
-        return _csv([self.headings, *self.rows, *([self.footer] if self.footer else [])])
+        return csv_text([self.headings, *self.rows, *([self.footer] if self.footer else [])])
 
     def _is_left(self, column: int) -> bool:
         return column == 0 or self.headings[column] in self.left
@@ -111,7 +98,7 @@ def network_table(model: nn.Module, shape: tuple[int, ...]) -> Table | str:
     if not isinstance(model, ConvNet):
         images = np.zeros((1, *shape), np.float32)
         return model.tabulate(jax.random.key(0), images, train=False, compute_flops=False, depth=1)
-    return network_grid(f"{type(model).__name__} on {_by(shape)}", model, shape, narrow=True).table()
+    return network_grid(f"{type(model).__name__} on {shape_text(shape)}", model, shape, narrow=True).table()
 
 
 def network_grid(title: str, model: ConvNet, shape: Shape, *, narrow: bool = False) -> Grid:
@@ -133,13 +120,13 @@ def network_grid(title: str, model: ConvNet, shape: Shape, *, narrow: bool = Fal
     columns: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
         "layer": (lambda layer: layer["name"], "total"),
         "kind": (lambda layer: layer["kind"], ""),
-        "output": (lambda layer: _by(layer["output"]), ""),
+        "output": (lambda layer: shape_text(layer["output"]), ""),
         "window": (_window, ""),
         "parameters": (_count("parameters"), f"{totals['parameters']:,}"),
         "multiply-adds": (_count("multiply_adds"), f"{totals['multiply_adds']:,}"),
         "connections": (_count("connections"), f"{totals['connections']:,}"),
-        "sees": (lambda layer: _by([layer["receptive_field"]] * 2), ""),
-        "memory": (lambda layer: _bytes(layer["activation_bytes"]), _bytes(totals["activation_bytes"])),
+        "sees": (lambda layer: shape_text([layer["receptive_field"]] * 2), ""),
+        "memory": (lambda layer: memory_text(layer["activation_bytes"]), memory_text(totals["activation_bytes"])),
     }
     left_out = {"memory", "connections"} if narrow else set() if isinstance(model, LeNet5) else {"connections"}
     shown = {heading: column for heading, column in columns.items() if heading not in left_out}
@@ -198,7 +185,7 @@ def comparison(networks: Mapping[str, tuple[ConvNet, Shape]]) -> Grid:
     pools = {row.layer.name for rows in columns for row in rows if isinstance(row.layer, _POOLS)}
     places = [i + 1 for i, name in enumerate(names) if name in pools]
     totals = [network(model, shape)["totals"] for model, shape in networks.values()]
-    rows = [("input", *(_by(shape) for _, shape in networks.values()))]
+    rows = [("input", *(shape_text(shape) for _, shape in networks.values()))]
     rows += zip(names, *(_aligned(column, names) for column in columns), strict=True)
     for words in ("weight layers", "parameters", "multiply-adds"):
         rows.append((words, *(f"{total[re.sub('[ -]', '_', words)]:,}" for total in totals)))
@@ -232,167 +219,20 @@ def stages(model: ConvNet, shape: Shape) -> Grid:
         cells.append(
             (
                 " to ".join(dict.fromkeys((names[0], names[-1]))),
-                _by(part[-1].facts.shape),
+                shape_text(part[-1].facts.shape),
                 f"{parameters:,}",
                 f"{parameters / totals[0]:.1%}",
                 f"{products:,}",
                 f"{products / totals[1]:.1%}",
-                _by([part[-1].receptive_field] * 2),
+                shape_text([part[-1].receptive_field] * 2),
             )
         )
     headings = ("stage", "output", "parameters", "of all", "multiply-adds", "of all", "sees")
-    return Grid(f"{type(model).__name__} on {_by(shape)} by stage", headings, tuple(cells))
+    return Grid(f"{type(model).__name__} on {shape_text(shape)} by stage", headings, tuple(cells))
 
 
-def describe(
-    targets: Sequence[str],
-    *,
-    shape: str | None = None,
-    format: Format = "text",
-    compare: bool = False,
-    explain: bool = False,
-    diagram: str | None = None,
-) -> None:
-    """What `python -m jaxcnn describe` does: draw where asked to, and print.
-
-    Args:
-        targets: names of the zoo, config files, run folders, or one of `NORMS`.
-        shape: of an image, "height,width,channels"; None: that of the zoo, or of the data that the experiment names.
-        format: of what is printed.
-        compare: several networks side by side.
-        explain: the architecture in words and by stage, instead of the table of its layers.
-        diagram: picture to draw, .svg or .png.
-
-    Raises:
-        InputError: an unknown target, options that do not go together, an image that the network cannot take, a
-            picture that cannot be written. Nothing has been printed then.
-    """
-    _check(targets, shape, format, compare, explain, diagram)
-    if targets[0] in NORMS:
-        from jaxcnn.explain import draw_norm, explain_norm
-
-        parts = explain_norm(targets[0])
-        if diagram is not None:
-            draw_norm(targets[0], diagram)
-    else:
-        found = {target: _find(target, shape) for target in targets}
-        for target, (model, _) in found.items():
-            if not isinstance(model, ConvNet) and (compare or explain or diagram or format != "text"):
-                raise InputError(
-                    f"{target} has a {type(model).__name__}, which is no jaxcnn.models.ConvNet; leave out --compare, "
-                    "--explain, --diagram and --format: there is only a table as text."
-                )
-        parts = _compared(found, format) if compare else _described(targets[0], *found[targets[0]], format, explain)
-        if diagram is not None:
-            from jaxcnn.diagram import draw
-
-            draw(*found[targets[0]], diagram, title=targets[0])
-    for i, part in enumerate(parts):
-        if i:
-            print()
-        _print(part, format)
-    if diagram is not None:
-        print(f"drew {diagram}", file=sys.stderr)
-
-
-def _check(
-    targets: Sequence[str], shape: str | None, format: Format, compare: bool, explain: bool, diagram: str | None
-) -> None:
-    """Whether the options go together, and the picture has a place."""
-    if not targets:
-        raise InputError(f"describe what? {_KNOWN}")
-    if (len(targets) > 1) != compare:
-        given = f"{len(targets)} target{'s' * (len(targets) > 1)} {'with' if compare else 'without'} --compare"
-        raise InputError(f"{given}; describe takes one, or several with --compare.")
-    if len(set(targets)) < len(targets):
-        raise InputError("--compare has a target twice; give each once.")
-    norms = [target for target in targets if target in NORMS]
-    clashes = {
-        "--compare": compare and (norms or explain or diagram is not None),
-        "--explain": explain and format in ("json", "csv"),
-        f"--format={format}": norms and format in ("json", "csv"),
-        f"--shape={shape}": norms and shape is not None,
-    }
-    if wrong := [option for option, clash in clashes.items() if clash]:
-        others = {"--compare": "a norm, --explain or --diagram", "--explain": f"--format={format}"}
-        raise InputError(f"{wrong[0]} does not go with {others.get(wrong[0], norms and norms[0])}; leave out one.")
-    if diagram is not None:
-        if Path(diagram).suffix not in (".svg", ".png"):
-            raise InputError(f"--diagram is {diagram!r}; the file must end in .svg or .png.")
-        if not Path(diagram).absolute().parent.is_dir():
-            raise InputError(f"--diagram is {diagram!r}; there is no such folder. Make it, or choose another.")
-
-
-def _find(target: str, shape: str | None) -> tuple[nn.Module, Shape]:
-    """A network and the shape of its images."""
-    if target in ZOO:
-        entry = named(target)
-        return entry.model, entry.shape if shape is None else _parsed(shape)
-    if target.endswith(".py"):
-        experiment = load_config(target)
-    elif Path(target).is_dir():
-        from jaxcnn.workdir import load_saved
-
-        experiment = load_saved(target)
-    else:
-        raise InputError(f"{target!r} is unknown. {_KNOWN}{did_you_mean(target, (*ZOO, *NORMS))}")
-    return experiment.model, _image_shape(experiment) if shape is None else _parsed(shape)
-
-
-def _image_shape(experiment: Experiment) -> Shape:
-    from jaxcnn.data.shape import image_shape
-
-    try:
-        return image_shape(experiment.data, experiment.augment)
-    except InputError as error:
-        raise InputError(f"{error} (or give the shape of an image, --shape=HEIGHT,WIDTH,CHANNELS)") from error
-
-
-def _parsed(shape: str) -> Shape:
-    words = re.split("[,x]", shape)
-    if len(words) != 3 or not all(word.strip().isdecimal() and int(word) for word in words):
-        raise InputError(f"--shape is {shape!r}; it must be height,width,channels, for example 224,224,3.")
-    return tuple(map(int, words))
-
-
-def _described(name: str, model: nn.Module, shape: Shape, format: Format, explain: bool) -> list[Grid | Table | str]:
-    if not isinstance(model, ConvNet):
-        return [network_table(model, shape)]
-    if explain:
-        from jaxcnn.explain import explain_network
-
-        return explain_network(model, shape)
-    if format == "json":
-        return [_json(network(model, shape))]
-    if format == "csv":
-        layers = network(model, shape)["layers"]
-        return [_csv([[*layers[0]], *([_by(v) if isinstance(v, list) else v for v in x.values()] for x in layers)])]
-    return [network_grid(f"{name}: {type(model).__name__} on {_by(shape)}", model, shape)]
-
-
-def _compared(networks: Mapping[str, tuple[ConvNet, Shape]], format: Format) -> list[Grid | Table | str]:
-    if format == "json":
-        return [_json({name: network(*value) for name, value in networks.items()})]
-    return [comparison(networks)]
-
-
-def _print(part: Grid | Table | str, format: Format) -> None:
-    if isinstance(part, Grid):
-        part = {"text": part.table, "markdown": part.markdown, "csv": part.csv}[format]()
-    if isinstance(part, str):
-        print(part)
-        return
-    console = Console(highlight=False, markup=False)
-    # A table wider than the terminal would lose the ends of its numbers.
-    wide = Measurement.get(console, console.options.update(max_width=1000), part).maximum
-    Console(highlight=False, markup=False, width=max(wide, console.width)).print(part)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2)
-
-
-def _csv(rows: Iterable[Iterable[Any]]) -> str:
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Comma-separated values, without a line's end after the last."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().rstrip("\n")
@@ -422,7 +262,7 @@ def _window(layer: dict[str, Any]) -> str:
     """3x3/2 pad 1 groups 2, as far as it is not usual."""
     if layer["kernel"] is None:
         return ""
-    text = _by([layer["kernel"]] * 2) + (f"/{layer['stride']}" if layer["stride"] > 1 else "")
+    text = shape_text([layer["kernel"]] * 2) + (f"/{layer['stride']}" if layer["stride"] > 1 else "")
     text += f" pad {layer['padding']}" if layer["padding"] else ""
     return text + (f" groups {layer['groups']}" if (layer["groups"] or 1) > 1 else "")
 
@@ -431,12 +271,13 @@ def _count(key: str) -> Callable[[dict[str, Any]], str]:
     return lambda layer: f"{layer[key]:,}" if layer[key] else ""
 
 
-def _by(sides: Iterable[int]) -> str:
+def shape_text(sides: Iterable[int]) -> str:
+    """As in 224x224x3."""
     return "x".join(map(str, sides))
 
 
-def _bytes(count: int) -> str:
-    """With three digits and a decimal unit."""
+def memory_text(count: int) -> str:
+    """A number of bytes with three digits and a decimal unit."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= 0.9995 * size:
             return f"{count / size:#.3g}".rstrip(".") + f" {unit}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxcnn.explain import BatchNormExample, LocalResponseExample, response_share
+from jaxcnn.norm_examples import BatchNormExample, LocalResponseExample, response_share
 from jaxcnn.norms import Statistics
 from jaxcnn.pictures import (
     _INK,
@@ -47,7 +47,7 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
     """Draw the values of every map after each step, and the statistics that inference may use.
 
     Args:
-        example: of `explain.batch_norm_example`.
+        example: of `norm_examples.batch_norm_example`.
         path: .svg or .png file to write; one that is there is replaced only when the new one is complete.
 
     Returns:
@@ -103,7 +103,7 @@ def local_response_norm(example: LocalResponseExample, path: str | Path) -> Path
     """Draw the responses of all maps at one position before and after, with windows, and what is left of each.
 
     Args:
-        example: of `explain.local_response_example`.
+        example: of `norm_examples.local_response_example`.
         path: .svg or .png file to write; one that is there is replaced only when the new one is complete.
 
     Returns:

@@ -13,9 +13,10 @@ from scipy.signal import correlate
 
 from jaxcnn.__main__ import main
 from jaxcnn.errors import InputError
-from jaxcnn.explain import batch_norm_example, draw_norm, explain_network, explain_norm, local_response_example
+from jaxcnn.explain import draw_norm, explain_network, explain_norm
 from jaxcnn.layers import Layer, MaxPool
 from jaxcnn.models import VGG, AlexNet, Chain, ConvNet, LeNet5
+from jaxcnn.norm_examples import batch_norm_example, local_response_example
 
 NORMS = ("batch_norm", "local_response_norm")
 
