@@ -18,6 +18,7 @@ File = Annotated[str | None, arg(metavar="FILE")]
 Runs = Annotated[Positional[tuple[str, ...]], arg(metavar="DIR [DIR ...]")]
 Targets = Annotated[Positional[tuple[str, ...]], arg(metavar="TARGET [TARGET ...]")]
 Shape = Annotated[str | None, arg(metavar="HEIGHT,WIDTH,CHANNELS")]
+Cases = Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME ...]")]
 Run = Annotated[Positional[str], arg(metavar="DIR")]
 Scales = Annotated[str | None, arg(metavar="PIXELS[,PIXELS...]")]
 Json = Annotated[str | None, arg(metavar="FILE")]
@@ -172,6 +173,56 @@ def report(runs: Runs, name: str, results: str = "configs/results", readme: str 
 
     print(collect(runs, name, results))
     update_readme(readme, results)
+
+
+@app.command
+def bench(
+    cases: Cases = (),
+    what: tuple[Literal["steps", "launch", "pipeline"], ...] = ("steps",),
+    mode: tuple[Literal["train", "forward"], ...] = ("train", "forward"),
+    dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32",),
+    batch_size: int | None = None,
+    peer: tuple[Literal["flax", "torch"], ...] = (),
+    seconds: float = 20.0,
+    threads: int | None = None,
+    format: Literal["text", "markdown", "json"] = "text",
+    output: Json = None,
+    readme: File = None,
+) -> None:
+    """Measure the speed of networks, alone or against plain flax and PyTorch in processes that take turns.
+
+    Args:
+        cases: lenet5, vgg_d_bn_32, alexnet, vgg_d, or another network by name; none: these four.
+        what: steps of networks; launch, the time from launch.py to the first step; pipeline, the share of the input
+            pipeline in a training step.
+        mode: of the steps.
+        dtype: of the steps.
+        batch_size: images a step; None: the case's own.
+        peer: what to compare with: plain linen layers, PyTorch.
+        seconds: that each is measured for in every case.
+        threads: CPUs of each process; None: all that there are.
+        format: of what is printed.
+        output: .json file to write, with a chart beside it if there is a peer.
+        readme: file whose tables are renewed from the results in the folder of output.
+    """
+    from jaxcnn.bench.command import bench
+    from jaxcnn.bench.tables import failures
+
+    record = bench(
+        cases,
+        what=what,
+        mode=mode,
+        dtype=dtype,
+        batch_size=batch_size,
+        peer=peer,
+        seconds=seconds,
+        threads=threads,
+        format=format,
+        output=output,
+        readme=readme,
+    )
+    if failures(record):
+        raise SystemExit(1)
 
 
 def main(args: Sequence[str] | None = None) -> int:

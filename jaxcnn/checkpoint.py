@@ -11,9 +11,11 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType, TracebackType
@@ -106,9 +108,13 @@ def _orbax() -> ModuleType:
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(
             lambda record: (
-                "/orbax/checkpoint/" not in record.pathname and not _of_orbax(*(record.exc_info or (None,) * 3)[1:])
+                "/orbax/checkpoint/" not in f"{record.pathname} {record.getMessage()}"
+                and not _of_orbax(*(record.exc_info or (None,) * 3)[1:])
             )
         )
+    # Such a warning does not say whose it is. While Python ends, those filters act that the last warning has met.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    warnings.warn("coroutine of nobody was never awaited", RuntimeWarning, stacklevel=2)
     hook = sys.unraisablehook
     sys.unraisablehook = lambda event: None if _of_orbax(event.exc_value, event.exc_traceback) else hook(event)
     return orbax.checkpoint
@@ -116,10 +122,11 @@ def _orbax() -> ModuleType:
 
 def _of_orbax(error: BaseException | None, trace: TracebackType | None) -> bool:
     """Whether an exception passed through orbax or an event loop that it has closed, or is of its storage library,
-    whose own leave no trace."""
+    whose own leave no trace and begin with a status such as `NOT_FOUND: `."""
     frames = traceback.extract_tb(trace)
     passed = any("/orbax/checkpoint/" in frame.filename or frame.name == "_check_closed" for frame in frames)
-    return passed or "tensorstore" in str(error)
+    stored = "tensorstore" in str(error) or (not frames and re.match("[A-Z_]+: ", str(error)) is not None)
+    return passed or stored
 
 
 class _LatestAndBest:

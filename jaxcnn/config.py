@@ -211,6 +211,9 @@ class Experiment(_Part):
     """Epochs between checkpoints; the last is always saved."""
     log_every: PositiveInt = field(default=20, metadata=_FREE)
     """Steps between rows of training metrics, each the mean since the row before."""
+    compilation_cache: bool = field(default=False, metadata=_FREE)
+    """Keep compiled programs in the cache folder ($JAXCNN_CACHE_DIR, else the user's) and look for them there, so that
+    later launches start sooner."""
 
 
 def load_config(path: str | Path) -> Experiment:

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from rich import box
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from jaxcnn.config import to_json
@@ -86,6 +88,13 @@ class Grid:
 
     def _is_left(self, column: int) -> bool:
         return column == 0 or self.headings[column] in self.left
+
+
+def print_table(table: Table) -> None:
+    """Print on a terminal; a table wider than that would lose the ends of its numbers, so it goes on."""
+    console = Console(highlight=False, markup=False)
+    wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    Console(highlight=False, markup=False, width=max(wide, console.width)).print(table)
 
 
 def network_table(model: nn.Module, shape: tuple[int, ...]) -> Table | str:

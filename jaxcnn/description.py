@@ -1,9 +1,11 @@
 """What `python -m jaxcnn describe` prints and draws."""
 
+import contextlib
 import json
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +57,8 @@ def describe(
 
         parts = explain_norm(targets[0])
         if diagram is not None:
-            draw_norm(targets[0], diagram)
+            with _drawing(diagram):
+                draw_norm(targets[0], diagram)
     else:
         found = {target: _find(target, shape) for target in targets}
         for target, (model, _) in found.items():
@@ -68,7 +71,8 @@ def describe(
         if diagram is not None:
             from jaxcnn.diagram import draw
 
-            draw(*found[targets[0]], diagram, title=targets[0])
+            with _drawing(diagram):
+                draw(*found[targets[0]], diagram, title=targets[0])
     for i, part in enumerate(parts):
         if i:
             print()
@@ -101,8 +105,17 @@ def _check(
     if diagram is not None:
         if Path(diagram).suffix not in (".svg", ".png"):
             raise InputError(f"--diagram is {diagram!r}; the file must end in .svg or .png.")
-        if not Path(diagram).absolute().parent.is_dir():
+        if not os.path.isdir(Path(diagram).parent):
             raise InputError(f"--diagram is {diagram!r}; there is no such folder. Make it, or choose another.")
+
+
+@contextlib.contextmanager
+def _drawing(diagram: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        cause = error.strerror or error
+        raise InputError(f"--diagram is {diagram!r}, which cannot be written: {cause}. Choose another.") from error
 
 
 def _find(target: str, shape: str | None) -> tuple[nn.Module, Shape]:

@@ -51,11 +51,11 @@ def draw_norm(name: Literal["batch_norm", "local_response_norm"], path: str | Pa
     Returns:
         `path`.
     """
-    from jaxcnn import norm_pictures
+    from jaxcnn.pictures.norms import batch_norm, local_response_norm
 
     if name == "batch_norm":
-        return norm_pictures.batch_norm(batch_norm_example(), path)
-    return norm_pictures.local_response_norm(local_response_example(), path)
+        return batch_norm(batch_norm_example(), path)
+    return local_response_norm(local_response_example(), path)
 
 
 def _explain_batch_norm() -> list[str | Grid]:

@@ -1,7 +1,9 @@
 """What a run says while it goes: rows in metrics.jsonl, TensorBoard events, a progress bar."""
 
 import json
-import os
+import socket
+import struct
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from jaxcnn.atomic import replacing
 
 
 def mean_metrics(sums: dict[str, float]) -> dict[str, float]:
@@ -28,15 +32,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON so that a reader sees the old file or the new one, never half of one."""
-    replace_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write `text` to `path` in one move."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    """Write `value` as indented JSON; a reader sees the old file or the new one, never half of one."""
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(value, indent=2) + "\n")
 
 
 class Writer:
@@ -46,33 +44,54 @@ class Writer:
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
 
         self._path = workdir / "metrics.jsonl"
         kept = [row for row in read_rows(self._path) if row["step"] <= step]
-        replace_text(self._path, "".join(map(_line, kept)))
+        with replacing(self._path) as draft:
+            draft.write_text("".join(map(_line, kept)))
         self._file = self._path.open("a")
-        # The default name has the second of opening alone: a restart within it would overwrite the file before.
-        folder, suffix = str(workdir / "tensorboard"), f".{step}"
-        self._events = SummaryWriter(folder, purge_step=step + 1, filename_suffix=suffix)
+        folder = workdir / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        # Not through TensorBoard's own writer: a full disk ends its thread, and the run would wait for that for ever.
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+        self._events = (folder / name).open("ab")
+        self._events.write(_record(file_version="brain.Event:2"))
+        self._events.write(_record(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row: `step`, `epoch`, `split`, metrics, and what the clock says under `time`."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
         # Whole lines reach the file, so that a checkpoint never runs ahead of the rows before it.
         self._file.write(_line(row))
         self._file.flush()
-        for name, value in {**row, **row["time"]}.items():
-            if isinstance(value, int | float) and name != "step":
-                self._events.add_scalar(f"{row['split']}/{name}", value, row["step"])
+        values = [
+            Summary.Value(tag=f"{row['split']}/{name}", simple_value=value)
+            for name, value in {**row, **row["time"]}.items()
+            if isinstance(value, int | float) and name != "step"
+        ]
+        self._events.write(_record(step=row["step"], summary=Summary(value=values)))
+        self._events.flush()
 
     def close(self) -> None:
         """Flush and close both files."""
-        self._file.close()
-        self._events.close()
+        with self._file:
+            self._events.close()
 
 
 def _line(row: dict[str, Any]) -> str:
     return json.dumps(row) + "\n"
+
+
+def _record(**event: Any) -> bytes:
+    """An event as TensorBoard reads it: length, its checksum, data, its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import masked_crc32c
+
+    data = Event(wall_time=time.time(), **event).SerializeToString()
+    length = struct.pack("<Q", len(data))
+    return length + struct.pack("<I", masked_crc32c(length)) + data + struct.pack("<I", masked_crc32c(data))
 
 
 class _Latest(ProgressColumn):

@@ -19,14 +19,21 @@ def provenance() -> dict[str, Any]:
 
     Never fails: what is not to be had is None.
     """
-    status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        **software(),
+        "devices": [str(device) for device in jax.devices()],
+        "device_kind": jax.devices()[0].device_kind,
+    }
+
+
+def software() -> dict[str, Any]:
+    """Command line, git revision and whether the tree differs from it, versions; it does not touch the devices."""
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return {
         "command": [sys.executable, *sys.argv],
         "git": {"revision": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)},
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
-        "devices": [str(device) for device in jax.devices()],
-        "device_kind": jax.devices()[0].device_kind,
     }
 
 

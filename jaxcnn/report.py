@@ -5,10 +5,12 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxcnn.atomic import replacing
+from jaxcnn.bench.tables import readme_tables
 from jaxcnn.config import differences
 from jaxcnn.errors import InputError
 from jaxcnn.layers import trace
-from jaxcnn.metrics import read_rows, replace_text
+from jaxcnn.metrics import read_rows
 from jaxcnn.models import ZOO
 from jaxcnn.workdir import load_saved
 
@@ -45,7 +47,8 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
         }
     path = Path(folder) / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, "".join(json.dumps(lines[seed]) + "\n" for seed in sorted(lines)))
+    with replacing(path) as draft:
+        draft.write_text("".join(json.dumps(lines[seed]) + "\n" for seed in sorted(lines)))
     learning_curves_of_seeds([read_rows(Path(run) / "metrics.jsonl") for run in runs], path.with_suffix(".png"))
     return path
 
@@ -82,16 +85,21 @@ def zoo_table() -> str:
 
 def update_readme(readme: str | Path, folder: str | Path) -> None:
     """Replace what stands between the README's marks `<!-- results: begin -->`, `<!-- results: end -->` by
-    `results_table`, and between those of `zoo` by `zoo_table`.
+    `results_table`, between those of `zoo` by `zoo_table`, and, where a benchmark has been kept, between those of
+    `speed` by `readme_tables`.
 
     Raises:
         InputError: a mark is missing.
     """
     text = Path(readme).read_text()
-    for name, table in (("results", results_table(folder)), ("zoo", zoo_table())):
+    tables = {"results": results_table(folder), "zoo": zoo_table()}
+    if speed := readme_tables(folder):
+        tables["speed"] = speed
+    for name, table in tables.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         if begin not in text or end not in text:
             raise InputError(f"{readme} has no lines {begin} and {end} for the table to stand between.")
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
-    replace_text(Path(readme), text)
+    with replacing(Path(readme)) as draft:
+        draft.write_text(text)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxcnn import checkpoint, data, describe, optim
+from jaxcnn import checkpoint, compilation_cache, data, describe, optim
 from jaxcnn.config import Experiment
 from jaxcnn.evaluate import evaluate
 from jaxcnn.losses import LOSSES
@@ -66,6 +66,8 @@ def train(
     if results is not None:
         console.print(f"{workdir} holds this experiment, finished: test error {results.test['error']:.2%}.")
         return results
+    if experiment.compilation_cache:
+        compilation_cache.enable(console.print)
     plan = make_plan(experiment, arrays)
     print_plan(console, plan)
     check_start(workdir, init_from)

@@ -1,6 +1,8 @@
 """Every test: CPU, eight forced host devices, strict promotion, warnings as errors, a cache of its own."""
 
 import os
+import shutil
+import subprocess
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -15,6 +17,24 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXCNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """`small_disk("300k")` is a folder with room for so many bytes and no more."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size):
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if not shutil.which("mount") or os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting a tmpfs needs root and the right to mount")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        # Lazy, for a test that fails may have left files open.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

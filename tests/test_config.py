@@ -67,6 +67,7 @@ DECIDING = {
     "model.norm": "batch",
     "model.variant": "1998",
     "model.dtype": "bfloat16",
+    "model.ops": "lax",
     "data.source": "fake",
     "data.name": "mnist",
     "data.train_split": "train[:50%]",
@@ -118,6 +119,7 @@ FREE = {
     "eval_every": 2,
     "checkpoint_every": 3,
     "log_every": 1,
+    "compilation_cache": True,
 }
 # What a setting of the first table cannot be without.
 NEEDED = {path: {"augment.crop": DECIDING["augment.crop"]} for path in ("augment.crop_pad", "augment.scale_jitter")}
@@ -205,6 +207,7 @@ def test_json_names_public_classes_and_leaves_linens_own_fields_out():
     assert saved == {
         "class": "jaxcnn.models.LeNet5",
         "dtype": "float32",
+        "ops": "auto",
         "num_classes": 10,
         "activation": None,
         "pooling": None,

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 
 import pytest
 
@@ -174,6 +175,26 @@ def foreign_run(tmp_path):
 def test_what_cannot_be_described_is_told_in_a_line(arguments, words, capsys):
     status, out, errors = run(capsys, *arguments)
     assert (status, out) == (2, "") and errors.count("\n") == 1 and errors.startswith("error: ") and words in errors
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_a_picture_that_cannot_be_written_is_told_in_a_line_and_leaves_nothing(suffix, tmp_path, capsys):
+    (tmp_path / f"folder.{suffix}").mkdir()
+    (tmp_path / "file").write_text("old")
+    causes = {f"folder.{suffix}": "cannot be written: Is a directory", f"file/a.{suffix}": "there is no such folder"}
+    causes[f"{'a' * 300}.{suffix}"] = "cannot be written: File name too long"
+    for name, cause in causes.items():
+        status, out, errors = run(capsys, "lenet5", f"--diagram={tmp_path / name}")
+        assert (status, out) == (2, "") and errors.count("\n") == 1
+        assert errors.startswith(f"error: --diagram is '{tmp_path / name}'") and cause in errors
+    assert {path.name for path in tmp_path.rglob("*")} == {f"folder.{suffix}", "file"}
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no folder is known in which root cannot write")
+def test_a_picture_in_a_folder_that_takes_no_files(capsys):
+    status, out, errors = run(capsys, "lenet5", "--diagram=/proc/a.svg")
+    assert (status, out) == (2, "") and errors.count("\n") == 1
+    assert errors.startswith("error: --diagram is '/proc/a.svg', which cannot be written: ")
 
 
 @pytest.mark.parametrize("option", ["--format=json", "--format=markdown", "--explain", "--diagram=a.svg"])

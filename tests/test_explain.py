@@ -248,7 +248,7 @@ def test_the_pictures_say_the_numbers(drawn, batch, response):
     said = [text for text, _ in drawn["batch_norm"][1]]
     mean, var = statistics(batch["x"])
     for c in range(6):
-        assert f"μ {mean[c]:.2f}   σ {var[c] ** 0.5:.2f}".replace("-", "−") in said  # noqa: RUF001
+        assert f"μ {mean[c]:.2f}   σ {var[c] ** 0.5:.2f}".replace("-", "−") in said
     said = [text for text, _ in drawn["local_response_norm"][1]]
     i = response.channel
     assert any(f"= {normalised(response.raw)[i]:.1f}" in text for text in said)
@@ -261,6 +261,15 @@ def test_the_parts_of_a_picture_differ_in_grey(name, drawn):
         grey = np.asarray(image.convert("L"))
     shares = [np.mean((grey >= low) & (grey < high)) for low, high in ((0, 100), (170, 230), (250, 256))]
     assert all(share > 0.005 for share in shares)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_a_picture_that_cannot_be_written_is_told_in_a_line_and_leaves_nothing(name, tmp_path, capsys):
+    (tmp_path / "folder.svg").mkdir()
+    assert main(["describe", name, f"--diagram={tmp_path}/folder.svg"]) == 2
+    error = f"error: --diagram is '{tmp_path}/folder.svg', which cannot be written: Is a directory. Choose another.\n"
+    assert capsys.readouterr() == ("", error)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "folder.svg"]
 
 
 def test_the_command_explains_and_draws_the_same_svg_every_time(tmp_path, capsys, monkeypatch):

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import threading
@@ -54,6 +55,7 @@ def test_rows_are_written_whole_and_at_once(tmp_path):
     writer = Writer(tmp_path, 0)
     writer.write(row(1))
     assert read_rows(tmp_path / "metrics.jsonl") == [row(1)]
+    assert scalars(tmp_path)["train/loss", 1] == 1.0
     writer.write(row(2))
     assert (tmp_path / "metrics.jsonl").read_text() == json.dumps(row(1)) + "\n" + json.dumps(row(2)) + "\n"
     writer.close()
@@ -89,6 +91,8 @@ def test_tensorboard_has_every_number_of_a_row_by_split_and_name(tmp_path):
         for step in (2, 4)
         for name, value in {"epoch": step / 4, "loss": step / 8, "seconds": step / 2}.items()
     }
+    # Of older files TensorBoard does not know that a restart drops steps.
+    assert events(tmp_path)[0].file_version == "brain.Event:2"
     (path,) = (tmp_path / "tensorboard").iterdir()
     head = path.read_bytes()[:12]
     assert int.from_bytes(head[8:], "little") == masked_crc32c(head[:8])
@@ -109,6 +113,24 @@ def test_tensorboard_drops_all_of_a_run_that_starts_over(tmp_path):
     for path in (tmp_path / "earlier").iterdir():
         path.rename(tmp_path / "tensorboard" / f"earlier-{path.name}")
     assert {step for _, step in scalars(tmp_path)} == {3}
+
+
+def test_a_full_disk_is_an_error_and_no_wait(small_disk):
+    folder = small_disk("64k")
+    writer = Writer(folder, 0)
+    writer.write(row(1))
+    with pytest.raises(OSError, match="No space left on device"), open(folder / "filler", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    # Both files have some room in their last pages.
+    with pytest.raises(OSError, match="No space left on device"):
+        for step in range(2, 200):
+            writer.write(row(step))
+    assert 2 < step < 199
+    with contextlib.suppress(OSError):
+        writer.close()
+    rows = read_rows(folder / "metrics.jsonl")
+    assert rows == [row(i) for i in range(1, len(rows) + 1)] and len(rows) in (step - 1, step)
 
 
 def test_json_is_replaced_in_one_move(tmp_path):

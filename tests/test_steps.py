@@ -106,6 +106,15 @@ def test_images_are_augmented_then_preprocessed():
     assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
 
 
+def test_augmentation_is_not_fused_with_what_reads_the_images():
+    # XLA would compute an augmented pixel whenever it is read. That it keeps the conditional is not promised.
+    batch = batch_of(4)
+    state, optimizer = start(Linear(), batch)
+    steps = [make_train_step(Linear(), optimizer, augment=a) for a in (None, lambda key, images: 2 * images)]
+    texts = [step.lower(state, batch).compile().as_text() for step in steps]
+    assert [" conditional(" in text for text in texts] == [False, True]
+
+
 def test_the_loss_given_is_lowered_and_reported():
     def squares(logits, labels):
         return ((logits - jax.nn.one_hot(labels, 3)) ** 2).sum(-1)

@@ -1,6 +1,7 @@
 """Weights of another run: all of them, or what the paper of VGG takes."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -39,7 +40,8 @@ def take(monkeypatch):
 
     def give(plan, model, variables):
         experiment = dataclasses.replace(plan.experiment, model=model)
-        monkeypatch.setattr(checkpoint, "restore_variables", lambda folder: (7, variables))
+        found = {Path("runs/a/checkpoints").absolute(): (7, variables)}
+        monkeypatch.setattr(checkpoint, "restore_variables", found.__getitem__)
         monkeypatch.setattr(transfer, "load_saved", lambda run: experiment)
         return transfer.transfer(plan, "runs/a")
 
@@ -61,6 +63,8 @@ def test_weights_of_another_network_are_refused_with_the_array_that_does_not_fit
     for other, words in (
         (changed(variables, "f6", "kernel", np.zeros((2, 5))),
          "params/f6/kernel is of shape (2, 5); this needs (120, 84)."),
+        (changed(variables, "f6", "kernel", np.zeros((84, 120))),
+         "params/f6/kernel is of shape (84, 120); this needs (120, 84)."),
         (changed(variables, "f6", "bias", None), "params/f6/bias is absent; this needs (84,)."),
         (changed(variables, "f6", "gain", np.zeros(3)), "it has params/f6/gain, this one does not."),
         (variables | {"batch_stats": {}}, "batch_stats/norm1/mean is absent; this needs (6,)."),

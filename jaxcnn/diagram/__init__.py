@@ -1,11 +1,10 @@
 """Diagrams of networks in the style of the papers' figures, drawn from their layers alone."""
 
-import os
-import uuid
 from pathlib import Path
 
 from flax import linen as nn
 
+from jaxcnn.atomic import replacing
 from jaxcnn.diagram.canvas import png, svg
 from jaxcnn.diagram.figure import figure
 from jaxcnn.diagram.palette import DAY, NIGHT
@@ -53,10 +52,6 @@ def draw(model: nn.Module, shape: Shape, path: str | Path, *, title: str | None 
         picture = png(canvas, height, paints)
     else:
         picture = svg(canvas, height, title, paints, at_night=None if dark else NIGHT)
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with replacing(path) as draft:
         draft.write_bytes(picture)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path

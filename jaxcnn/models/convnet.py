@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from jaxcnn import fields
 from jaxcnn.layers import Layer, apply
+from jaxcnn.ops import choose
 
 
 class ConvNet(nn.Module):
@@ -19,9 +20,11 @@ class ConvNet(nn.Module):
 
     Attributes:
         dtype: of activations and products; parameters, statistics and logits stay in float32.
+        ops: auto, convolution and pooling in the formulation that their platform runs fastest; lax, XLA's own.
     """
 
     dtype: Literal["float32", "bfloat16"] = dataclasses.field(default="float32", kw_only=True)
+    ops: Literal["auto", "lax"] = dataclasses.field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         fields.check(self, [f.name for f in dataclasses.fields(self) if f.name not in ("parent", "name")])
@@ -48,7 +51,8 @@ class ConvNet(nn.Module):
         Raises:
             InputError: images smaller than the network allows, naming the least size.
         """
-        return apply(self.layers(), x.astype(self.dtype), train=train).astype(jnp.float32)
+        with choose(self.ops):
+            return apply(self.layers(), x.astype(self.dtype), train=train).astype(jnp.float32)
 
 
 class Chain(ConvNet):

@@ -1,75 +1,186 @@
-"""Convolution, with the semantics of `lax.conv_general_dilated`."""
+"""Convolution and its two gradients as JAX primitives, each with the formulation that its platform runs fastest.
+
+Output, input gradient and kernel gradient are bilinear, and every derivative of one is another of the three. So
+derivatives of any order and mode stay within them, `jax.vmap` too, and only when a program is compiled for a platform
+does each become ordinary operations.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
-# LeNet-5's layers are within; from three channels at 32 pixels on, XLA's own convolution is faster.
-_WIDEST_BAND = 90
+from jaxcnn.ops.choice import chosen
+from jaxcnn.ops.formulations import Operation, Window, fastest, xla
 
 
 def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, groups: int = 1) -> jax.Array:
-    """Convolution of images [n, height, width, channels] with a kernel [height, width, channels / groups, features].
+    """Convolution of images [n, height, width, channels] with a kernel [rows, columns, channels / groups, features].
 
-    GPU and TPU run `lax.conv_general_dilated`. XLA's CPU backend is slow at the gradients of convolutions with few
-    channels, at maps smaller than the window and at groups, so there the first two are written as matrix products and
-    groups as convolutions of their own. Results agree to float32 rounding.
+    GPU and TPU run `lax.conv_general_dilated`. XLA's CPU backend is slow at gradients of kernels, at few channels, at
+    maps smaller than the window, at groups and at kernels under `jax.vmap`; there it is written in other operations,
+    see `formulations.fastest`. Results agree to float32 rounding, in float32 whatever the dtype for kernel gradients.
 
     Args:
         x: images or feature maps.
-        kernel: one window for each feature.
+        kernel: one window for each feature, of the dtype of x.
         stride: step of the window along both axes.
         padding: zeros on each side.
         groups: independent parts that channels and features are split into.
+
+    Returns:
+        [n, out_height, out_width, features], the dtype of x.
+
+    Raises:
+        TypeError, ValueError: as `lax.conv_general_dilated`, where shapes or dtypes do not fit together.
     """
-    if jax.default_backend() == "cpu" and groups > 1:
-        parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
-        return jnp.concatenate([conv(a, b, stride=stride, padding=padding) for a, b in parts], axis=-1)
-    if jax.default_backend() == "cpu" and stride == 1:
-        height, width = x.shape[1] + 2 * padding, x.shape[2] + 2 * padding
-        if (height, width) == kernel.shape[:2]:
-            return _covering(_padded(x, padding), kernel)
-        if width * x.shape[3] <= _WIDEST_BAND:
-            return _banded(_padded(x, padding), kernel)
-        if min(x.shape[1:3]) < max(kernel.shape[:2]):
-            return _patches(_padded(x, padding), kernel)
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
+    window = Window(x.shape[1:3], kernel.shape[:2], stride, padding, groups)
+    if chosen() == "lax":
+        return xla(x, kernel, window)
+    jax.eval_shape(functools.partial(xla, window=window), x, kernel)
+    return _output.bind(x, kernel, spec=Spec(window, x.shape[0], x.shape[3]))
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What arrays alone do not tell.
+
+    Attributes:
+        window: the geometry.
+        n: images.
+        channels: of the input.
+        members: of a `jax.vmap` over both operands: the length of an axis before all others; None: there is none.
+    """
+
+    window: Window
+    n: int
+    channels: int
+    members: int | None = None
+
+
+Convolution = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def _evaluate(
+    operation: Operation, convolution: Convolution, spec: Spec, first: jax.Array, second: jax.Array
+) -> jax.Array:
+    """One of the three operations, from a convolution that JAX can transpose."""
+    if operation == "output":
+        return convolution(first, second)
+    if operation == "input_gradient":
+        x = jnp.zeros((spec.n, *spec.window.image, spec.channels), first.dtype)
+        return jax.vjp(lambda x: convolution(x, second), x)[1](first)[0]
+    window = (*spec.window.size, spec.channels // spec.window.groups, second.shape[3])
+    kernel = jnp.zeros(window, first.dtype)
+    return jax.vjp(lambda kernel: convolution(first, kernel), kernel)[1](second)[0]
+
+
+def _lowering(operation: Operation, *, cpu: bool) -> Callable[..., jax.Array]:
+    """What the primitive of an operation becomes on a platform."""
+
+    def lowered(first: jax.Array, second: jax.Array, *, spec: Spec) -> jax.Array:
+        members = spec.members is not None
+        choice = functools.partial(fastest, operation=operation, members=members) if cpu else xla
+        one = functools.partial(_evaluate, operation, functools.partial(choice, window=spec.window), spec)
+        return jax.vmap(one)(first, second) if members else one(first, second)
+
+    return lowered
+
+
+_OPERANDS: dict[Operation, str] = {"output": "xky", "input_gradient": "ykx", "kernel_gradient": "xyk"}
+"""First and second operand and result: x [n, height, width, channels], kernel k, output y."""
+
+
+def _batched(primitive: Primitive, operation: Operation, operands: Any, axes: Any, *, spec: Spec) -> Any:
+    """The rule of `jax.vmap`: one batched operand is a longer axis of one operation, two are members."""
+    size = next(a.shape[axis] for a, axis in zip(operands, axes, strict=True) if axis is not None)
+    a, b = (x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(operands, axes, strict=True))
+    if spec.members is None and None in axes:
+        batched, result = _OPERANDS[operation][axes.index(None) ^ 1], _OPERANDS[operation][2]
+        # The axis that the operand has in common with the result: images, channels or features.
+        name = {"xy": "n", "ky": "features", "kx": "channels"}["".join(sorted(batched + result))]
+        if batched == _OPERANDS[operation][0]:
+            a = _merged(a, *_axis(batched, name, spec))
+        else:
+            b = _merged(b, *_axis(batched, name, spec))
+        longer = {"n": {"n": spec.n * size}, "channels": {"channels": spec.channels * size}, "features": {}}[name]
+        out = primitive.bind(a, b, spec=dataclasses.replace(spec, **longer))
+        return _split(out, *_axis(result, name, spec), size), 0
+    a, b = (jnp.broadcast_to(x, (size, *x.shape)) if axis is None else x for x, axis in zip((a, b), axes, strict=True))
+    if spec.members is not None:
+        a, b = (x.reshape(size * spec.members, *x.shape[2:]) for x in (a, b))
+    out = primitive.bind(a, b, spec=dataclasses.replace(spec, members=size * (spec.members or 1)))
+    return (out if spec.members is None else out.reshape(size, spec.members, *out.shape[1:])), 0
+
+
+def _axis(array: str, name: str, spec: Spec) -> tuple[int, int]:
+    """The axis of an array, and the groups that it is made of."""
+    if name == "n":
+        return 0, 1
+    return (2, 1) if array == "k" and name == "channels" else (3, spec.window.groups)
+
+
+def _merged(array: jax.Array, axis: int, groups: int) -> jax.Array:
+    """The first axis made part of `axis` (counted without it), within every group."""
+    size = array.shape[0]
+    array = jnp.moveaxis(array, 0, axis)
+    before, length, after = array.shape[:axis], array.shape[axis + 1], array.shape[axis + 2 :]
+    array = array.reshape(*before, size, groups, length // groups, *after).swapaxes(axis, axis + 1)
+    return array.reshape(*before, size * length, *after)
+
+
+def _split(array: jax.Array, axis: int, groups: int, size: int) -> jax.Array:
+    """The opposite of `_merged`."""
+    before, length, after = array.shape[:axis], array.shape[axis] // size, array.shape[axis + 1 :]
+    array = array.reshape(*before, groups, size, length // groups, *after).swapaxes(axis, axis + 1)
+    return jnp.moveaxis(array.reshape(*before, size, length, *after), axis, 0)
+
+
+def _primitive(operation: Operation) -> Primitive:
+    primitive = Primitive(f"conv_{operation}")
+    plain = _lowering(operation, cpu=False)
+
+    @functools.cache
+    def compiled(spec: Spec) -> Any:
+        return jax.jit(functools.partial(primitive.bind, spec=spec))
+
+    def abstract(a: Any, b: Any, *, spec: Spec) -> Any:
+        out = jax.eval_shape(functools.partial(plain, spec=spec), a, b)
+        return jax.core.ShapedArray(out.shape, out.dtype)
+
+    primitive.def_impl(lambda a, b, *, spec: compiled(spec)(a, b))
+    primitive.def_abstract_eval(abstract)
+    mlir.register_lowering(primitive, mlir.lower_fun(plain, multiple_results=False))
+    mlir.register_lowering(
+        primitive, mlir.lower_fun(_lowering(operation, cpu=True), multiple_results=False), platform="cpu"
     )
+    batching.primitive_batchers[primitive] = functools.partial(_batched, primitive, operation)
+    return primitive
 
 
-def _padded(x: jax.Array, padding: int) -> jax.Array:
-    return jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+_output = _primitive("output")
+_input_gradient = _primitive("input_gradient")
+_kernel_gradient = _primitive("kernel_gradient")
 
-
-def _covering(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A window as large as its input has one position: a product."""
-    return (x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1]))[:, None, None, :]
-
-
-def _banded(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The rows under a window, side by side, times a matrix that has the kernel once for every horizontal position."""
-    n, height, width, channels = x.shape
-    rows, columns, _, features = kernel.shape
-    out_height, out_width = height - rows + 1, width - columns + 1
-    # Kernel rows padded to width + 1 and laid end to end, read in rows of width: each is the last moved by one pixel.
-    padded = jnp.pad(kernel.transpose(0, 2, 3, 1), ((0, 0), (0, 0), (0, 0), (0, width + 1 - columns)))
-    band = jnp.tile(padded, (1, 1, 1, out_width))[..., : out_width * width]
-    band = band.reshape(rows, channels, features, out_width, width).transpose(0, 4, 1, 3, 2)
-    strips = x.reshape(n, height, width * channels)
-    strips = jnp.concatenate([strips[:, i : i + out_height] for i in range(rows)], axis=-1)
-    product = strips @ band.reshape(rows * width * channels, out_width * features)
-    return product.reshape(n, out_height, out_width, features)
-
-
-def _patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """What lies under the window at every position, side by side, times the kernel."""
-    rows, columns, _, features = kernel.shape
-    out_height, out_width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
-    shifted = [x[:, i : i + out_height, j : j + out_width] for i in range(rows) for j in range(columns)]
-    return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, features)
+# y = x * k, x' = y' * k, k' = x * y': of each, the transposes with regard to its first and its second operand.
+ad.defbilinear(
+    _output,
+    lambda ct, x, kernel, spec: _input_gradient.bind(ct, kernel, spec=spec),
+    lambda ct, x, kernel, spec: _kernel_gradient.bind(x, ct, spec=spec),
+)
+ad.defbilinear(
+    _input_gradient,
+    lambda ct, y, kernel, spec: _output.bind(ct, kernel, spec=spec),
+    lambda ct, y, kernel, spec: _kernel_gradient.bind(ct, y, spec=spec),
+)
+ad.defbilinear(
+    _kernel_gradient,
+    lambda ct, x, y, spec: _input_gradient.bind(y, ct, spec=spec),
+    lambda ct, x, y, spec: _output.bind(x, ct, spec=spec),
+)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcnn.ops.choice import chosen
+
 
 def max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
     """Largest value in every window that lies wholly on the maps [n, height, width, channels].
@@ -19,10 +21,10 @@ def max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
         size: side of the window.
         stride: step of the window along both axes.
     """
-    if jax.default_backend() != "cpu":
+    if chosen() == "lax" or jax.default_backend() != "cpu":
         return nn.max_pool(x, (size, size), (stride, stride))
     for axis in (1, 2):
-        last = (x.shape[axis] - size) // stride * stride
+        last = x.shape[axis] - size
         slices = (jax.lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(size))
         x = functools.reduce(jnp.maximum, slices)
     return x

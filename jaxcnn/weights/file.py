@@ -1,8 +1,6 @@
 """A file of weights, whoever wrote it: its arrays, how they lie, and what its images must look like."""
 
-import contextlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from jaxcnn import fields
+from jaxcnn.atomic import replacing
 from jaxcnn.errors import InputError
 from jaxcnn.fields import Positive
 from jaxcnn.weights.keras_file import read_keras
@@ -112,14 +111,11 @@ def write(path: Path, weights: WeightFile) -> None:
     if path.suffix not in writers:
         raise InputError(f"{path} has suffix {path.suffix!r}; weights are written to {', '.join(writers)}.")
     arrays = {name: np.ascontiguousarray(array) for name, array in weights.arrays.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writers[path.suffix](temporary, arrays, json.dumps(asdict(weights.preprocessing)))
-        os.replace(temporary, path)
+        with replacing(path) as draft:
+            writers[path.suffix](draft, arrays, json.dumps(asdict(weights.preprocessing)))
     except Exception as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise InputError(f"{path} cannot be written: {error}. Give another --output.") from error
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import correlate
 
 from jaxcnn.errors import InputError
-from jaxcnn.layers import BatchNorm, Conv, Dense, Dropout, LocalResponseNorm, MaxPool, trace
+from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Dropout, LocalResponseNorm, MaxPool, trace
 from jaxcnn.models import AlexNet
 
 KEY = jax.random.key(0)
@@ -49,6 +49,8 @@ def test_other_published_counts():
     assert count(AlexNet(groups=1)) == 62_378_344
     assert count(AlexNet(variant="owt")) == 61_100_840
     assert rows(AlexNet(variant="owt"))["conv5"].facts.shape == (13, 13, 256)
+    # The last maps are averaged to 6x6, so that larger images fit the same weights.
+    assert count(AlexNet(variant="owt"), 320) == 61_100_840
 
 
 def test_order_of_the_first_stage_and_the_constants_of_its_norm():
@@ -91,6 +93,8 @@ def test_other_norms_follow_every_convolution_before_the_activation():
 def test_biases_of_one_are_where_the_paper_has_them():
     """Section 5: the second, fourth and fifth convolution and the hidden dense layers."""
     layers = [layer for layer in AlexNet().layers() if isinstance(layer, Conv | Dense)]
+    owt = [layer for layer in AlexNet(variant="owt").layers() if isinstance(layer, Conv | Dense)]
+    assert {(layer.kernel_init, layer.bias_init) for layer in owt} == {("he_normal", 0.0)}
     assert [layer.bias_init for layer in layers] == [0, 1, 0, 1, 1, 1, 1, 0]
     assert {layer.kernel_init for layer in layers} == {0.01}
     assert {
@@ -98,18 +102,25 @@ def test_biases_of_one_are_where_the_paper_has_them():
     } == {("he_normal", 0.0)}
 
 
+@pytest.mark.parametrize("variant", ["2012", "owt"])
+def test_every_hidden_layer_has_the_activation_of_the_field(variant):
+    model = AlexNet(variant=variant, activation="softsign")
+    acts = [(layer.name, layer.function) for layer in model.layers() if isinstance(layer, Activation)]
+    assert acts == [(f"act{i}", "softsign") for i in range(1, 8)]
+
+
 def test_dropout_is_after_the_hidden_layers_and_before_them_in_torchvisions():
     paper, torchvision = ([layer.name for layer in AlexNet(variant=v).layers()] for v in ("2012", "owt"))
     assert paper[-8:] == ["flatten", "fc6", "act6", "drop6", "fc7", "act7", "drop7", "fc8"]
-    assert torchvision[-8:] == ["flatten", "drop6", "fc6", "act6", "drop7", "fc7", "act7", "fc8"]
+    assert torchvision[-9:] == ["pool6", "flatten", "drop6", "fc6", "act6", "drop7", "fc7", "act7", "fc8"]
     assert [layer.rate for layer in AlexNet(dropout=0.3).layers() if isinstance(layer, Dropout)] == [0.3, 0.3]
 
 
 def test_the_network_for_cifar():
-    model = AlexNet(10, stem="cifar_32", head="cifar")
+    model = AlexNet(7, stem="cifar_32", head="cifar")
     shapes = {name: row.facts.shape for name, row in rows(model, 32).items()}
     assert [shapes[n] for n in ("conv1", "pool1", "pool2", "pool5", "fc8")] == [
-        (32, 32, 96), (15, 15, 96), (7, 7, 256), (3, 3, 256), (10,),
+        (32, 32, 96), (15, 15, 96), (7, 7, 256), (3, 3, 256), (7,),
     ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn.errors import InputError
-from jaxcnn.layers import AdaptiveAveragePool, Conv, Dense, Dropout, LocalResponseNorm, MaxPool, trace
+from jaxcnn.layers import Activation, AdaptiveAveragePool, Conv, Dense, Dropout, LocalResponseNorm, MaxPool, trace
 from jaxcnn.models import VGG
 
 KEY = jax.random.key(0)
@@ -75,10 +75,19 @@ def test_dropout_is_on_the_first_two_dense_layers():
     for configuration in ("A", "notes19"):
         layers = VGG(configuration).layers()
         names = [layer.name for layer in layers]
-        drops = [layer for layer in layers if isinstance(layer, Dropout)]
-        assert [(drop.name, drop.rate) for drop in drops] == [("drop6", 0.5), ("drop7", 0.5)]
+        assert [(x.name, x.rate) for x in layers if isinstance(x, Dropout)] == [("drop6", 0.5), ("drop7", 0.5)]
         assert names[names.index("drop6") - 2] == "fc6"
         assert names[names.index("drop7") - 2] == "fc7"
+
+    assert [layer.rate for layer in VGG("A", dropout=0.3).layers() if isinstance(layer, Dropout)] == [0.3, 0.3]
+
+
+def test_every_hidden_layer_has_the_activation_of_the_field():
+    for configuration, dense in (("A", ["act6", "act7"]), ("notes19", ["act6", "act7", "act8"])):
+        model = VGG(configuration, activation="softsign")
+        acts = [layer for layer in model.layers() if isinstance(layer, Activation)]
+        assert {act.function for act in acts} == {"softsign"} and len(acts) == WEIGHT_LAYERS[configuration] - 1
+        assert [act.name for act in acts][-len(dense) :] == dense
 
 
 def test_a_lrn_has_one_norm_after_the_first_rectification():
@@ -135,6 +144,11 @@ def test_width_scales_maps_and_hidden_units():
         1024,
         1000,
     ]
+
+
+def test_the_narrowest_network_has_a_map_in_every_layer():
+    shapes = {row.layer.name: row.facts.shape[-1] for row in rows(VGG("A", 10, width=1e-6), 32)}
+    assert shapes.pop("fc8") == 10 and set(shapes.values()) == {1}
 
 
 def test_training_updates_the_statistics_of_every_norm():

@@ -40,8 +40,12 @@ def test_equal_values_share_the_gradient():
     np.testing.assert_allclose(gradient.ravel(), np.full(4, 0.25))
 
 
-@pytest.mark.parametrize("platform, primitive", [("cpu", "max"), ("gpu", "reduce_window_max")])
-def test_each_platform_has_its_own(monkeypatch, platform, primitive):
+@pytest.mark.parametrize(
+    "platform, primitive", [("cpu", " max "), ("gpu", "reduce_window_max"), ("tpu", "reduce_window_max")]
+)
+def test_each_platform_has_its_own_with_the_same_values(monkeypatch, platform, primitive):
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    jaxpr = jax.make_jaxpr(lambda x: ops.max_pool(x, 3, 2))(jnp.zeros((1, 7, 7, 2)))
-    assert primitive in str(jaxpr)
+    x = np.random.default_rng(0).normal(size=(1, 8, 9, 2)).astype(np.float32)
+    assert primitive in str(jax.make_jaxpr(lambda x: ops.max_pool(x, 3, 2))(x))
+    expected = [[x[:, i : i + 3, j : j + 3].max((1, 2)) for j in range(0, 7, 2)] for i in range(0, 6, 2)]
+    np.testing.assert_array_equal(ops.max_pool(jnp.asarray(x), 3, 2), np.moveaxis(expected, 2, 0))

@@ -1,5 +1,4 @@
 """What batch normalization and local response normalization do to a real batch, each as one picture."""
-# ruff: noqa: RUF001 (the Greek letters are the papers' own)
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,23 +7,8 @@ import numpy as np
 
 from jaxcnn.norm_examples import BatchNormExample, LocalResponseExample, response_share
 from jaxcnn.norms import Statistics
-from jaxcnn.pictures import (
-    _INK,
-    _LABEL,
-    _MARGIN,
-    _MUTED,
-    _SIGNED,
-    _SMALL,
-    _TITLE,
-    _WIDTH,
-    _colours,
-    _page,
-    _panel,
-    _save,
-    _text,
-    _tile,
-    _width,
-)
+from jaxcnn.pictures.page import MARGIN, SIGNED, WIDTH, add_panel, add_tile, blank_page, colour_map, save
+from jaxcnn.pictures.words import INK, LABEL, MUTED, SMALL, TITLE, add_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,13 +18,13 @@ _DARK, _LIGHT = "#00558c", "#b7d3ea"
 _BINS = 60
 _MARKS = {
     "a training batch": {"marker": "o", "markersize": 3.5, "color": _LIGHT, "mec": _DARK, "mew": 0.4},
-    "moving average": {"marker": "D", "markersize": 8, "mfc": "none", "mec": _INK, "mew": 1.4},
-    "the batch shown": {"marker": "s", "markersize": 4.5, "color": _INK},
+    "moving average": {"marker": "D", "markersize": 8, "mfc": "none", "mec": INK, "mew": 1.4},
+    "the batch shown": {"marker": "s", "markersize": 4.5, "color": INK},
 }
 _BEFORE = {"marker": "s", "markersize": 9, "color": _LIGHT, "mec": _DARK, "mew": 0.8}
 _AFTER = {"marker": "s", "markersize": 9, "color": _DARK}
 _RAW = {"marker": "o", "markersize": 6, "color": _DARK}
-_UNIT = {"marker": "s", "markersize": 7, "mfc": "white", "mec": _INK, "mew": 1.2}
+_UNIT = {"marker": "s", "markersize": 7, "mfc": "white", "mec": INK, "mew": 1.2}
 
 
 def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
@@ -56,14 +40,14 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
     n, height, width, channels = example.x.shape
     wide, tall, pitch, top = 200, 70, 102, 230
     bottom = top + channels * pitch
-    page = _page(_WIDTH, bottom + 54)
-    _text(page, _MARGIN, 14, "Batch normalization, step by step", _TITLE, va="top", weight="bold")
+    page = blank_page(WIDTH, bottom + 54)
+    add_text(page, MARGIN, 14, "Batch normalization, step by step", TITLE, va="top", weight="bold")
     note = f"Behind C1 of an untrained LeNet-5, {n} digits. A histogram is the {n} x {height} x {width} values of a map"
     note += "; bars of blank paper are cut off."
-    _text(page, _MARGIN, 40, note, _SMALL, va="top", color=_MUTED)
+    add_text(page, MARGIN, 40, note, SMALL, va="top", color=MUTED)
     side = 46
-    for i, image in enumerate(example.images[: (_WIDTH - 2 * _MARGIN + 6) // (side + 6)]):
-        _tile(page, image[..., 0], _MARGIN + i * (side + 6), 68, side, side, cmap="gray_r", vmin=0, vmax=255)
+    for i, image in enumerate(example.images[: (WIDTH - 2 * MARGIN + 6) // (side + 6)]):
+        add_tile(page, image[..., 0], MARGIN + i * (side + 6), 68, side, side, cmap="gray_r", vmin=0, vmax=255)
 
     columns = (96, 314, 532, 790)
     heads = (
@@ -73,8 +57,8 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
         ("4  population", "→ μ off by, in σ   ↑ σ, ratio"),
     )
     for left, (head, note) in zip(columns, heads, strict=True):
-        _text(page, left, top - 88, head, _LABEL, va="top", weight="bold")
-        _text(page, left, top - 66, note, _SMALL, va="top", color=_MUTED)
+        add_text(page, left, top - 88, head, LABEL, va="top", weight="bold")
+        add_text(page, left, top - 66, note, SMALL, va="top", color=MUTED)
 
     batch, scale, shift = (np.asarray(v) for v in (example.batch, example.scale, example.shift))
     means, deviations = batch[0], np.sqrt(batch[1])
@@ -86,17 +70,17 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
     steps = ((example.x, example.x), (example.normalised, example.normalised), (example.y, example.inferred))
     for left, (filled, line), words in zip(columns, steps, captions, strict=False):
         _histograms(page, (left, top, wide, tall, pitch), np.asarray(filled), np.asarray(line), words)
-    _statistics(page, (columns[3], top, _WIDTH - _MARGIN - columns[3], tall, pitch), example)
+    _statistics(page, (columns[3], top, WIDTH - MARGIN - columns[3], tall, pitch), example)
 
     kernel = np.asarray(example.kernel)[:, :, 0]
     limit = float(np.abs(kernel).max())
     for c in range(channels):
         middle = top + c * pitch + tall / 2
-        _text(page, _MARGIN, middle - 20, f"map {c + 1}", _LABEL, va="center", weight="bold")
-        style = {"cmap": _colours(_SIGNED), "vmin": -limit, "vmax": limit}
-        _tile(page, kernel[..., c], _MARGIN, middle - 6, 35, 35, **style)
+        add_text(page, MARGIN, middle - 20, f"map {c + 1}", LABEL, va="center", weight="bold")
+        style = {"cmap": colour_map(SIGNED), "vmin": -limit, "vmax": limit}
+        add_tile(page, kernel[..., c], MARGIN, middle - 6, 35, 35, **style)
     _legend(page, bottom + 22, len(example.batches.mean))
-    return _save(page, path)
+    return save(page, path)
 
 
 def local_response_norm(example: LocalResponseExample, path: str | Path) -> Path:
@@ -111,14 +95,14 @@ def local_response_norm(example: LocalResponseExample, path: str | Path) -> Path
     """
     maps, i, window = len(example.raw), example.channel, example.window(example.channel)
     left, top, tall, lower, low = 268, 112, 236, 436, 118
-    page = _page(_WIDTH, lower + low + 118)
-    _text(page, _MARGIN, 14, "Local response normalization, at one position", _TITLE, va="top", weight="bold")
+    page = blank_page(WIDTH, lower + low + 118)
+    add_text(page, MARGIN, 14, "Local response normalization, at one position", TITLE, va="top", weight="bold")
     note = f"C3 of an untrained LeNet-5, {maps} rectified maps, pixels in 0..255; "
     note += f"n = {example.size}, k = {example.k:g}, "
     note += f"α = {example.alpha:g}, β = {example.beta:g}, the paper's"
-    _text(page, _MARGIN, 40, note, _SMALL, va="top", color=_MUTED)
-    wide = _WIDTH - _MARGIN - left
-    _seen(page, example, _MARGIN, top, 168)
+    add_text(page, MARGIN, 40, note, SMALL, va="top", color=MUTED)
+    wide = WIDTH - MARGIN - left
+    _seen(page, example, MARGIN, top, 168)
     _profile(page, example, (left, top, wide, tall))
     _shares(page, example, (left, lower, wide, low))
     unit = response_share(example.unit, example.unit_normalised)
@@ -129,26 +113,26 @@ def local_response_norm(example: LocalResponseExample, path: str | Path) -> Path
         "their neighbours down.",
         f"Pixels in 0..1: b/a from\n{np.nanmin(unit):.4f} to {np.nanmax(unit):.4f}.",
     )
-    _text(page, _MARGIN, lower, "\n".join(trap), _SMALL, va="top")
+    add_text(page, MARGIN, lower, "\n".join(trap), SMALL, va="top")
     squares = " + ".join(f"{value:.0f}²" for value in example.raw[window.start : window.stop])
     words = f"map {i + 1}:   b = {example.raw[i]:.0f} / ({example.k:g} + {example.alpha:g} · ({squares})) ^ "
     words += f"{example.beta:g} = {example.raw_normalised[i]:.1f}"
-    _text(page, left, lower + low + 98, words, _LABEL, va="bottom", weight="bold")
-    return _save(page, path)
+    add_text(page, left, lower + low + 98, words, LABEL, va="bottom", weight="bold")
+    return save(page, path)
 
 
 def _seen(page: "Axes", example: LocalResponseExample, left: int, top: int, side: int) -> None:
     """The image, and on it the square that the position sees."""
     from matplotlib.patches import Rectangle
 
-    _tile(page, example.image[..., 0], left, top, side, side, cmap="gray_r", vmin=0, vmax=255)
+    add_tile(page, example.image[..., 0], left, top, side, side, cmap="gray_r", vmin=0, vmax=255)
     pixel = side / len(example.image)
     row, column = example.corner
     place, length = (left + column * pixel, top + row * pixel), example.side * pixel
-    for colour, line in (("white", 4.0), (_INK, 1.8)):
+    for colour, line in (("white", 4.0), (INK, 1.8)):
         page.add_patch(Rectangle(place, length, length, fill=False, edgecolor=colour, linewidth=line, zorder=3))
-    _text(
-        page, left, top + side + 10, f"what the position sees,\n{example.side}x{example.side} pixels", _SMALL, va="top"
+    add_text(
+        page, left, top + side + 10, f"what the position sees,\n{example.side}x{example.side} pixels", SMALL, va="top"
     )
 
 
@@ -157,7 +141,7 @@ def _profile(page: "Axes", example: LocalResponseExample, place: tuple[int, int,
     left, top, wide, tall = place
     count, most = len(example.raw), float(example.raw.max())
     maps = np.arange(1, count + 1)
-    panel = _panel(page, left, top, wide, tall)
+    panel = add_panel(page, left, top, wide, tall)
     panel.bar(maps, example.raw, width=0.8, color=_LIGHT, edgecolor=_DARK, linewidth=0.8)
     panel.bar(maps, example.raw_normalised, width=0.5, color=_DARK)
     panel.set(xlim=(0.4, count + 0.6), ylim=(0, 1.3 * most))
@@ -166,26 +150,26 @@ def _profile(page: "Axes", example: LocalResponseExample, place: tuple[int, int,
     for channel in (example.channel, count - 1 if example.channel < count / 2 else 0):
         window, y, hook = example.window(channel), 1.08 * most, 0.03 * most
         low, high = window.start + 0.55, window.stop + 0.45
-        panel.plot([low, low, high, high], [y - hook, y, y, y - hook], color=_INK, linewidth=1.4)
-        panel.plot([channel + 1], [y], marker="v", markersize=7, color=_INK)
+        panel.plot([low, low, high, high], [y - hook, y, y, y - hook], color=INK, linewidth=1.4)
+        panel.plot([channel + 1], [y], marker="v", markersize=7, color=INK)
         words = f"map {channel + 1} looks at {window.start + 1} to {window.stop}"
         if len(window) < example.size:
             words += ", no further map there"
         middle = (low + high) / 2
         align = "left" if middle < 3 else "right" if middle > count - 2 else "center"
-        _text(
-            panel, {"left": low, "right": high}.get(align, middle), y + 1.8 * hook, words, _SMALL, ha=align, va="bottom"
+        add_text(
+            panel, {"left": low, "right": high}.get(align, middle), y + 1.8 * hook, words, SMALL, ha=align, va="bottom"
         )
     _heading(page, left, top, wide, "Responses", ("a, before", _BEFORE), ("b, after", _AFTER))
 
 
 def _heading(page: "Axes", left: int, top: int, wide: int, title: str, *keys: tuple[str, dict]) -> None:
     """Over a panel its title, and flush right the marks with their meaning."""
-    _text(page, left, top - 14, title, _LABEL, va="bottom", weight="bold")
+    add_text(page, left, top - 14, title, LABEL, va="bottom", weight="bold")
     right = left + wide
     for words, style in reversed(keys):
-        right -= _width(words, _SMALL)
-        _text(page, right, top - 14, words, _SMALL, va="bottom")
+        right -= text_width(words, SMALL)
+        add_text(page, right, top - 14, words, SMALL, va="bottom")
         right -= 14
         page.plot([right], [top - 22], linestyle="none", **style)
         right -= 22
@@ -203,16 +187,16 @@ def _histograms(
     low, high = min(filled.min(), line.min()), max(filled.max(), line.max())
     edges = np.linspace(low, high, _BINS + 1)
     for c, caption in enumerate(captions):
-        panel = _panel(page, left, top + c * pitch, wide, tall)
+        panel = add_panel(page, left, top + c * pitch, wide, tall)
         counts, others = (np.histogram(values[..., c], edges)[0] for values in (filled, line))
         # The background of the images is one value, whose bar would leave the others no height.
         panel.set(xlim=(low, high), ylim=(0, 1.2 * np.sort(counts)[-4]), yticks=[])
         panel.stairs(counts, edges, fill=True, color=_LIGHT)
         panel.stairs(others, edges, color=_DARK, linewidth=1.1)
-        panel.axvline(filled[..., c].mean(), color=_INK, linewidth=1.2, linestyle=(0, (3, 2)))
+        panel.axvline(filled[..., c].mean(), color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
         panel.spines["left"].set_visible(False)
         panel.tick_params(labelbottom=c == len(captions) - 1, left=False)
-        _text(page, left, top + c * pitch - 4, caption, _SMALL, va="bottom")
+        add_text(page, left, top + c * pitch - 4, caption, SMALL, va="bottom")
 
 
 def _statistics(page: "Axes", place: tuple[int, ...], example: BatchNormExample) -> None:
@@ -228,9 +212,9 @@ def _statistics(page: "Axes", place: tuple[int, ...], example: BatchNormExample)
     across, up = (np.concatenate([values[i].ravel() for values in drawn]) for i in (0, 1))
     margin = 0.08 * np.ptp(up)
     for c in range(len(mean)):
-        panel = _panel(page, left, top + c * pitch, wide, tall)
-        panel.axvline(0, color=_MUTED, linewidth=0.8)
-        panel.axhline(1, color=_MUTED, linewidth=0.8)
+        panel = add_panel(page, left, top + c * pitch, wide, tall)
+        panel.axvline(0, color=MUTED, linewidth=0.8)
+        panel.axhline(1, color=MUTED, linewidth=0.8)
         for values, style in zip(drawn, _MARKS.values(), strict=True):
             panel.plot(*values[..., c], linestyle="none", clip_on=False, **style)
         limit = 1.08 * np.abs(across).max()
@@ -241,10 +225,10 @@ def _statistics(page: "Axes", place: tuple[int, ...], example: BatchNormExample)
 def _legend(page: "Axes", y: float, batches: int) -> None:
     """The marks of the fourth column, flush right."""
     words = [*_MARKS, f"lines cross: population, algorithm 2 of {batches} batches"]
-    right = _WIDTH - _MARGIN
+    right = WIDTH - MARGIN
     for word in reversed(words):
-        right -= _width(word, _SMALL)
-        _text(page, right, y, word, _SMALL, va="center")
+        right -= text_width(word, SMALL)
+        add_text(page, right, y, word, SMALL, va="center")
         if word in _MARKS:
             right -= 15
             page.plot([right], [y], linestyle="none", **_MARKS[word])
@@ -255,12 +239,12 @@ def _shares(page: "Axes", example: LocalResponseExample, place: tuple[int, int, 
     """What is left of each response, for pixels in 0..255 and in 0..1."""
     left, top, wide, tall = place
     maps = np.arange(1, len(example.raw) + 1)
-    panel = _panel(page, left, top, wide, tall)
-    panel.axhline(example.k**-example.beta, color=_MUTED, linewidth=0.8)
+    panel = add_panel(page, left, top, wide, tall)
+    panel.axhline(example.k**-example.beta, color=MUTED, linewidth=0.8)
     panel.plot(maps, response_share(example.unit, example.unit_normalised), linestyle="none", **_UNIT)
     panel.plot(maps, response_share(example.raw, example.raw_normalised), linestyle="none", **_RAW)
     panel.set(xlim=(0.4, len(maps) + 0.6), ylim=(0, 0.7))
     panel.set_xticks(maps)
-    _text(page, left + wide / 2, top + tall + 50, "map", _LABEL, ha="center", va="bottom")
+    add_text(page, left + wide / 2, top + tall + 50, "map", LABEL, ha="center", va="bottom")
     keys = ("pixels in 0..255", _RAW), ("the same pixels in 0..1", _UNIT)
     _heading(page, left, top, wide, "What is left, b/a", *keys)

@@ -1,0 +1,143 @@
+"""What a benchmark found, in words and tables."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxcnn.describe import Grid, shape_text
+
+Record = dict[str, Any]
+"""As `command.bench` writes it."""
+
+NAMES = {"jaxcnn": "jaxcnn", "flax": "plain flax", "torch": "PyTorch"}
+"""Of libraries, as readers know them."""
+
+
+def machine(record: Record) -> str:
+    """What it was measured on and with, in a line."""
+    source = record["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in source["versions"].items() if version)
+    kind = f", {source['device']}" if source["device"] not in (None, "cpu") else ""
+    return f"{source['processor']}{kind}; {source['threads']} threads each; {versions}"
+
+
+def step_name(measured: Record) -> str:
+    """`vgg_d train`, with the dtype where it is not float32."""
+    dtype = "" if measured["dtype"] == "float32" else f" {measured['dtype']}"
+    return f"{measured['case']} {measured['mode']}{dtype}"
+
+
+def failures(record: Record) -> list[str]:
+    """A line for everything that could not be measured."""
+    steps = [(f"{step_name(m)}, {name}", why) for m in record["steps"] for name, why in m["errors"].items()]
+    rest = [
+        (f"{part} {m['config']}", m["error"]) for part in ("launch", "pipeline") for m in record[part] if "error" in m
+    ]
+    return [f"{what}: {why}" for what, why in (*steps, *rest)]
+
+
+def grids(record: Record) -> Iterator[Grid]:
+    """The tables of what was measured: ratios, libraries, launches, the input pipeline."""
+    if record["steps"]:
+        yield _ratios(record["steps"])
+        yield _libraries(record["steps"])
+    if launches := [m for m in record["launch"] if "error" not in m]:
+        rows = tuple((m["config"], f"{m['cold_seconds']:.1f}", f"{m['cached_seconds']:.1f}") for m in launches)
+        headings = ("experiment", "all compiled anew, s", "all compiled before, s")
+        yield Grid("From `python launch.py` to the first step", headings, rows)
+    if pipelines := [m for m in record["pipeline"] if "error" not in m]:
+        headings = ("experiment", "images", "step, ms", "input pipeline", "without augmentation")
+        rows = tuple(
+            (
+                m["config"],
+                str(m["batch_size"]),
+                f"{m['milliseconds']['full']:.2f}",
+                *(f"{m[key]['median']:.1%} ({_range(m[key]['quartiles'], '.1%')})" for key in ("share", "plain_share")),
+            )
+            for m in pipelines
+        )
+        yield Grid("Share of the input pipeline in a training step", headings, rows)
+
+
+def markdown(record: Record, chart: str | None) -> str:
+    """All tables as Markdown, that of every library folded away.
+
+    Args:
+        record: what was measured.
+        chart: path of the chart, from where the Markdown is read; None: there is none.
+    """
+    parts = [f"{machine(record)}."]
+    if chart:
+        parts.append(f"![Speed of the networks in each library]({chart})")
+    for grid in grids(record):
+        text = grid.markdown()
+        if grid.headings[:2] == _LIBRARY_HEADINGS[:2]:
+            text = f"<details><summary>Every library</summary>\n\n{text}\n\n</details>"
+        parts.append(text)
+    return "\n\n".join([*parts, *failures(record)])
+
+
+def readme_tables(folder: str | Path) -> str:
+    """`markdown` of every bench_NAME.json in a folder configs/results, each with its chart bench_NAME.png."""
+    parts = []
+    for path in sorted(Path(folder).glob("bench_*.json")):
+        chart = path.with_suffix(".png")
+        record = json.loads(path.read_text())
+        parts.append(markdown(record, f"configs/results/{chart.name}" if chart.is_file() else None))
+    return "\n\n".join(parts)
+
+
+def _ratios(steps: list[Record]) -> Grid:
+    peers = [name for name in NAMES if any(name in m["ratios"] for m in steps)]
+    shown = ["jaxcnn", *peers]
+    rows = tuple(
+        (
+            step_name(m),
+            f"{m['batch_size']} of {shape_text(m['image'])}",
+            *(f"{m['variants'][name]['milliseconds']:,.1f}" if name in m["variants"] else "" for name in shown),
+            *(_ratio(m["ratios"].get(name)) for name in peers),
+        )
+        for m in steps
+    )
+    headings = ("step", "images", *(f"{NAMES[name]}, ms" for name in shown))
+    return Grid("Speed", (*headings, *(f"speed against {NAMES[name]}" for name in peers)), rows, left=("images",))
+
+
+_LIBRARY_HEADINGS = (
+    "step", "library", "ms", "quartiles", "images/s", "GFLOP/s", "of a matrix product", "compiled, s", "first step, s",
+    "memory, MB", "temporary, MB",
+)  # fmt: skip
+
+
+def _libraries(steps: list[Record]) -> Grid:
+    rows, ends = [], []
+    for m in steps:
+        for name, v in m["variants"].items():
+            rows.append(
+                (
+                    step_name(m),
+                    NAMES[name],
+                    f"{v['milliseconds']:,.1f}",
+                    _range(v["quartiles"], ",.1f"),
+                    f"{v['images_per_second']:,.0f}",
+                    f"{v['gflops']:,.1f}",
+                    f"{v['utilization']:.0%}",
+                    "" if v["compile_seconds"] is None else f"{v['compile_seconds']:.1f}",
+                    f"{v['first_step_seconds']:.1f}",
+                    *(
+                        "" if v[key] is None else f"{v[key] / 1e6:,.0f}"
+                        for key in ("peak_memory_bytes", "temporary_bytes")
+                    ),
+                )
+            )
+        ends.append(len(rows))
+    return Grid("Libraries", _LIBRARY_HEADINGS, tuple(rows), left=("library",), sections=frozenset(ends))
+
+
+def _ratio(ratio: Record | None) -> str:
+    return f"{ratio['ratio']:.2f} ({_range(ratio['quartiles'], '.2f')})" if ratio else ""
+
+
+def _range(ends: list[float], form: str) -> str:
+    return " to ".join(f"{end:{form}}" for end in ends)

@@ -1,0 +1,195 @@
+"""Ways to write one convolution, all with the same result to rounding, and which of them a CPU runs fastest.
+
+Every formulation takes images [n, height, width, channels] and a kernel [rows, columns, channels / groups, features],
+is linear in each, and is transposed by JAX: a gradient has the formulation whose transpose is the fastest, which need
+not be the one of the forward pass.
+"""
+
+import dataclasses
+import functools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Operation = Literal["output", "input_gradient", "kernel_gradient"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a window slides.
+
+    Attributes:
+        image: height and width of the input.
+        size: rows and columns of the window.
+        stride: step along both axes.
+        padding: zeros on each side.
+        groups: independent parts that channels and features are split into.
+    """
+
+    image: tuple[int, int]
+    size: tuple[int, int]
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Height and width with the padding."""
+        return self.image[0] + 2 * self.padding, self.image[1] + 2 * self.padding
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Height and width of the output."""
+        (height, width), (rows, columns) = self.padded, self.size
+        return (height - rows) // self.stride + 1, (width - columns) // self.stride + 1
+
+
+def fastest(
+    x: jax.Array, kernel: jax.Array, window: Window, *, operation: Operation, members: bool = False
+) -> jax.Array:
+    """Convolution [n, height, width, features] in the formulation that is fastest on a CPU.
+
+    Times below are ms of a forward pass or of one gradient on two AVX-512 cores in float32, XLA's own -> the chosen.
+
+    Args:
+        x: images.
+        kernel: one window for each feature.
+        window: its geometry.
+        operation: what is wanted: the output, or one of the gradients, by transposing.
+        members: this is the body of a `jax.vmap` over several kernels.
+    """
+    again = functools.partial(fastest, operation=operation, members=members)
+    small = min(window.image) < max(window.size)
+    if window.groups > 1:  # XLA has no fast path for them.
+        parts = (jnp.split(array, window.groups, axis=-1) for array in (x, kernel))
+        one = dataclasses.replace(window, groups=1)
+        return jnp.concatenate([again(*pair, one) for pair in zip(*parts, strict=True)], axis=-1)
+    if window.stride > 1 and (operation != "output" or small or members):
+        # AlexNet's conv1, batch 32: kernel gradient 477 -> 186, but output 97 -> 251. Of some small maps XLA's own
+        # input gradient aborts the process, by a failed check in its algebraic simplifier.
+        return again(*to_depth(x, kernel, window))
+    if window.stride == 1 and window.padded == window.size:
+        return covering(x, kernel, window)
+    if window.stride == 1 and window.padded[1] * x.shape[3] <= 90:
+        return banded(x, kernel, window)  # LeNet-5's C1, batch 256: 6 -> 2, gradients 41 -> 4. At 3 * 32 it is slower.
+    if small:
+        return patches(x, kernel, window)  # 512 -> 512 at 2x2, batch 64: 1037 -> 8, input gradient 1074 -> 13.
+    if members:  # XLA makes groups of them. Four of 16 -> 16 at 32x32, batch 16: 49 -> 6, both gradients 730 -> 42.
+        return strips(x, kernel, window)
+    if operation == "kernel_gradient" and x.shape[3] >= 16:
+        # 64 -> 64 at 32x32, batch 64: 352 -> 66; 256 -> 256 at 56x56, batch 8: 942 -> 270; 512 -> 512 at 4x4: 65 -> 41.
+        return strips(x, kernel, window)
+    return xla(x, kernel, window)
+
+
+def xla(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """`lax.conv_general_dilated`."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (window.stride,) * 2,
+        [(window.padding,) * 2] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=window.groups,
+    )
+
+
+def to_depth(x: jax.Array, kernel: jax.Array, window: Window) -> tuple[jax.Array, jax.Array, Window]:
+    """The same convolution with squares of stride x stride pixels as channels and a window that moves by one."""
+    step, channels = window.stride, x.shape[3]
+    size = tuple(-(-side // step) for side in window.size)
+    image = tuple(out + side - 1 for out, side in zip(window.output, size, strict=True))
+
+    def squares(array: jax.Array, sides: tuple[int, int], first_axis: int, before: int) -> jax.Array:
+        """Both axes from `first_axis` on padded or cut to `sides` squares, which go to the last axis but one."""
+        edges = [(0, 0, 0)] * array.ndim
+        for axis, side in enumerate(sides, first_axis):
+            edges[axis] = (before, side * step - before - array.shape[axis], 0)
+        array = lax.pad(array, jnp.zeros((), array.dtype), edges)
+        shape = array.shape
+        array = array.reshape(*shape[:first_axis], sides[0], step, sides[1], step, *shape[first_axis + 2 :])
+        return jnp.moveaxis(array, first_axis + 1, first_axis + 2)
+
+    x = squares(x, image, 1, window.padding).reshape(x.shape[0], *image, step * step * channels)
+    kernel = squares(kernel, size, 0, 0).reshape(*size, step * step * channels, kernel.shape[3])
+    return x, kernel, Window(image, size)
+
+
+def covering(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """A window as large as its input has one position: a product."""
+    x = _padded(x, window.padding)
+    return (x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1]))[:, None, None, :]
+
+
+def banded(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """The rows under a window, side by side, times a matrix that has the kernel once for every horizontal position."""
+    x = _padded(x, window.padding)
+    n, height, width, channels = x.shape
+    rows, columns, _, features = kernel.shape
+    out_height, out_width = window.output
+    # Kernel rows padded to width + 1 and laid end to end, read in rows of width: each is the last moved by one pixel.
+    padded = jnp.pad(kernel.transpose(0, 2, 3, 1), ((0, 0), (0, 0), (0, 0), (0, width + 1 - columns)))
+    band = jnp.tile(padded, (1, 1, 1, out_width))[..., : out_width * width]
+    band = band.reshape(rows, channels, features, out_width, width).transpose(0, 4, 1, 3, 2)
+    strips = x.reshape(n, height, width * channels)
+    strips = jnp.concatenate([strips[:, i : i + out_height] for i in range(rows)], axis=-1)
+    product = strips @ band.reshape(rows * width * channels, out_width * features)
+    return product.reshape(n, out_height, out_width, features)
+
+
+def patches(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """What lies under the window at every position, side by side, times the kernel."""
+    x = _padded(x, window.padding)
+    (height, width), (rows, columns) = window.output, window.size
+    shifted = [x[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)]
+    return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+# Bytes of a strip's input at least: with what is made of it, it stays in the second-level cache of a core. Kernels that
+# are larger have larger strips, for the transpose adds to the whole gradient in each.
+_STRIP = 2**20
+
+
+def strips(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """Strip after strip of rows: the pixels of each row under the window times all kernel columns at once, the products
+    then moved by a column each and added.
+
+    The transpose, for which this is made, has the gradient of the kernel as products of well-shaped matrices that are
+    made and used within a cache. Sums are in float32.
+    """
+    n, height, width, channels = x.shape
+    rows, columns, _, features = kernel.shape
+    out_height, out_width = window.output
+    row_bytes = width * channels * 4
+    strip_bytes = max(_STRIP, kernel.size * 4)
+    count = -(-out_height // max(1, strip_bytes // row_bytes))  # of strips that an image has
+    strip = -(-out_height // count)
+    images = math.gcd(n, max(1, strip_bytes // (out_height * row_bytes))) if count == 1 else 1
+    below = count * strip + rows - 1 - height - window.padding
+    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (window.padding, below, 0), (0, 0, 0), (0, 0, 0)))
+
+    @jax.checkpoint  # Else the strips of the forward pass would all be kept for the transpose.
+    def products(kernel: jax.Array, index: jax.Array) -> jax.Array:
+        start = (index // count * images, index % count * strip, 0, 0)
+        part = lax.dynamic_slice(x, start, (images, strip + rows - 1, width, channels)).astype(jnp.float32)
+        lines = (part[:, i : i + strip].reshape(-1, channels) for i in range(rows))
+        product = sum(line @ kernel[i] for i, line in enumerate(lines)).reshape(images, strip, width, -1)
+        moved = [(0, 0, 0)] * 4
+        total = np.float32(0)
+        for j, column in enumerate(jnp.split(product, columns, axis=-1)):
+            moved[2] = (window.padding - j, out_width - width - window.padding + j, 0)
+            total += lax.pad(column, np.float32(0), moved)
+        return total
+
+    matrices = kernel.astype(jnp.float32).transpose(0, 2, 1, 3).reshape(rows, channels, columns * features)
+    _, y = lax.scan(lambda _, i: (None, products(matrices, i)), None, jnp.arange(n // images * count))
+    return y.reshape(n, count * strip, out_width, features)[:, :out_height].astype(x.dtype)
+
+
+def _padded(x: jax.Array, padding: int) -> jax.Array:
+    return jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
