@@ -1,5 +1,6 @@
 """The network of a tuple of layer records as PyTorch writes it."""
 
+import functools
 from typing import Any
 
 from torch import nn
@@ -8,7 +9,8 @@ from jaxcnn import layers as records
 from jaxcnn.errors import InputError
 from jaxcnn.layers import Layer, Shape, trace_image
 
-_ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid}
+# In place, as torchvision's networks have it.
+_ACTIVATIONS = {"tanh": nn.Tanh, "relu": functools.partial(nn.ReLU, inplace=True), "sigmoid": nn.Sigmoid}
 
 
 def torch_peer(layers: tuple[Layer, ...], shape: Shape) -> nn.Sequential:
