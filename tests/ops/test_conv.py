@@ -171,10 +171,10 @@ def test_vmap_over_either_operand_and_both(case):
         def stacked(pairs):
             return jax.tree.map(lambda *a: jnp.stack(a), *(gradients(*pair) for pair in pairs))
 
-        nested = [stacked([(x, kernel) for kernel in kernels[:2]]) for x in several_x[:2]]
+        nested = [stacked([(a, b) for b in kernels[:2]]) for a in several_x[:2]]
         return (
-            stacked([(x, kernel) for x in several_x]),
-            stacked([(x, kernel) for kernel in kernels]),
+            stacked([(a, kernel) for a in several_x]),
+            stacked([(x, b) for b in kernels]),
             stacked(list(zip(several_x, kernels, strict=True))),
             jax.tree.map(lambda *a: jnp.stack(a), *nested),
         )
