@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flax import linen as nn
-from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from jaxcnn.config import Experiment, load_config
-from jaxcnn.describe import Grid, comparison, csv_text, network, network_grid, network_table, shape_text
+from jaxcnn.describe import Grid, comparison, csv_text, network, network_grid, network_table, print_table, shape_text
 from jaxcnn.errors import InputError
 from jaxcnn.fields import did_you_mean
 from jaxcnn.layers import Shape
@@ -180,11 +178,8 @@ def _print(part: Grid | Table | str, format: Format) -> None:
         part = {"text": part.table, "markdown": part.markdown, "csv": part.csv}[format]()
     if isinstance(part, str):
         print(part)
-        return
-    console = Console(highlight=False, markup=False)
-    # A table wider than the terminal would lose the ends of its numbers.
-    wide = Measurement.get(console, console.options.update(max_width=1000), part).maximum
-    Console(highlight=False, markup=False, width=max(wide, console.width)).print(part)
+    else:
+        print_table(part)
 
 
 def _json(value: Any) -> str:

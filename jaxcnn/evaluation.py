@@ -14,13 +14,13 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.progress import Progress
 from rich.table import Table
 
 from jaxcnn import data
 from jaxcnn.config import Experiment
 from jaxcnn.data.sources import shuffled
+from jaxcnn.describe import print_table
 from jaxcnn.errors import InputError
 from jaxcnn.evaluate import evaluate_model, protocol_network
 from jaxcnn.metrics import write_json
@@ -184,10 +184,7 @@ def show(
     if format == "json":
         print(json.dumps(records, indent=2))
     else:
-        table, console = _table(evaluations), Console(highlight=False)
-        # A table wider than the terminal would lose the ends of its numbers.
-        wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-        Console(highlight=False, width=max(wide, console.width)).print(table)
+        print_table(_table(evaluations))
     if output is not None:
         try:
             write_json(Path(output), records)

@@ -1,9 +1,9 @@
 """`python -m jaxcnn describe`: formats, targets, what it refuses."""
 
 import csv
+import errno
 import io
 import json
-import os
 
 import pytest
 
@@ -190,11 +190,14 @@ def test_a_picture_that_cannot_be_written_is_told_in_a_line_and_leaves_nothing(s
     assert {path.name for path in tmp_path.rglob("*")} == {f"folder.{suffix}", "file"}
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no folder is known in which root cannot write")
-def test_a_picture_in_a_folder_that_takes_no_files(capsys):
-    status, out, errors = run(capsys, "lenet5", "--diagram=/proc/a.svg")
+def test_a_picture_in_a_folder_that_takes_no_files(tmp_path, capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(diagram, "draw", refuse)
+    status, out, errors = run(capsys, "lenet5", f"--diagram={tmp_path}/a.svg")
     assert (status, out) == (2, "") and errors.count("\n") == 1
-    assert errors.startswith("error: --diagram is '/proc/a.svg', which cannot be written: ")
+    assert errors.startswith(f"error: --diagram is '{tmp_path}/a.svg', which cannot be written: Permission denied.")
 
 
 @pytest.mark.parametrize("option", ["--format=json", "--format=markdown", "--explain", "--diagram=a.svg"])
