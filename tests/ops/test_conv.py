@@ -146,13 +146,15 @@ def test_derivatives_of_every_kind_are_those_of_xla(case):
 def test_vmap_over_either_operand_and_both(case):
     x, kernel = arrays(**case)
     several_x, kernels = (jnp.stack([a, -2 * a, jnp.sin(a)]) for a in (x, kernel))
+    y = jax.eval_shape(convolve(case), x, kernel)
+    fixed = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)  # Then one operand of a gradient is batched.
 
     def everything(choice):
         conv = convolve(case, choice)
 
         def gradients(x, kernel):
             y, pull = jax.vjp(conv, x, kernel)
-            return y, *pull(0.1 * y)
+            return y, *pull(0.1 * y), *pull(fixed)
 
         return (
             jax.vmap(gradients, in_axes=(0, None))(several_x, kernel),
@@ -166,7 +168,7 @@ def test_vmap_over_either_operand_and_both(case):
 
         def gradients(x, kernel):
             y, pull = jax.vjp(conv, x, kernel)
-            return y, *pull(0.1 * y)
+            return y, *pull(0.1 * y), *pull(fixed)
 
         def stacked(pairs):
             return jax.tree.map(lambda *a: jnp.stack(a), *(gradients(*pair) for pair in pairs))
