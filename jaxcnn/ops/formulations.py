@@ -2,12 +2,12 @@
 
 Every formulation takes images [n, height, width, channels] and a kernel [rows, columns, channels / groups, features],
 is linear in each, and is transposed by JAX: a gradient has the formulation whose transpose is the fastest, which need
-not be the one of the forward pass.
+not be the one of the forward pass. Most gradients of kernels are better off still in `winograd`, which comes first.
 """
 
 import dataclasses
-import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 Operation = Literal["output", "input_gradient", "kernel_gradient"]
+Convolution = Callable[[jax.Array, jax.Array, "Window"], jax.Array]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Window:
 
 
 def fastest(
-    x: jax.Array, kernel: jax.Array, window: Window, *, operation: Operation, members: bool = False
+    x: jax.Array, kernel: jax.Array, window: Window, *, operation: Operation, again: Convolution, members: bool = False
 ) -> jax.Array:
     """Convolution [n, height, width, features] in the formulation that is fastest on a CPU.
 
@@ -61,9 +62,9 @@ def fastest(
         kernel: one window for each feature.
         window: its geometry.
         operation: what is wanted: the output, or one of the gradients, by transposing.
+        again: for other convolutions that this one is made of, each chosen for anew.
         members: this is the body of a `jax.vmap` over several kernels.
     """
-    again = functools.partial(fastest, operation=operation, members=members)
     small = min(window.image) < max(window.size)
     if window.groups > 1:  # XLA has no fast path for them.
         parts = (jnp.split(array, window.groups, axis=-1) for array in (x, kernel))
@@ -82,7 +83,7 @@ def fastest(
     if members:  # XLA makes groups of them. Four of 16 -> 16 at 32x32, batch 16: 49 -> 6, both gradients 730 -> 42.
         return strips(x, kernel, window)
     if operation == "kernel_gradient" and x.shape[3] >= 16:
-        # 64 -> 64 at 32x32, batch 64: 352 -> 66; 256 -> 256 at 56x56, batch 8: 942 -> 270; 512 -> 512 at 4x4: 65 -> 41.
+        # 512 -> 512 at 4x4, batch 64: 65 -> 41. Larger maps `winograd` has taken: 64 -> 64 at 32x32, 352 -> 66.
         return strips(x, kernel, window)
     return xla(x, kernel, window)
 
@@ -152,7 +153,7 @@ def patches(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
 
 # Bytes of a strip's input at least: with what is made of it, it stays in the second-level cache of a core. Kernels that
 # are larger have larger strips, for the transpose adds to the whole gradient in each.
-_STRIP = 2**20
+STRIP = 2**20
 
 
 def strips(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
@@ -166,7 +167,7 @@ def strips(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     rows, columns, _, features = kernel.shape
     out_height, out_width = window.output
     row_bytes = width * channels * 4
-    strip_bytes = max(_STRIP, kernel.size * 4)
+    strip_bytes = max(STRIP, kernel.size * 4)
     count = -(-out_height // max(1, strip_bytes // row_bytes))  # of strips that an image has
     strip = -(-out_height // count)
     images = math.gcd(n, max(1, strip_bytes // (out_height * row_bytes))) if count == 1 else 1

@@ -1,0 +1,81 @@
+"""Minimal filtering against NumPy's correlation and sums in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxcnn import ops
+from jaxcnn.ops import winograd
+from jaxcnn.ops.formulations import Window
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_transforms_give_a_correlation(size):
+    rng = np.random.default_rng(size)
+    tile, kernel = rng.normal(size=6), rng.normal(size=size)
+    to_input, to_kernel, to_output = winograd.transforms(size)
+    found = to_output @ ((to_kernel @ kernel) * (to_input @ tile))
+    np.testing.assert_allclose(found, np.correlate(tile, kernel, "valid"), rtol=1e-5, atol=1e-5)
+
+
+def gradient_by_sums(x, dy, size, padding):
+    x, dy = np.pad(np.asarray(x, np.float64), ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0))), np.asarray(dy, float)
+    height, width = dy.shape[1:3]
+    parts = [[x[:, i : i + height, j : j + width] for j in range(size)] for i in range(size)]
+    return np.array([[np.tensordot(part, dy, ([0, 1, 2], [0, 1, 2])) for part in row] for row in parts])
+
+
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_kernel_gradient_is_that_of_sums(data):
+    size = data.draw(st.integers(2, 5), "size")
+    padding = data.draw(st.integers(0, size + 1), "padding")
+    height, width = (data.draw(st.integers(size + 5, 40), side) for side in ("height", "width"))
+    n, channels, features = (data.draw(st.sampled_from(sizes)) for sizes in ([1, 3, 4], [1, 5, 160], [1, 6]))
+    window = Window((height, width), (size, size), padding=padding)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(n, height, width, channels)), jnp.float32)
+    dy = jnp.asarray(rng.normal(size=(n, *window.output, features)), jnp.float32)
+    expected = gradient_by_sums(x, dy, size, padding)
+    found = jax.jit(winograd.kernel_gradient, static_argnums=2)(x, dy, window)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_layer_of_vgg_has_its_kernel_gradient_this_way(dtype):
+    rng = np.random.default_rng(1)
+    x, dy = (jnp.asarray(rng.normal(size=(8, 32, 32, 64)), dtype) for _ in range(2))
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 64, 64)), dtype)
+
+    def gradient(x, kernel, dy):
+        return jax.vjp(lambda kernel: ops.conv(x, kernel, padding=1), kernel)[1](dy)[0]
+
+    compiled = jax.jit(gradient).lower(x, kernel, dy).compile()
+    found, expected = compiled(x, kernel, dy), gradient_by_sums(x, dy, 3, 1)
+    assert found.dtype == dtype
+    tolerance = {"float32": 5e-5, "bfloat16": 2**-8}[dtype]
+    np.testing.assert_allclose(
+        np.asarray(found, float), expected, rtol=tolerance, atol=tolerance * np.abs(expected).max()
+    )
+    assert "[6,64,64]" in compiled.as_text()
+
+
+def test_it_is_left_out_where_it_does_not_pay():
+    window = Window((32, 32), (3, 3), padding=1)
+    assert winograd.pays("kernel_gradient", window, 64, 64, jnp.bfloat16)
+    assert not winograd.pays("kernel_gradient", window, 64, 64, jnp.float64)
+    assert not winograd.pays("kernel_gradient", window, 3, 64, jnp.float32)
+    assert not winograd.pays("output", window, 64, 64, jnp.float32)
+    for other in (
+        Window((4, 4), (3, 3), padding=1),
+        Window((32, 32), (3, 2)),
+        Window((32, 32), (1, 1)),
+        Window((32, 32), (7, 7)),
+        Window((32, 32), (3, 3), stride=2),
+        Window((32, 32), (3, 3), groups=2),
+    ):
+        assert not winograd.pays("kernel_gradient", other, 64, 64, jnp.float32), other
