@@ -5,8 +5,8 @@ Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016 (ar
 used here, takes 36 products where a window of 3 x 3 on 16 pixels has 144. Results differ from direct sums by some 1e-5
 of the largest, for B' has entries up to 5 and A' up to 8.
 
-Outputs and input gradients are left to XLA: in whole networks they were no faster this way (VGG16 by 10 % slower) and
-took 1.4 times the memory.
+Outputs and input gradients are left to XLA: alone they were faster this way (512 -> 512 at 28x28, batch 8: 192 -> 147
+ms), but a training step of VGG16 slower (6,480 -> 8,110), with 1.3 times the memory and 1.5 times the time to compile.
 """
 
 import functools

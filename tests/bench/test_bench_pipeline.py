@@ -10,6 +10,7 @@ from jaxcnn.bench.pipeline import Pipeline, measure
 TINY = Path(__file__).parents[1] / "tiny.py"
 
 
+@pytest.mark.slow
 def test_three_ways_take_turns():
     found = measure(Pipeline(str(TINY), 0.1))
     assert found["batch_size"] == 16

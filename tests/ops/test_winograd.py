@@ -28,7 +28,7 @@ def gradient_by_sums(x, dy, size, padding):
     return np.array([[np.tensordot(part, dy, ([0, 1, 2], [0, 1, 2])) for part in row] for row in parts])
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_kernel_gradient_is_that_of_sums(data):
     size = data.draw(st.integers(2, 5), "size")
