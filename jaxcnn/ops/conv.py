@@ -26,9 +26,8 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, 
 
     GPU and TPU run `lax.conv_general_dilated`. XLA's CPU backend is slow at gradients of kernels, at few channels, at
     maps smaller than the window, at groups and at kernels under `jax.vmap`; there it is written in other operations,
-    see `formulations.fastest`. Results agree to float32 rounding, kernel gradients of `winograd` to 5e-5 of their
-    largest value.
-    Kernel gradients are summed in float32, of half precision too.
+    see `formulations.fastest`. Results agree to rounding, kernel gradients of `winograd` to 5e-5 of the largest value.
+    Sums of kernel gradients are in float32 where the dtype is half as wide.
 
     Args:
         x: images or feature maps.

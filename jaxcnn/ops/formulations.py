@@ -13,7 +13,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 Operation = Literal["output", "input_gradient", "kernel_gradient"]
@@ -161,12 +160,12 @@ def strips(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     then moved by a column each and added.
 
     The transpose, for which this is made, has the gradient of the kernel as products of well-shaped matrices that are
-    made and used within a cache. Sums are in float32.
+    made and used within a cache. Sums are in float32 at least.
     """
     n, height, width, channels = x.shape
     rows, columns, _, features = kernel.shape
     out_height, out_width = window.output
-    row_bytes = width * channels * 4
+    row_bytes, sums = width * channels * 4, jnp.promote_types(x.dtype, jnp.float32)
     strip_bytes = max(STRIP, kernel.size * 4)
     count = -(-out_height // max(1, strip_bytes // row_bytes))  # of strips that an image has
     strip = -(-out_height // count)
@@ -177,17 +176,17 @@ def strips(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     @jax.checkpoint  # Else the strips of the forward pass would all be kept for the transpose.
     def products(kernel: jax.Array, index: jax.Array) -> jax.Array:
         start = (index // count * images, index % count * strip, 0, 0)
-        part = lax.dynamic_slice(x, start, (images, strip + rows - 1, width, channels)).astype(jnp.float32)
+        part = lax.dynamic_slice(x, start, (images, strip + rows - 1, width, channels)).astype(sums)
         lines = (part[:, i : i + strip].reshape(-1, channels) for i in range(rows))
         product = sum(line @ kernel[i] for i, line in enumerate(lines)).reshape(images, strip, width, -1)
         moved = [(0, 0, 0)] * 4
-        total = np.float32(0)
+        total = jnp.zeros((), sums)
         for j, column in enumerate(jnp.split(product, columns, axis=-1)):
             moved[2] = (window.padding - j, out_width - width - window.padding + j, 0)
-            total += lax.pad(column, np.float32(0), moved)
+            total = total + lax.pad(column, jnp.zeros((), sums), moved)
         return total
 
-    matrices = kernel.astype(jnp.float32).transpose(0, 2, 1, 3).reshape(rows, channels, columns * features)
+    matrices = kernel.astype(sums).transpose(0, 2, 1, 3).reshape(rows, channels, columns * features)
     _, y = lax.scan(lambda _, i: (None, products(matrices, i)), None, jnp.arange(n // images * count))
     return y.reshape(n, count * strip, out_width, features)[:, :out_height].astype(x.dtype)
 

@@ -38,7 +38,7 @@ def pays(operation: Operation, window: Window, channels: int, features: int, dty
         and (window.stride, window.groups) == (1, 1)
         and min(window.output) >= _TILE
         and min(channels, features) >= 32
-        and jnp.dtype(dtype) != jnp.float64
+        and jnp.promote_types(dtype, jnp.float32) == jnp.float32  # Neither float64 nor complex.
     )
 
 
@@ -69,7 +69,7 @@ def kernel_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
     step = _TILE + 1 - size  # Pixels of the output that a tile gives along each axis.
     to_input, to_kernel, to_output = transforms(size)
     strips = _Strips.of(x, size**2 * channels * features, window)
-    x, y = strips.padded(x), strips.padded_output(y)
+    x, y = strips.padded(x, window.padding, size - 1), strips.padded(y, 0, 0)
 
     def products(x: jax.Array, y: jax.Array) -> list[jax.Array]:
         """Of each row of all tiles, the sum over them: six times [6, channels, features]."""
@@ -105,7 +105,6 @@ class _Strips:
     """How a batch is cut into strips that stay in the second-level cache of a core.
 
     Attributes:
-        window: what slides over the input.
         images: that a strip has parts of; whole ones if more than one.
         height: of a strip of the output, some tiles.
         width: of the output, to the end of the last tile.
@@ -113,7 +112,6 @@ class _Strips:
         count: of all strips.
     """
 
-    window: Window
     images: int
     height: int
     width: int
@@ -128,19 +126,11 @@ class _Strips:
         fit = max(1, max(STRIP, kernel_size * 4) // (step**2 * columns * x.shape[3] * 4))  # Rows of tiles.
         per_image = -(-rows // fit)
         images = max(i for i in range(1, max(1, fit // rows) + 1) if x.shape[0] % i == 0)
-        return cls(
-            window, images, -(-rows // per_image) * step, columns * step, per_image, x.shape[0] // images * per_image
-        )
+        height = -(-rows // per_image) * step
+        return cls(images, height, columns * step, per_image, x.shape[0] // images * per_image)
 
-    def padded(self, x: jax.Array) -> jax.Array:
-        """The input with zeros around it, and what lies under no window cut off."""
-        return self._filled(x, self.window.padding, self.window.size[0] - 1)
-
-    def padded_output(self, y: jax.Array) -> jax.Array:
-        """The output with zeros to the end of the last tiles."""
-        return self._filled(y, 0, 0)
-
-    def _filled(self, array: jax.Array, before: int, margin: int) -> jax.Array:
+    def padded(self, array: jax.Array, before: int, margin: int) -> jax.Array:
+        """An array with zeros before it, and to the end of the last tiles and the margin; or cut there."""
         sides = (self.per_image * self.height + margin, self.width + margin)
         edges = [(before, side - before - length, 0) for side, length in zip(sides, array.shape[1:3], strict=True)]
         return lax.pad(array, jnp.zeros((), array.dtype), ((0, 0, 0), *edges, (0, 0, 0)))

@@ -45,6 +45,15 @@ def test_kernel_gradient_is_that_of_sums(data):
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5 * np.abs(expected).max())
 
 
+def test_images_in_several_strips_of_which_the_last_is_not_full():
+    window = Window((13, 300), (3, 3), padding=1)
+    rng = np.random.default_rng(0)
+    x, dy = (jnp.asarray(rng.normal(size=(2, 13, 300, c)), jnp.float32) for c in (160, 3))
+    expected = gradient_by_sums(x, dy, 3, 1)
+    found = jax.jit(winograd.kernel_gradient, static_argnums=2)(x, dy, window)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_layer_of_vgg_has_its_kernel_gradient_this_way(dtype):
     rng = np.random.default_rng(1)
@@ -62,6 +71,19 @@ def test_a_layer_of_vgg_has_its_kernel_gradient_this_way(dtype):
         np.asarray(found, float), expected, rtol=tolerance, atol=tolerance * np.abs(expected).max()
     )
     assert "[6,64,64]" in compiled.as_text()
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_float64_keeps_its_precision(size):
+    rng = np.random.default_rng(2)
+    padding = size - 2
+    x = rng.normal(size=(2, 9 - padding * 2, 9 - padding * 2, 32))
+    dy = rng.normal(size=(2, 10 - size, 10 - size, 32))
+    with jax.enable_x64(True):
+        kernel = jnp.zeros((size, size, 32, 32))
+        found = jax.vjp(lambda kernel: ops.conv(jnp.asarray(x), kernel, padding=padding), kernel)[1](jnp.asarray(dy))[0]
+        assert found.dtype == jnp.float64
+        np.testing.assert_allclose(found, gradient_by_sums(x, dy, size, padding), rtol=1e-12, atol=1e-12)
 
 
 def test_it_is_left_out_where_it_does_not_pay():
