@@ -23,7 +23,9 @@ def main(arguments: list[str]) -> int:
     from jaxcnn.checkpoint import SaveError
     from jaxcnn.errors import InputError
     from jaxcnn.train import NonFinite, Preempted, train
+    from jaxcnn.xla_flags import set_xla_flags
 
+    set_xla_flags()
     statuses = {InputError: 2, NonFinite: 3, SaveError: 1, Preempted: 75}
     try:
         launch = cli.parse(arguments, default_config=Path(__file__).parent / "configs" / "lenet5_digits.py")

@@ -14,6 +14,7 @@ from jaxcnn.state import TrainState, create_state
 from jaxcnn.steps import make_eval_step, make_train_step
 from jaxcnn.train import NonFinite, Preempted, train
 from jaxcnn.workdir import Results, restore
+from jaxcnn.xla_flags import set_xla_flags
 
 __version__ = "0.1.0"
 
@@ -42,5 +43,6 @@ __all__ = [
     "models",
     "override",
     "restore",
+    "set_xla_flags",
     "train",
 ]

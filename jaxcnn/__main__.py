@@ -101,7 +101,9 @@ def evaluate(
         output: file to write as JSON.
     """
     from jaxcnn.evaluation import evaluate_run, parse_scales, show
+    from jaxcnn.xla_flags import set_xla_flags
 
+    set_xla_flags()
     evaluations = evaluate_run(
         run,
         protocol=protocol.split(","),

@@ -15,6 +15,7 @@ from jaxcnn.config import load_config
 from jaxcnn.losses import LOSSES
 from jaxcnn.plan import Plan, make_plan
 from jaxcnn.steps import Batch, make_train_step
+from jaxcnn.xla_flags import set_xla_flags
 
 _TURNS = 20
 
@@ -45,6 +46,7 @@ def measure(job: Pipeline) -> dict[str, Any]:
     Raises:
         InputError: the experiment does not fit, or its data is not there.
     """
+    set_xla_flags()
     plan = make_plan(load_config(job.config))
     loops = _loops(plan)
     for loop in loops.values():

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 from jaxcnn.bench.cases import Mode
 from jaxcnn.layers import Shape
 from jaxcnn.models import ConvNet
+from jaxcnn.xla_flags import set_xla_flags
 
 Library = Literal["jaxcnn", "flax", "torch"]
 
@@ -73,6 +74,8 @@ def make_program(job: Job) -> Program:
         return TorchProgram(job)
     from jaxcnn.bench.jax_program import JaxProgram
 
+    if job.library == "jaxcnn":  # Plain flax has what XLA chooses, as its users do.
+        set_xla_flags()
     return JaxProgram(job)
 
 

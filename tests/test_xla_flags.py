@@ -1,0 +1,44 @@
+"""XLA's flags: set where they can matter, and never in the way of the user's own."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from jaxcnn import set_xla_flags
+
+FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+
+
+@pytest.mark.parametrize(
+    ("before", "version", "after"),
+    [
+        (None, (0, 10, 2), f"{FLAG}=-individual_convolution"),
+        ("--xla_a=1", (0, 12, 9), f"--xla_a=1 {FLAG}=-individual_convolution"),
+        (f"{FLAG}=reduce --xla_a=1", (0, 10, 2), f"{FLAG}=reduce --xla_a=1"),
+        ("--xla_a=1", (0, 13, 0), "--xla_a=1"),
+    ],
+)
+def test_the_flag_is_added_once_where_it_is_known(before, version, after, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", before or "")
+    if before is None:
+        monkeypatch.delenv("XLA_FLAGS")
+    monkeypatch.setattr(jax, "__version_info__", version)
+    set_xla_flags()
+    set_xla_flags()
+    assert os.environ["XLA_FLAGS"] == after
+
+
+@pytest.mark.parametrize("flags", ["", f"{FLAG}=individual_convolution"])
+def test_a_convolution_is_not_by_ynnpack_unless_asked(flags):
+    code = """
+import jax, jaxcnn
+jaxcnn.set_xla_flags()
+images, kernel = jax.numpy.ones((1, 8, 8, 32)), jax.numpy.ones((3, 3, 32, 32))
+print("ynn" in jax.jit(jaxcnn.ops.conv).lower(images, kernel).compile().as_text())
+"""
+    environment = os.environ | {"XLA_FLAGS": flags}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == (f"{flags != ''}\n", 0), done.stderr
