@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -230,8 +231,9 @@ def test_a_second_ctrl_c_acts_at_once(whole, tmp_path, monkeypatch):
     def train_batches(*args, original=data.train_batches, **kwargs):
         for number, batch in enumerate(original(*args, **kwargs)):
             if number == 9:
-                for _ in range(2):  # In this thread, each handled before it returns: two on their way may become one.
+                for _ in range(2):
                     signal.raise_signal(signal.SIGINT)
+                    time.sleep(0.1)  # Two on their way may become one, and one be seen only when a thread gives way.
                 pytest.fail("it did not")
             yield batch
 

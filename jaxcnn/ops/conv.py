@@ -26,8 +26,8 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, 
 
     GPU and TPU run `lax.conv_general_dilated`. XLA's CPU backend is slow at gradients of kernels, at few channels, at
     maps smaller than the window, at groups and at kernels under `jax.vmap`; there it is written in other operations,
-    see `formulations.fastest`. Results agree to rounding, kernel gradients of `winograd` to 5e-5 of the largest value.
-    Sums of kernel gradients are in float32 where the dtype is half as wide.
+    see `formulations.fastest`; what stays XLA's own is faster after `set_xla_flags`. Results agree to rounding, kernel
+    gradients of `winograd` to 5e-5 of the largest value. Sums of kernel gradients are in float32 at least.
 
     Args:
         x: images or feature maps.
@@ -90,8 +90,9 @@ def _lowering(operation: Operation, *, cpu: bool) -> Callable[..., jax.Array]:
     """What the primitive of an operation becomes on a platform."""
 
     def lowered(first: jax.Array, second: jax.Array, *, spec: Spec) -> jax.Array:
-        members = spec.members is not None
-        if cpu and not members and winograd.pays(operation, spec.window, spec.channels, second.shape[-1], first.dtype):
+        members, features = spec.members is not None, second.shape[-1]
+        pays = winograd.pays(operation, spec.window, spec.n, spec.channels, features, first.dtype)
+        if cpu and pays and not members:
             return winograd.kernel_gradient(first, second, spec.window)
         choice = functools.partial(fastest, operation=operation, again=_conv, members=members) if cpu else xla
         one = functools.partial(_evaluate, operation, functools.partial(choice, window=spec.window), spec)

@@ -10,6 +10,7 @@ ms), but a training step of VGG16 slower (6,480 -> 8,110), with 1.3 times the me
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,21 +23,27 @@ from jaxcnn.ops.formulations import STRIP, Operation, Window
 
 _POINTS = np.array([0.0, 1.0, -1.0, 2.0, -2.0])  # And infinity. Larger tiles need more, at the price of precision.
 _TILE = len(_POINTS) + 1
+_ALIKE = ([0], [1, 2, 3, 4], [5])
+"""Rows of B' and of A with the same zeros. A product for all tiles of each takes less time to compile than six."""
 
 
-def pays(operation: Operation, window: Window, channels: int, features: int, dtype: Any) -> bool:
+def pays(operation: Operation, window: Window, n: int, channels: int, features: int, dtype: Any) -> bool:
     """Whether it is faster on a CPU than the other formulations.
 
     Times are ms of a kernel gradient on two AVX-512 cores in float32, `formulations.strips` -> this, measured in turn:
     64 -> 64 at 32x32, batch 64: 65 -> 48; 256 -> 256 at 8x8: 37 -> 23; of batch 8: 128 -> 128 at 112x112: 304 -> 169;
-    256 -> 256 at 56x56: 255 -> 135; 512 -> 512 at 28x28: 215 -> 138. A training step of VGG16: 8,080 -> 6,480.
+    256 -> 256 at 56x56: 255 -> 135; 512 -> 512 at 28x28: 215 -> 138. A training step of VGG16: 8,080 -> 6,480. With few
+    tiles it is no match for the time to compile: 512 -> 512 at 14x14, 128 of them: 72 -> 60.
     """
-    square = window.size[0] == window.size[1] and 1 < window.size[0] < _TILE
+    rows, columns = window.size
+    if rows != columns or not 1 < rows < _TILE:
+        return False
+    tiles = n * math.prod(-(-side // (_TILE + 1 - rows)) for side in window.output)
     return (
         operation == "kernel_gradient"
-        and square
         and (window.stride, window.groups) == (1, 1)
         and min(window.output) >= _TILE
+        and tiles >= 256
         and min(channels, features) >= 32
         and jnp.promote_types(dtype, jnp.float32) == jnp.float32  # Neither float64 nor complex.
     )
@@ -72,17 +79,17 @@ def kernel_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
     x, y = strips.padded(x, window.padding, size - 1), strips.padded(y, 0, 0)
 
     def products(x: jax.Array, y: jax.Array) -> list[jax.Array]:
-        """Of each row of all tiles, the sum over them: six times [6, channels, features]."""
+        """Of the rows of all tiles, alike by alike, the sums over them [6 * rows, channels, features]."""
         x, y = x.astype(jnp.float32), y.astype(jnp.float32).reshape(strips.images, -1, step, strips.width, features)
-        x_rows = _combined(to_input, [x[:, i : i + strips.height - step + 1 : step] for i in range(_TILE)])
-        y_rows = _combined(to_output.T, [y[:, :, i] for i in range(step)])
         sums = []
-        for x_row, y_row in zip(x_rows, y_rows, strict=True):
-            y_row = y_row.reshape(*y_row.shape[:2], -1, step, features)
-            x_columns = [x_row[:, :, j : j + strips.width - step + 1 : step] for j in range(_TILE)]
-            y_columns = [y_row[:, :, :, j] for j in range(step)]
-            x_tiles = _stacked(to_input, x_columns).reshape(_TILE, -1, channels)
-            y_tiles = _stacked(to_output.T, y_columns).reshape(_TILE, -1, features)
+        for rows in _ALIKE:
+            x_rows = _stacked(to_input[rows], [x[:, i : i + strips.height - step + 1 : step] for i in range(_TILE)])
+            y_rows = _stacked(to_output.T[rows], [y[:, :, i] for i in range(step)])
+            y_rows = y_rows.reshape(*y_rows.shape[:3], -1, step, features)
+            x_columns = [x_rows[:, :, :, j : j + strips.width - step + 1 : step] for j in range(_TILE)]
+            x_tiles = _stacked(to_input, x_columns).reshape(_TILE * len(rows), -1, channels)
+            y_columns = [y_rows[:, :, :, :, j] for j in range(step)]
+            y_tiles = _stacked(to_output.T, y_columns).reshape(_TILE * len(rows), -1, features)
             sums.append(jnp.einsum("tnc,tnf->tcf", x_tiles, y_tiles))
         return sums
 
@@ -95,9 +102,10 @@ def kernel_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
         sums, x, y = state
         return [a + b for a, b in zip(sums, products(x, y), strict=True)], *cut(index + 1)
 
-    zeros = [jnp.zeros((_TILE, channels, features), jnp.float32)] * _TILE
+    zeros = [jnp.zeros((_TILE * len(rows), channels, features), jnp.float32) for rows in _ALIKE]
     sums, _, _ = lax.fori_loop(0, strips.count, body, (zeros, *cut(0)))
-    return _stacked(to_kernel.T, [_stacked(to_kernel.T, list(row)) for row in sums]).astype(x.dtype)
+    columns = [_stacked(to_kernel.T, list(total.reshape(_TILE, -1, channels, features))) for total in sums]
+    return _stacked(to_kernel.T, [part[:, i] for part in columns for i in range(part.shape[1])]).astype(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -143,12 +151,7 @@ class _Strips:
         return lax.dynamic_slice(array, start, size)
 
 
-def _combined(matrix: np.ndarray, parts: list[jax.Array]) -> list[jax.Array]:
-    """A matrix times a vector of arrays: for each of its rows, a sum of the few parts that it does not leave out."""
-    return [sum(float(c) * part for c, part in zip(row, parts, strict=True) if c) for row in matrix]
-
-
 def _stacked(matrix: np.ndarray, parts: list[jax.Array]) -> jax.Array:
     """A matrix times a vector of arrays as one array. It is one loop, where a stack would be compiled part by part."""
     column = (-1, *[1] * parts[0].ndim)
-    return sum(c.reshape(column) * part[None] for c, part in zip(matrix.T, parts, strict=True))
+    return sum(c.reshape(column) * part[None] for c, part in zip(matrix.T, parts, strict=True) if c.any())
