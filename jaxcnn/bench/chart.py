@@ -45,7 +45,7 @@ def speed_chart(record: dict[str, Any], path: str | Path) -> Path | None:
     panel.set_axisbelow(True)
     for y, name, speed in speeds:
         panel.barh(y, speed, height=0.9 * _BAR, color=_COLOURS[name])
-        add_text(panel, speed, y, f" {speed:.2f}", SMALL, va="center")
+        add_text(panel, speed, y, f" {speed:.2f}", SMALL, va="center", bbox={"color": "white", "pad": 0})
     panel.axvline(1, color=INK, linewidth=1.4)
     panel.set_yticks([(i + 0.5) * tall for i in range(len(steps))], labels=[step_name(m) for m in steps])
     panel.tick_params(axis="y", length=0)
