@@ -7,6 +7,8 @@ import sys
 import jax
 import pytest
 
+import launch
+from jaxcnn import __main__ as commands
 from jaxcnn import set_xla_flags
 
 FLAG = "--xla_cpu_experimental_ynn_fusion_type"
@@ -31,6 +33,15 @@ def test_the_flag_is_added_once_where_it_is_known(before, version, after, monkey
     assert os.environ["XLA_FLAGS"] == after
 
 
+@pytest.mark.parametrize("main", [lambda: launch.main(["--dry_run"]), lambda: commands.main(["evaluate", "nowhere"])])
+def test_commands_set_it(main, monkeypatch, capsys):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(jax, "__version_info__", (0, 10, 2))
+    main()
+    assert FLAG in os.environ["XLA_FLAGS"]
+
+
+@pytest.mark.skipif(jax.__version_info__ >= (0, 13), reason="the flag may be unknown")
 @pytest.mark.parametrize("flags", ["", f"{FLAG}=individual_convolution"])
 def test_a_convolution_is_not_by_ynnpack_unless_asked(flags):
     code = """

@@ -2,6 +2,7 @@
 
 import os
 
+import jax
 import pytest
 
 from jaxcnn.bench import jax_program
@@ -12,6 +13,7 @@ from jaxcnn.models import LeNet5
 @pytest.mark.parametrize(("library", "flags"), [("jaxcnn", True), ("flax", False)])
 def test_only_ours_is_given_our_flags_of_xla(library, flags, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(jax, "__version_info__", (0, 10, 2))
     monkeypatch.setattr(jax_program, "JaxProgram", lambda job: os.environ["XLA_FLAGS"])
     given = make_program(Job(library, LeNet5(), (32, 32, 1), 4, "forward", threads=1))
     assert bool(given) == flags
