@@ -1,16 +1,17 @@
-"""Gradients of kernels with fewer multiplications: minimal filtering on tiles of 6 x 6 pixels.
+"""Convolutions and their gradients with fewer multiplications: minimal filtering on tiles of 6 pixels, or 6 x 6.
 
-Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016 (arXiv:1509.09308), section 4 and equation
-8: with d a tile of the input and g the kernel, the output is A'[(G g G') * (B' d B)]A. Its transpose with regard to g,
-used here, takes 36 products where a window of 3 x 3 on 16 pixels has 144. Results differ from direct sums by some 1e-5
-of the largest, for B' has entries up to 5 and A' up to 8.
+Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016 (arXiv:1509.09308), section 4. Outputs and
+input gradients filter along rows alone (equation 5, A'[(G g) * (B' d)] with d a tile of the input and g the kernel):
+6 products where a window of 3 pixels on 4 has 12, each a convolution of XLA's with a window one pixel wide. They differ
+from direct sums by some 3e-6 of the largest. In both dimensions the products are fewer still, but what is made of the
+images outgrows the caches: 256 -> 256 at 56x56, batch 8, 120 ms, along rows 82.
 
-Outputs and input gradients are left to XLA: alone they were faster this way (512 -> 512 at 28x28, batch 8: 192 -> 147
-ms), but a training step of VGG16 slower (6,480 -> 8,110), with 1.3 times the memory and 1.5 times the time to compile.
+Kernel gradients are the transpose with regard to g of the form in two dimensions (equation 8, A'[(G g G') * (B' d
+B)]A): 36 products where a window of 3 x 3 on 16 pixels has 144. They differ by some 1e-5, for B' has entries up to 5
+and A' up to 8.
 """
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,35 +20,39 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.ops.formulations import STRIP, Operation, Window
+from jaxcnn.ops.formulations import STRIP, Operation, Window, xla
 
 _POINTS = np.array([0.0, 1.0, -1.0, 2.0, -2.0])  # And infinity. Larger tiles need more, at the price of precision.
 _TILE = len(_POINTS) + 1
-_ALIKE = ([0], [1, 2, 3, 4], [5])
-"""Rows of B' and of A with the same zeros, a product each: a step of VGG16 compiles in 12.6 s, with six products in
-15.1. But 64 -> 64 at 32x32 is slower for it: least of 15, 66 ms, with six 49."""
+_LINE = 16  # Numbers in a line of the cache.
+_ALIKE = ([0], [1, 2], [3, 4], [5])
+"""Rows of B' and of A with the same zeros, a product each. All in one take less time to compile and longer to run:
+64 -> 64 at 32x32, batch 64, 36 ms, so 28."""
 
 
 def pays(operation: Operation, window: Window, n: int, channels: int, features: int, dtype: Any) -> bool:
-    """Whether it is faster on a CPU than the other formulations.
+    """Whether it is faster on a CPU than the other formulations, for layers that are worth the time to compile.
 
-    Times are ms of a kernel gradient on two AVX-512 cores in float32, `formulations.strips` -> this with six products:
-    64 -> 64 at 32x32, batch 64: 65 -> 48; 256 -> 256 at 8x8: 37 -> 23; of batch 8: 128 -> 128 at 112x112: 304 -> 169;
-    256 -> 256 at 56x56: 255 -> 135; 512 -> 512 at 28x28: 215 -> 138. A training step of VGG16: 8,080 -> 6,480. With few
-    tiles it is no match for the time to compile: 512 -> 512 at 14x14, 128 of them: 72 -> 60.
+    Times are ms on two AVX-512 cores in float32, other formulations -> this. Outputs of batch 64: 64 -> 64 at 32x32: 28
+    -> 20; 128 -> 128 at 16x16: 26 -> 15; 256 -> 256 at 8x8: 24 -> 14; 512 -> 512 at 4x4: 23 -> 15; of batch 8: 64 -> 64
+    at 224x224: 167 -> 131; 256 -> 256 at 56x56: 148 -> 82; 512 -> 512 at 28x28: 145 -> 78. Input gradients alike. But
+    16 -> 64 at 32x32: 7.9 -> 9.3; windows of 2 x 2: 12 -> 15; 512 -> 512 at 14x14, one image: 5.7 -> 7.9.
+
+    Kernel gradients: 64 -> 64 at 32x32: 65 -> 48; 256 -> 256 at 8x8: 37 -> 23; of batch 8: 128 -> 128 at 112x112: 304
+    -> 169; 256 -> 256 at 56x56: 255 -> 135; 512 -> 512 at 28x28: 215 -> 138; but at 14x14, of 128 tiles: 72 -> 60.
     """
     rows, columns = window.size
-    if rows != columns or not 1 < rows < _TILE:
+    if rows != columns or not 2 <= rows <= 5 or (window.stride, window.groups) != (1, 1):
         return False
-    tiles = n * math.prod(-(-side // (_TILE + 1 - rows)) for side in window.output)
-    return (
-        operation == "kernel_gradient"
-        and (window.stride, window.groups) == (1, 1)
-        and min(window.output) >= _TILE
-        and tiles >= 256
-        and min(channels, features) >= 32
-        and jnp.promote_types(dtype, jnp.float32) == jnp.float32  # Neither float64 nor complex.
-    )
+    if jnp.promote_types(dtype, jnp.float32) != jnp.float32:  # float64 and complex.
+        return False
+    step, (height, width) = _TILE + 1 - rows, window.output
+    if operation == "kernel_gradient":
+        tiles = n * -(-height // step) * -(-width // step)
+        return min(height, width) >= _TILE and tiles >= 256 and min(channels, features) >= 32
+    tiles = n * height * -(-width // step)
+    whole = min(*window.image, *window.output) >= step
+    return rows > 2 and whole and tiles >= 128 and min(channels, features) >= 48
 
 
 @functools.cache
@@ -63,6 +68,47 @@ def transforms(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     to_kernel = np.concatenate([np.vander(_POINTS, size, increasing=True) / scale[:, None], infinity[:, -size:]])
     to_output = np.concatenate([np.vander(_POINTS, _TILE + 1 - size, increasing=True), infinity[:, size - 1 :]]).T
     return to_input.astype(np.float32), to_kernel.astype(np.float32), to_output.astype(np.float32)
+
+
+def output(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """Output [n, height, width, features] of a window that moves by one, sums in float32.
+
+    Args:
+        x: images.
+        kernel: one window for each feature.
+        window: its geometry.
+    """
+    (rows, size), padding, (height, width) = window.size, window.padding, window.output
+    step = _TILE + 1 - size  # Pixels of the output that a tile gives.
+    tiles = -(-width // step)
+    right = tiles * step + size - 1 - padding - window.image[1]
+    edges = ((0, 0, 0), (padding, padding, 0), (padding, right, 0), (0, 0, 0))
+    padded = lax.pad(x.astype(jnp.float32), jnp.float32(0), edges)
+    pixels = [padded[:, :, j : j + step * (tiles - 1) + 1 : step] for j in range(_TILE)]
+    columns = jnp.split(kernel.astype(jnp.float32), size, axis=1)
+    line = Window((padded.shape[1], tiles), (rows, 1))
+    to_input, to_kernel, to_output = transforms(size)
+    products = [xla(_sum(a, pixels), _sum(b, columns), line) for a, b in zip(to_input, to_kernel, strict=True)]
+    y = jnp.stack([_sum(row, products) for row in to_output], axis=3)
+    return y.reshape(x.shape[0], height, tiles * step, -1)[:, :, :width].astype(x.dtype)
+
+
+def input_gradient(y: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """Gradient [n, height, width, channels] with regard to the images of a square window that moves by one.
+
+    Args:
+        y: gradient with regard to the output.
+        kernel: one window for each feature.
+        window: its geometry.
+    """
+    features = kernel.shape[3]
+    # Read across by as many bytes as a power of two, a matrix is transposed at a fifth of the speed, hence the padding;
+    # and fused with sums at a tenth, hence a loop, through which XLA does not fuse.
+    padded = jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, _LINE)))
+    kernel = lax.map(lambda row: row[::-1, :, :features].swapaxes(1, 2), padded)
+    turned = Window(window.output, window.size, padding=window.size[0] - 1 - window.padding)
+    # Rows are turned in the images, which costs nothing.
+    return output(y[:, ::-1], kernel, turned)[:, ::-1]
 
 
 def kernel_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
@@ -153,9 +199,19 @@ class _Strips:
 
 
 def _stacked(matrix: np.ndarray, parts: list[jax.Array]) -> jax.Array:
-    """A matrix times a vector of arrays as one array, columns of zeros left out.
+    """A matrix times a vector of arrays as one array.
 
     It is one loop, where a stack would be compiled part by part.
     """
-    column = (-1, *[1] * parts[0].ndim)
-    return sum(c.reshape(column) * part[None] for c, part in zip(matrix.T, parts, strict=True) if c.any())
+    shape = (len(matrix), *parts[0].shape)
+
+    def times(coefficients: np.ndarray, part: jax.Array) -> jax.Array:
+        return lax.mul(lax.broadcast_in_dim(coefficients, shape, (0,)), lax.broadcast(part, shape[:1]))
+
+    return functools.reduce(lax.add, [times(c, part) for c, part in zip(matrix.T, parts, strict=True) if c.any()])
+
+
+def _sum(coefficients: np.ndarray, arrays: list[jax.Array]) -> jax.Array:
+    """Of arrays times coefficients, zeros left out."""
+    terms = [lax.mul(lax.broadcast(c, a.shape), a) for c, a in zip(coefficients, arrays, strict=True) if c]
+    return functools.reduce(lax.add, terms)  # Operators of arrays would take longer to trace.

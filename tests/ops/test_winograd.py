@@ -1,5 +1,8 @@
 """Minimal filtering against NumPy's correlation and sums in float64."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +29,47 @@ def gradient_by_sums(x, dy, size, padding):
     height, width = dy.shape[1:3]
     parts = [[x[:, i : i + height, j : j + width] for j in range(size)] for i in range(size)]
     return np.array([[np.tensordot(part, dy, ([0, 1, 2], [0, 1, 2])) for part in row] for row in parts])
+
+
+def output_by_sums(x, kernel, padding):
+    x, kernel = (
+        np.pad(np.asarray(x, float), ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0))),
+        np.asarray(kernel, float),
+    )
+    size, height, width = len(kernel), x.shape[1] + 1 - len(kernel), x.shape[2] + 1 - len(kernel)
+    return sum(x[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(size) for j in range(size))
+
+
+def input_gradient_by_sums(dy, kernel, window):
+    dy, kernel, padding = np.asarray(dy, float), np.asarray(kernel, float), window.padding
+    dx = np.zeros((len(dy), *window.padded, kernel.shape[2]))
+    for i in range(len(kernel)):
+        for j in range(len(kernel)):
+            dx[:, i : i + dy.shape[1], j : j + dy.shape[2]] += dy @ kernel[i, j].T
+    return dx[:, padding : padding + window.image[0], padding : padding + window.image[1]]
+
+
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_output_and_input_gradient_are_those_of_sums(data):
+    size = data.draw(st.integers(2, 5), "size")
+    padding = data.draw(st.integers(0, size + 1), "padding")
+    height, width = (data.draw(st.integers(size, 15), side) for side in ("height", "width"))
+    n, channels, features = (data.draw(st.sampled_from(sizes)) for sizes in ([1, 3], [1, 5, 64], [1, 6]))
+    window = Window((height, width), (size, size), padding=padding)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(n, height, width, channels)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(size, size, channels, features)), jnp.float32)
+    dy = jnp.asarray(rng.normal(size=(n, *window.output, features)), jnp.float32)
+    for expected, found in (
+        (output_by_sums(x, kernel, padding), jax.jit(winograd.output, static_argnums=2)(x, kernel, window)),
+        (
+            input_gradient_by_sums(dy, kernel, window),
+            jax.jit(winograd.input_gradient, static_argnums=2)(dy, kernel, window),
+        ),
+    ):
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
 @settings(max_examples=5, deadline=None)
@@ -55,22 +99,40 @@ def test_images_in_several_strips_of_which_the_last_is_not_full():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_layer_of_vgg_has_its_kernel_gradient_this_way(dtype):
+def test_a_layer_of_vgg_has_its_three_operations_this_way(dtype):
     rng = np.random.default_rng(1)
     x, dy = (jnp.asarray(rng.normal(size=(8, 32, 32, 64)), dtype) for _ in range(2))
     kernel = jnp.asarray(rng.normal(size=(3, 3, 64, 64)), dtype)
 
-    def gradient(x, kernel, dy):
-        return jax.vjp(lambda kernel: ops.conv(x, kernel, padding=1), kernel)[1](dy)[0]
+    def everything(x, kernel, dy):
+        y, pull = jax.vjp(functools.partial(ops.conv, padding=1), x, kernel)
+        return y, *pull(dy)
 
-    compiled = jax.jit(gradient).lower(x, kernel, dy).compile()
-    found, expected = compiled(x, kernel, dy), gradient_by_sums(x, dy, 3, 1)
-    assert found.dtype == dtype
-    tolerance = {"float32": 5e-5, "bfloat16": 2**-8}[dtype]
-    np.testing.assert_allclose(
-        np.asarray(found, float), expected, rtol=tolerance, atol=tolerance * np.abs(expected).max()
-    )
-    assert "[24,64,64]" in compiled.as_text()
+    compiled = jax.jit(everything).lower(x, kernel, dy).compile()
+    window = Window((32, 32), (3, 3), padding=1)
+    wanted = output_by_sums(x, kernel, 1), input_gradient_by_sums(dy, kernel, window), gradient_by_sums(x, dy, 3, 1)
+    for found, expected, tolerance in zip(compiled(x, kernel, dy), wanted, (1e-5, 1e-5, 5e-5), strict=True):
+        assert found.dtype == dtype
+        tolerance = {"float32": tolerance, "bfloat16": 2**-8}[dtype]
+        largest = np.abs(expected).max()
+        np.testing.assert_allclose(np.asarray(found, float), expected, rtol=tolerance, atol=tolerance * largest)
+    text = compiled.as_text()
+    assert len(re.findall(r"= f32\[8,32,8,64\]\S* convolution", text)) == 12  # Six of the output, six of the gradient.
+    assert "f32[12,64,64]" in text  # Two rows of six products of the kernel's.
+
+
+def test_members_of_vmap_take_turns_at_their_outputs():
+    rng = np.random.default_rng(3)
+    x = jnp.asarray(rng.normal(size=(2, 3, 8, 8, 48)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(2, 3, 3, 48, 48)), jnp.float32)
+    for channels in (16, 48):  # XLA's own, and minimal filtering (of 192 tiles, for 4 images).
+        images = jnp.concatenate([x, x], axis=1)[..., :channels]
+        kernels = kernel[..., :channels, :]
+        compiled = jax.jit(jax.vmap(functools.partial(ops.conv, padding=1))).lower(images, kernels).compile()
+        for found, image, weights in zip(compiled(images, kernels), images, kernels, strict=True):
+            expected = output_by_sums(image, weights, 1)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        assert "while" in compiled.as_text()
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -88,17 +150,23 @@ def test_float64_keeps_its_precision(size):
 
 def test_it_is_left_out_where_it_does_not_pay():
     window = Window((32, 32), (3, 3), padding=1)
-    assert winograd.pays("kernel_gradient", window, 8, 64, 64, jnp.bfloat16)
-    assert not winograd.pays("kernel_gradient", window, 8, 64, 64, jnp.float64)
-    assert not winograd.pays("kernel_gradient", window, 8, 3, 64, jnp.float32)
-    assert not winograd.pays("kernel_gradient", window, 3, 64, 64, jnp.float32)
-    assert not winograd.pays("output", window, 8, 64, 64, jnp.float32)
-    for other in (
-        Window((4, 4), (3, 3), padding=1),
-        Window((32, 32), (3, 2)),
-        Window((32, 32), (1, 1)),
-        Window((32, 32), (7, 7)),
-        Window((32, 32), (3, 3), stride=2),
-        Window((32, 32), (3, 3), groups=2),
-    ):
-        assert not winograd.pays("kernel_gradient", other, 8, 64, 64, jnp.float32), other
+    for operation in ("output", "input_gradient", "kernel_gradient"):
+        assert winograd.pays(operation, window, 8, 64, 64, jnp.bfloat16)
+        assert not winograd.pays(operation, window, 8, 64, 64, jnp.float64)
+        assert not winograd.pays(operation, window, 8, 64, 64, jnp.complex64)
+        assert not winograd.pays(operation, window, 8, 3, 64, jnp.float32)
+        assert not winograd.pays(operation, Window((8, 8), (3, 3), padding=1), 3, 64, 64, jnp.float32)
+        for other in (
+            Window((3, 3), (3, 3), padding=1),
+            Window((9, 9), (13, 13), padding=2),
+            Window((32, 32), (3, 2)),
+            Window((32, 32), (1, 1)),
+            Window((32, 32), (7, 7)),
+            Window((32, 32), (3, 3), stride=2),
+            Window((32, 32), (3, 3), groups=2),
+        ):
+            assert not winograd.pays(operation, other, 64, 64, 64, jnp.float32), other
+    small = Window((4, 4), (3, 3), padding=1)
+    assert winograd.pays("output", small, 64, 64, 64, jnp.float32)
+    assert not winograd.pays("kernel_gradient", small, 64, 64, 64, jnp.float32)
+    assert not winograd.pays("output", Window((32, 32), (2, 2)), 64, 64, 64, jnp.float32)
