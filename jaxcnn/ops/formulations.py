@@ -2,7 +2,7 @@
 
 Every formulation takes images [n, height, width, channels] and a kernel [rows, columns, channels / groups, features],
 is linear in each, and is transposed by JAX: a gradient has the formulation whose transpose is the fastest, which need
-not be the one of the forward pass. Most gradients of kernels are better off still in `winograd`, which comes first.
+not be the one of the forward pass. Layers with many channels are better off still in `winograd`, which comes first.
 """
 
 import dataclasses
