@@ -32,6 +32,7 @@ class JaxProgram:
         self._batch = {"image": images, "label": jax.random.randint(labels_key, (job.batch_size,), 0, classes)}
         make = {("jaxcnn", "train"): _our_training, ("flax", "train"): _plain_training}
         self._carry, step = make.get((job.library, job.mode), _forward)(model, self._key, self._batch)
+        # The key is a constant of the step, so that compiling would wait until all that came before it is done.
         jax.block_until_ready((self._carry, self._batch, self._key))
         begun = time.perf_counter()
         self._step = step.lower(self._carry, self._batch).compile()

@@ -102,7 +102,7 @@ def input_gradient(y: jax.Array, kernel: jax.Array, window: Window) -> jax.Array
         window: its geometry.
     """
     features = kernel.shape[3]
-    # Read across by as many bytes as a power of two, a matrix is transposed at a fifth of the speed, hence the padding;
+    # Read across by as many bytes as a power of two, a matrix is transposed at a third of the speed, hence the padding;
     # and fused with sums at a tenth, hence a loop, through which XLA does not fuse.
     padded = jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, _LINE)))
     kernel = lax.map(lambda row: row[::-1, :, :features].swapaxes(1, 2), padded)
@@ -199,7 +199,7 @@ class _Strips:
 
 
 def _stacked(matrix: np.ndarray, parts: list[jax.Array]) -> jax.Array:
-    """A matrix times a vector of arrays as one array.
+    """A matrix times a vector of arrays as one array, columns of zeros left out.
 
     It is one loop, where a stack would be compiled part by part.
     """
