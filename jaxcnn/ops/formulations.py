@@ -75,16 +75,26 @@ def fastest(
         return again(*to_depth(x, kernel, window))
     if window.stride == 1 and window.padded == window.size:
         return covering(x, kernel, window)
-    if window.stride == 1 and window.padded[1] * x.shape[3] <= 90:
-        return banded(x, kernel, window)  # LeNet-5's C1, batch 256: 6 -> 2, gradients 41 -> 4. At 3 * 32 it is slower.
+    if window.stride == 1 and x.shape[3] <= (_FEW_OF_MEMBERS if members else _FEW[operation]):
+        return banded(x, kernel, window)
     if small:
         return patches(x, kernel, window)  # 512 -> 512 at 2x2, batch 64: 1037 -> 8, input gradient 1074 -> 13.
     if members:  # XLA makes groups of them. Four of 16 -> 16 at 32x32, batch 16: 49 -> 6, both gradients 730 -> 42.
         return strips(x, kernel, window)
-    if operation == "kernel_gradient" and x.shape[3] >= 16:
-        # 512 -> 512 at 4x4, batch 64: 65 -> 41. Larger maps `winograd` has taken: 64 -> 64 at 32x32, 352 -> 66.
+    few = x.shape[0] <= 2 or kernel.shape[3] <= 16
+    if operation == "kernel_gradient" and few and x.shape[3] >= 16:
+        # 128 -> 128 at 56x56, one image: 15 -> 7; 32 -> 16 at 32x32, batch 64: 11 -> 8; but 16 -> 32: 6.5 -> 7.0.
         return strips(x, kernel, window)
     return xla(x, kernel, window)
+
+
+_FEW: dict[Operation, int] = {"output": 2, "input_gradient": 6, "kernel_gradient": 0}
+"""Channels up to which `banded` is faster than XLA's own. Outputs: 1 -> 6, 5 x 5, at 32x32, batch 256: 8.7 -> 1.4; 1 ->
+64, 3 x 3, at 28x28, batch 64: 2.0 -> 0.8; but 3 -> 64 at 32x32: 3.2 -> 3.5. Input gradients of the three: 23 -> 2, 4.0
+-> 1.3, 11 -> 5; 6 -> 16, 5 x 5, at 14x14, batch 256: 7.6 -> 1.8. Kernel gradients: 3.1 -> 3.7, 1.9 -> 8.5, 4 -> 22."""
+
+_FEW_OF_MEMBERS = 6
+"""The same for members. Six of 3 -> 32 at 32x32, batch 32, `strips` -> this: 16 -> 5, gradients 44 -> 8, 38 -> 21."""
 
 
 def xla(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
@@ -126,20 +136,29 @@ def covering(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     return (x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1]))[:, None, None, :]
 
 
+_BAND = 4  # Columns of a block of `banded` at least; of 28 in LeNet-5's C1, 4: 1.4 ms, 7: 1.7, 14: 1.8, all: 3.1.
+
+
 def banded(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
-    """The rows under a window, side by side, times a matrix that has the kernel once for every horizontal position."""
-    x = _padded(x, window.padding)
-    n, height, width, channels = x.shape
+    """The rows under some columns of the output, side by side, times a matrix with the kernel once for each column."""
+    n, _, _, channels = x.shape
     rows, columns, _, features = kernel.shape
-    out_height, out_width = window.output
-    # Kernel rows padded to width + 1 and laid end to end, read in rows of width: each is the last moved by one pixel.
-    padded = jnp.pad(kernel.transpose(0, 2, 3, 1), ((0, 0), (0, 0), (0, 0), (0, width + 1 - columns)))
-    band = jnp.tile(padded, (1, 1, 1, out_width))[..., : out_width * width]
-    band = band.reshape(rows, channels, features, out_width, width).transpose(0, 4, 1, 3, 2)
-    strips = x.reshape(n, height, width * channels)
-    strips = jnp.concatenate([strips[:, i : i + out_height] for i in range(rows)], axis=-1)
-    product = strips @ band.reshape(rows * width * channels, out_width * features)
-    return product.reshape(n, out_height, out_width, features)
+    height, width = window.output
+    blocks = max(1, width // _BAND)
+    side = -(-width // blocks)  # Columns of the output in a block.
+    under = side + columns - 1  # Columns of the input below them.
+    right = blocks * side + columns - 1 - window.padding - window.image[1]
+    edges = ((0, 0, 0), (window.padding, window.padding, 0), (window.padding, right, 0), (0, 0, 0))
+    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    parts = [x[:, :, i * side : i * side + under].reshape(n, -1, 1, under * channels) for i in range(blocks)]
+    x = jnp.concatenate(parts, axis=2)
+    x = jnp.concatenate([x[:, i : i + height] for i in range(rows)], axis=-1)
+    # Kernel rows padded to under + 1 and laid end to end, read in rows of under: each is the last moved by one pixel.
+    padded = jnp.pad(kernel.transpose(0, 2, 3, 1), ((0, 0), (0, 0), (0, 0), (0, side)))
+    band = jnp.tile(padded, (1, 1, 1, side))[..., : side * under]
+    band = band.reshape(rows, channels, features, side, under).transpose(0, 4, 1, 3, 2)
+    y = x @ band.reshape(rows * under * channels, side * features)
+    return y.reshape(n, height, blocks * side, features)[:, :, :width]
 
 
 def patches(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:

@@ -33,26 +33,28 @@ _ALIKE = ([0], [1, 2], [3, 4], [5])
 def pays(operation: Operation, window: Window, n: int, channels: int, features: int, dtype: Any) -> bool:
     """Whether it is faster on a CPU than the other formulations, for layers that are worth the time to compile.
 
-    Times are ms on two AVX-512 cores in float32, other formulations -> this. Outputs of batch 64: 64 -> 64 at 32x32: 28
-    -> 20; 128 -> 128 at 16x16: 26 -> 15; 256 -> 256 at 8x8: 24 -> 14; 512 -> 512 at 4x4: 23 -> 15; of batch 8: 64 -> 64
-    at 224x224: 167 -> 131; 256 -> 256 at 56x56: 148 -> 82; 512 -> 512 at 28x28: 145 -> 78. Input gradients alike. But
-    16 -> 64 at 32x32: 7.9 -> 9.3; windows of 2 x 2: 12 -> 15; 512 -> 512 at 14x14, one image: 5.7 -> 7.9.
+    Times are ms on two AVX-512 cores in float32, XLA's own -> this. Outputs of batch 64: 128 -> 128 at 16x16: 26 -> 15;
+    256 -> 256 at 8x8: 24 -> 14; 512 -> 512 at 4x4: 23 -> 15; of batch 8: 256 -> 256 at 56x56: 148 -> 82; 512 -> 512 at
+    28x28: 145 -> 78. Input gradients alike. But 16 -> 64 at 32x32: 7.9 -> 9.3; windows of 2 x 2: 12 -> 15; 512 -> 512
+    at 14x14, one image: 5.7 -> 7.9. With 64 -> 64 at 32x32 and at 224x224, steps of VGG took as long as without.
 
-    Kernel gradients: 64 -> 64 at 32x32: 65 -> 48; 256 -> 256 at 8x8: 37 -> 23; of batch 8: 128 -> 128 at 112x112: 304
-    -> 169; 256 -> 256 at 56x56: 255 -> 135; 512 -> 512 at 28x28: 215 -> 138; but at 14x14, of 128 tiles: 72 -> 60.
+    Kernel gradients: 64 -> 64 at 32x32: 49 -> 30; 256 -> 256 at 8x8: 29 -> 18; of batch 8: 128 -> 128 at 112x112: 200
+    -> 113; 256 -> 256 at 56x56: 165 -> 83; 512 -> 512 at 28x28: 177 -> 139. But with tiles that reach far over the
+    edge, 192 -> 192 at 14x14, batch 64: 46 -> 49; windows of 5 x 5, 64 -> 96 at 28x28, batch 64: 80 -> 83.
     """
     rows, columns = window.size
-    if rows != columns or not 2 <= rows <= 5 or (window.stride, window.groups) != (1, 1):
+    if rows != columns or not 3 <= rows <= 5 or (window.stride, window.groups) != (1, 1):
         return False
     if jnp.promote_types(dtype, jnp.float32) != jnp.float32:  # float64 and complex.
         return False
     step, (height, width) = _TILE + 1 - rows, window.output
+    down, across = -(-height // step), -(-width // step)
     if operation == "kernel_gradient":
-        tiles = n * -(-height // step) * -(-width // step)
-        return min(height, width) >= _TILE and tiles >= 256 and min(channels, features) >= 32
-    tiles = n * height * -(-width // step)
+        share = _TILE**2 * down * across / (rows**2 * height * width)  # Of the products of direct sums.
+        return share < 0.3 and n * down * across >= 256 and min(channels, features) >= 32
     whole = min(*window.image, *window.output) >= step
-    return rows > 2 and whole and tiles >= 128 and min(channels, features) >= 48
+    many = min(channels, features) >= 48 and max(channels, features) > 64
+    return whole and many and n * height * across >= 128
 
 
 @functools.cache

@@ -99,8 +99,8 @@ def test_images_in_several_strips_of_which_the_last_is_not_full():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_layer_of_vgg_has_its_three_operations_this_way(dtype):
     rng = np.random.default_rng(1)
-    x, dy = (jnp.asarray(rng.normal(size=(8, 32, 32, 64)), dtype) for _ in range(2))
-    kernel = jnp.asarray(rng.normal(size=(3, 3, 64, 64)), dtype)
+    x, dy = (jnp.asarray(rng.normal(size=(8, 32, 32, c)), dtype) for c in (64, 96))
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 64, 96)), dtype)
 
     def everything(x, kernel, dy):
         y, pull = jax.vjp(functools.partial(ops.conv, padding=1), x, kernel)
@@ -115,15 +115,16 @@ def test_a_layer_of_vgg_has_its_three_operations_this_way(dtype):
         largest = np.abs(expected).max()
         np.testing.assert_allclose(np.asarray(found, float), expected, rtol=tolerance, atol=tolerance * largest)
     text = compiled.as_text()
-    assert len(re.findall(r"= f32\[8,32,8,64\]\S* convolution", text)) == 12  # Six of the output, six of the gradient.
-    assert "f32[12,64,64]" in text  # Two rows of six products of the kernel's.
+    for channels in (96, 64):  # Of the output, of the input gradient.
+        assert len(re.findall(rf"= f32\[8,32,8,{channels}\]\S* convolution", text)) == 6
+    assert "f32[12,64,96]" in text  # Two rows of six products of the kernel's.
 
 
-@pytest.mark.parametrize(("channels", "convolution"), [(16, "f32[8,8,8,48]"), (48, "f32[8,8,2,48]")])
+@pytest.mark.parametrize(("channels", "convolution"), [(16, "f32[8,8,8,72]"), (48, "f32[8,8,2,72]")])
 def test_members_of_vmap_take_turns_at_their_outputs(channels, convolution):
     rng = np.random.default_rng(3)
     x = jnp.asarray(rng.normal(size=(2, 8, 8, 8, channels)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(2, 3, 3, channels, 48)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(2, 3, 3, channels, 72)), jnp.float32)
     compiled = jax.jit(jax.vmap(functools.partial(ops.conv, padding=1))).lower(x, kernel).compile()
     for found, image, weights in zip(compiled(x, kernel), x, kernel, strict=True):
         expected = output_by_sums(image, weights, 1)
@@ -131,27 +132,24 @@ def test_members_of_vmap_take_turns_at_their_outputs(channels, convolution):
     assert re.search(re.escape(convolution) + r"\S* convolution", compiled.as_text())
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_float64_keeps_its_precision(size):
+def test_float64_keeps_its_precision():
     rng = np.random.default_rng(2)
-    padding = size - 2
-    x = rng.normal(size=(2, 9 - padding * 2, 9 - padding * 2, 32))
-    dy = rng.normal(size=(2, 10 - size, 10 - size, 32))
+    x, dy = (rng.normal(size=(64, 8, 8, 32)) for _ in range(2))
     with jax.enable_x64(True):
-        kernel = jnp.zeros((size, size, 32, 32))
-        found = jax.vjp(lambda kernel: ops.conv(jnp.asarray(x), kernel, padding=padding), kernel)[1](jnp.asarray(dy))[0]
+        kernel = jnp.zeros((3, 3, 32, 32))
+        found = jax.vjp(lambda kernel: ops.conv(jnp.asarray(x), kernel, padding=1), kernel)[1](jnp.asarray(dy))[0]
         assert found.dtype == jnp.float64
-        np.testing.assert_allclose(found, gradient_by_sums(x, dy, size, padding), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(found, gradient_by_sums(x, dy, 3, 1), rtol=1e-12, atol=1e-12)
 
 
 def test_it_is_left_out_where_it_does_not_pay():
     window = Window((32, 32), (3, 3), padding=1)
     for operation in ("output", "input_gradient", "kernel_gradient"):
-        assert winograd.pays(operation, window, 8, 64, 64, jnp.bfloat16)
-        assert not winograd.pays(operation, window, 8, 64, 64, jnp.float64)
-        assert not winograd.pays(operation, window, 8, 64, 64, jnp.complex64)
-        assert not winograd.pays(operation, window, 8, 3, 64, jnp.float32)
-        assert not winograd.pays(operation, Window((8, 8), (3, 3), padding=1), 3, 64, 64, jnp.float32)
+        assert winograd.pays(operation, window, 8, 64, 96, jnp.bfloat16)
+        assert not winograd.pays(operation, window, 8, 64, 96, jnp.float64)
+        assert not winograd.pays(operation, window, 8, 64, 96, jnp.complex64)
+        assert not winograd.pays(operation, window, 8, 3, 96, jnp.float32)
+        assert not winograd.pays(operation, Window((8, 8), (3, 3), padding=1), 3, 64, 96, jnp.float32)
         for other in (
             Window((3, 3), (3, 3), padding=1),
             Window((9, 9), (13, 13), padding=2),
@@ -161,8 +159,15 @@ def test_it_is_left_out_where_it_does_not_pay():
             Window((32, 32), (3, 3), stride=2),
             Window((32, 32), (3, 3), groups=2),
         ):
-            assert not winograd.pays(operation, other, 64, 64, 64, jnp.float32), other
+            assert not winograd.pays(operation, other, 64, 64, 96, jnp.float32), other
+    assert not winograd.pays("output", window, 8, 64, 64, jnp.float32)
+    assert winograd.pays("kernel_gradient", window, 8, 64, 64, jnp.float32)
     small = Window((4, 4), (3, 3), padding=1)
-    assert winograd.pays("output", small, 64, 64, 64, jnp.float32)
-    assert not winograd.pays("kernel_gradient", small, 64, 64, 64, jnp.float32)
-    assert not winograd.pays("output", Window((32, 32), (2, 2)), 64, 64, 64, jnp.float32)
+    assert winograd.pays("output", small, 64, 64, 96, jnp.float32)
+    assert not winograd.pays("kernel_gradient", small, 64, 64, 96, jnp.float32)
+    assert winograd.pays("kernel_gradient", small, 256, 64, 96, jnp.float32)
+    over_the_edge, large = Window((14, 14), (3, 3), padding=1), Window((32, 32), (5, 5), padding=2)
+    for other in (over_the_edge, large):
+        assert winograd.pays("output", other, 64, 64, 96, jnp.float32)
+        assert not winograd.pays("kernel_gradient", other, 64, 64, 96, jnp.float32)
+    assert not winograd.pays("output", Window((32, 32), (2, 2)), 64, 64, 96, jnp.float32)
