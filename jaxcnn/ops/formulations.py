@@ -81,8 +81,7 @@ def fastest(
         return patches(x, kernel, window)  # 512 -> 512 at 2x2, batch 64: 1037 -> 8, input gradient 1074 -> 13.
     if members:  # XLA makes groups of them. Four of 16 -> 16 at 32x32, batch 16: 49 -> 6, both gradients 730 -> 42.
         return strips(x, kernel, window)
-    few = x.shape[0] <= 2 or kernel.shape[3] <= 16
-    if operation == "kernel_gradient" and few and x.shape[3] >= 16:
+    if operation == "kernel_gradient" and x.shape[3] >= 16 and (x.shape[0] <= 2 or kernel.shape[3] <= 16):
         # 128 -> 128 at 56x56, one image: 15 -> 7; 32 -> 16 at 32x32, batch 64: 11 -> 8; but 16 -> 32: 6.5 -> 7.0.
         return strips(x, kernel, window)
     return xla(x, kernel, window)

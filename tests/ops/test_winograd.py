@@ -47,20 +47,25 @@ def input_gradient_by_sums(dy, kernel, window):
     return dx[:, padding : padding + window.image[0], padding : padding + window.image[1]]
 
 
+@st.composite
+def layers(draw, largest, many):
+    """A window on maps of at most that side, a number of images, of channels (1, 5 or `many`) and of features."""
+    size = draw(st.integers(2, 5))
+    image = draw(st.tuples(st.integers(size, largest), st.integers(size, largest)))
+    window = Window(image, (size, size), padding=draw(st.integers(0, size + 1)))
+    return window, *(draw(st.sampled_from(some)) for some in ([1, 3, 4], [1, 5, many], [1, 6]))
+
+
 @settings(max_examples=10, deadline=None)
-@given(data=st.data())
-def test_output_and_input_gradient_are_those_of_sums(data):
-    size = data.draw(st.integers(2, 5), "size")
-    padding = data.draw(st.integers(0, size + 1), "padding")
-    height, width = (data.draw(st.integers(size, 15), side) for side in ("height", "width"))
-    n, channels, features = (data.draw(st.sampled_from(sizes)) for sizes in ([1, 3], [1, 5, 64], [1, 6]))
-    window = Window((height, width), (size, size), padding=padding)
+@given(layers(15, 64))
+def test_output_and_input_gradient_are_those_of_sums(layer):
+    window, n, channels, features = layer
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(n, height, width, channels)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(size, size, channels, features)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(n, *window.image, channels)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(*window.size, channels, features)), jnp.float32)
     dy = jnp.asarray(rng.normal(size=(n, *window.output, features)), jnp.float32)
     for expected, found in (
-        (output_by_sums(x, kernel, padding), jax.jit(winograd.output, static_argnums=2)(x, kernel, window)),
+        (output_by_sums(x, kernel, window.padding), jax.jit(winograd.output, static_argnums=2)(x, kernel, window)),
         (
             input_gradient_by_sums(dy, kernel, window),
             jax.jit(winograd.input_gradient, static_argnums=2)(dy, kernel, window),
@@ -71,17 +76,13 @@ def test_output_and_input_gradient_are_those_of_sums(data):
 
 
 @settings(max_examples=5, deadline=None)
-@given(data=st.data())
-def test_kernel_gradient_is_that_of_sums(data):
-    size = data.draw(st.integers(2, 5), "size")
-    padding = data.draw(st.integers(0, size + 1), "padding")
-    height, width = (data.draw(st.integers(size, 40), side) for side in ("height", "width"))
-    n, channels, features = (data.draw(st.sampled_from(sizes)) for sizes in ([1, 3, 4], [1, 5, 160], [1, 6]))
-    window = Window((height, width), (size, size), padding=padding)
+@given(layers(40, 160))
+def test_kernel_gradient_is_that_of_sums(layer):
+    window, n, channels, features = layer
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(n, height, width, channels)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(n, *window.image, channels)), jnp.float32)
     dy = jnp.asarray(rng.normal(size=(n, *window.output, features)), jnp.float32)
-    expected = gradient_by_sums(x, dy, size, padding)
+    expected = gradient_by_sums(x, dy, window.size[0], window.padding)
     found = jax.jit(winograd.kernel_gradient, static_argnums=2)(x, dy, window)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5 * np.abs(expected).max())
