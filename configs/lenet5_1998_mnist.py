@@ -12,6 +12,7 @@ Measured: configs/results/lenet5_1998_mnist.jsonl, seeds 0 to 2.
 
 from jaxcnn import Data, Experiment, Optimizer, Schedule
 from jaxcnn.models import LeNet5
+from jaxcnn.objectives import MaximumAPosteriori
 
 
 def get_config() -> Experiment:
@@ -24,7 +25,7 @@ def get_config() -> Experiment:
             weight_decay=0.0,
             schedule=Schedule(name="cosine", warmup_epochs=1),
         ),
-        loss="map",
+        objective=MaximumAPosteriori(),
         epochs=20,
         log_every=100,
     )

@@ -1,6 +1,7 @@
 """Checkpoints of a run: the one wrapper around orbax.
 
-A step folder holds three items: `variables` (params, batch_stats), `optimizer` (step, opt_state) and `info` (names,
+A step folder holds three items: `variables` (params, batch_stats and other collections), `optimizer` (step, key, hyper,
+opt_state) and `info` (names,
 shapes, dtypes and digests of the other two, what the training loop carries, and a digest of all that). Orbax restores
 a damaged array without a word, so the digests decide whether a checkpoint is good.
 """
@@ -22,6 +23,7 @@ from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import InputError
@@ -173,10 +175,11 @@ def restore_state(
         info = _read_info(folder / str(step))
         if info is not None:
             _compare(folder / str(step), info, like)
-            items = {name: _read_item(folder / str(step), name, info, item) for name, item in _items(like).items()}
+            wanted = _items(like)
+            wanted["optimizer"] = _without_later(wanted["optimizer"], info["optimizer"]["tree"])
+            items = {name: _read_item(folder / str(step), name, info, item) for name, item in wanted.items()}
             if None not in items.values():
-                variables, optimizer = items["variables"], items["optimizer"]
-                return TrainState(**optimizer, **variables), info["carry"]
+                return _state(items["variables"], items["optimizer"], like), info["carry"]
         before = [s for s in steps(folder) if s < step]
         report(f"checkpoint {step} is damaged, using {before[-1] if before else 'the initial weights'}")
         aside = folder.with_name(folder.name + "_damaged")
@@ -210,11 +213,38 @@ def restore_variables(folder: Path) -> tuple[int, dict[str, Any]]:
     raise InputError(f"{folder} has no checkpoint that can be read; give a folder in which a run has saved one.")
 
 
+_LATER = ("key", "hyper")
+"""Parts of the state that checkpoints made before version 0.2 lack, and with them a momentum of 0."""
+
+
 def _items(state: TrainState) -> dict[str, Any]:
     return {
-        "variables": {"params": state.params, "batch_stats": state.batch_stats},
-        "optimizer": {"step": state.step, "opt_state": state.opt_state},
+        "variables": {"batch_stats": {}, **state.variables},
+        "optimizer": {name: getattr(state, name) for name in ("step", *_LATER, "opt_state")},
     }
+
+
+def _without_later(optimizer: dict[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimizer item without those parts that a checkpoint of these paths does not have."""
+    kept = optimizer if "key" in saved else {k: v for k, v in optimizer.items() if k not in _LATER}
+    if not any(path.startswith("opt_state/momentum/") for path in saved):
+        kept = kept | {"opt_state": {k: v for k, v in kept["opt_state"].items() if k != "momentum"}}
+    return kept
+
+
+def _state(variables: dict[str, Any], optimizer: dict[str, Any], like: TrainState) -> TrainState:
+    """The state of restored items; what an old checkpoint lacks is 0 (a momentum) or as in `like`."""
+    added = {name: getattr(like, name) for name in _LATER if name not in optimizer}
+    opt_state = optimizer["opt_state"]
+    if "momentum" in like.opt_state and "momentum" not in opt_state:
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype, device=x.sharding), like.opt_state["momentum"])
+        # In the order of the chain, which is that of the tree.
+        opt_state = {name: zeros if name == "momentum" else opt_state[name] for name in like.opt_state}
+    model_state = {k: v for k, v in variables.items() if k != "params" and v}
+    return TrainState(
+        step=optimizer["step"], params=variables["params"], model_state=model_state, opt_state=opt_state,
+        **{name: optimizer[name] for name in _LATER if name in optimizer}, **added,
+    )  # fmt: skip
 
 
 def _tree(item: Any) -> dict[str, list]:
@@ -235,7 +265,8 @@ def _info_digest(info: dict[str, Any]) -> str:
 
 def _compare(step_folder: Path, info: dict[str, Any], like: TrainState) -> None:
     for name, item in _items(like).items():
-        saved, now = info[name]["tree"], _tree(item)
+        saved = info[name]["tree"]
+        now = _tree(_without_later(item, saved) if name == "optimizer" else item)
         for path in sorted(saved.keys() | now.keys()):
             if saved.get(path) != now.get(path):
                 what = {"variables": "network", "optimizer": "optimizer"}[name]

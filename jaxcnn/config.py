@@ -19,6 +19,7 @@ from flax import linen as nn
 from jaxcnn import fields
 from jaxcnn.errors import InputError
 from jaxcnn.fields import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
+from jaxcnn.objectives import CrossEntropy, MaximumAPosteriori, MeanSquaredError, Objective
 
 # Marks a field that changes neither the weights nor the reported result: not part of the run id, free on resume.
 _FREE = {"identity": False}
@@ -198,9 +199,9 @@ class Experiment(_Part):
     """Random changes to training images."""
     optimizer: Optimizer = Optimizer()
     """The update rule."""
-    loss: Literal["cross_entropy", "map", "mse"] = "cross_entropy"
-    """Mean over a batch that training lowers and evaluation reports; map and mse are LeNet-5's of 1998 (section II.C,
-    equations 9 and 8), for logits that are minus squared distances, mse for no others."""
+    objective: Objective = CrossEntropy()
+    """What training minimizes and evaluation reports; `MaximumAPosteriori()` and `MeanSquaredError()` are LeNet-5's of
+    1998 (section II.C, equations 9 and 8), for logits that are negative squared distances."""
     seed: NonNegativeInt = 0
     """Seeds the weights, the order of the data, augmentation, dropout and the validation split."""
     epochs: PositiveInt = 20
@@ -274,11 +275,22 @@ def from_json(value: Any, hint: Any = Experiment) -> Any:
         return (list if hint is list or typing.get_origin(hint) is list else tuple)(from_json(v, Any) for v in value)
     else:
         return value
+    if cls is Experiment:
+        value = _translated(value)
     known = fields.hints(cls)
     unknown = [k for k in value if k != "class" and k not in known]
     if unknown:
         raise InputError(f"{cls.__name__} has no field {unknown[0]!r}.{fields.did_you_mean(unknown[0], known)}")
     return cls(**{k: from_json(v, known[k]) for k, v in value.items() if k != "class"})
+
+
+def _translated(saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved experiment in today's fields: until 0.1 the objective was a name under `loss`."""
+    if "loss" not in saved:
+        return saved
+    names = {"cross_entropy": CrossEntropy, "map": MaximumAPosteriori, "mse": MeanSquaredError}
+    rest = {name: value for name, value in saved.items() if name != "loss"}
+    return rest | {"objective": to_json(names[saved["loss"]]())}
 
 
 def flatten(experiment: Experiment, *, identity_only: bool = False) -> dict[str, Any]:
@@ -420,6 +432,8 @@ def _call(path: Path, function: Callable[[], Any]) -> Any:
         word = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         known = {name for cls in [*_Part.__subclasses__(), *_models()] for name in fields.hints(cls)}
         close = fields.did_you_mean(word[1], known) if word else ""
+        if word and word[1] == "loss":
+            close = " Write objective=CrossEntropy(), MaximumAPosteriori() or MeanSquaredError() of jaxcnn.objectives."
         raise InputError(f"{_place(path, error)}: {type(error).__name__}: {error}.{close}") from error
 
 

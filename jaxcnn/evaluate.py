@@ -34,30 +34,29 @@ def evaluate(
     """Metrics and logits over all examples, each counted once whatever the batch size or number of devices.
 
     Args:
-        eval_step: from `make_eval_step`.
+        eval_step: from `make_eval_step`, jitted.
         variables: `params` and `batch_stats`.
         batches: padded batches with a `mask`, as `jaxcnn.data.eval_batches` gives.
         poll: called before every batch; may raise to stop.
 
     Returns:
-        `accuracy`, `error` (1 - accuracy), `loss` (mean, as `eval_step` was made with) and `n`; and the logits
-        [n, classes] in the order of the data.
+        The means of the objective's sums, for classification `accuracy`, `error` (1 - accuracy) and `loss`, with `n`;
+        and the logits [n, classes] in the order of the data.
     """
-    sums: dict[str, list] = {"loss": [], "correct": [], "n": []}
+    sums: dict[str, list] = {}
     logits = []
     for batch in batches:
         poll()
         metrics, batch_logits = eval_step(variables, batch)
-        for name, values in sums.items():
-            values.append(metrics[name])
+        for name, value in metrics.items():
+            sums.setdefault(name, []).append(value)
         logits.append((batch_logits, batch["mask"]))
     # Fetched at the end, so that the device works on while batches are sent.
     totals = {name: float(np.sum(jax.device_get(values), dtype=np.float64)) for name, values in sums.items()}
     kept = [np.asarray(x)[np.asarray(mask)] for x, mask in logits]
     means = mean_metrics(totals)
-    n = int(totals["n"])
-    result = {"accuracy": means["accuracy"], "error": 1 - means["accuracy"], "loss": means["loss"], "n": n}
-    return result, np.concatenate(kept)
+    accuracy = {"accuracy": means["accuracy"], "error": 1 - means["accuracy"]} if "accuracy" in means else {}
+    return accuracy | means | {"n": int(totals["n"])}, np.concatenate(kept)
 
 
 def evaluate_model(

@@ -16,8 +16,9 @@ from jaxcnn.atomic import replacing
 
 
 def mean_metrics(sums: dict[str, float]) -> dict[str, float]:
-    """`loss` and `accuracy` of a number of examples from the sums that the step functions return."""
-    return {"loss": sums["loss"] / sums["n"], "accuracy": sums["correct"] / sums["n"]}
+    """Means over examples of the sums that the step functions return, in their order; `correct` becomes `accuracy`."""
+    means = {name: value / sums["n"] for name, value in sums.items() if name != "n"}
+    return {{"correct": "accuracy"}.get(name, name): value for name, value in means.items()}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,9 @@
 """The update rule as an optax chain: learning rate schedules, weight decay masks, the named stages."""
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,29 +27,54 @@ _SCOPES = {
 }
 
 
+def hyperparameters(config: Optimizer) -> dict[str, float]:
+    """The numbers of an optimizer that are arrays of the state, so that a change of one needs no compilation.
+
+    Everything else is structure: algorithm, form and scope of the weight decay, Nesterov, whether gradients are
+    clipped, and the shape of the schedule in steps.
+
+    Returns:
+        `learning_rate` and `weight_decay`; `momentum` for sgd, `b1`, `b2` and `eps` for adam; `clip_norm` where there
+        is one.
+    """
+    names = ["learning_rate", "weight_decay"]
+    names += ["momentum"] if config.algorithm == "sgd" else ["b1", "b2", "eps"]
+    names += ["clip_norm"] if config.clip_norm is not None else []
+    return {name: getattr(config, name) for name in names}
+
+
+def structure(config: Optimizer) -> Optimizer:
+    """The same optimizer with every hyperparameter at a fixed value: equal for two optimizers that compile alike.
+
+    A weight decay of 0 stays 0, because it may go with a scope that selects nothing.
+    """
+    same = dict.fromkeys(hyperparameters(config), 0.5)
+    return dataclasses.replace(config, **same | ({} if config.weight_decay else {"weight_decay": 0.0}))
+
+
 def make_schedule(config: Optimizer, steps_per_epoch: int, total_steps: int) -> optax.Schedule:
-    """Learning rate as a function of the step.
+    """The factor on the peak learning rate as a function of the step.
 
     The value at step t, counted from 0, is what update t uses. Durations in epochs are rounded to whole steps.
 
-    - Warm-up of W steps: `learning_rate * t / W` for t < W, so update 0 has rate 0 and update W the peak.
-    - constant and plateau: the peak. For plateau the reductions are a stage of `make_optimizer`, because they depend on
+    - Warm-up of W steps: `t / W` for t < W, so update 0 has rate 0 and update W the peak.
+    - constant and plateau: 1. For plateau the reductions are a stage of `make_optimizer`, because they depend on
       the loss.
     - step: times `factor` from each drop on, counted from the start of training.
-    - cosine: half a cosine from the peak at step W to `final` times the peak at step `total_steps - 1`.
+    - cosine: half a cosine from 1 at step W to `final` at step `total_steps - 1`.
 
     Args:
-        config: the optimizer; `learning_rate` and `schedule` are read.
+        config: the optimizer; `schedule` is read.
         steps_per_epoch: updates in one pass over the training images.
         total_steps: updates in the whole run.
 
     Returns:
-        A function from a step (a whole number or an int32 scalar, traced or not) to a rate.
+        A function from a step (a whole number or an int32 scalar, traced or not) to a factor.
 
     Raises:
         InputError: the warm-up is longer than the run, or a drop is not between the warm-up and the end of the run.
     """
-    peak, schedule = config.learning_rate, config.schedule
+    schedule = config.schedule
     epochs = total_steps / steps_per_epoch
     warmup = round(schedule.warmup_epochs * steps_per_epoch)
     if warmup > total_steps:
@@ -54,7 +83,7 @@ def make_schedule(config: Optimizer, steps_per_epoch: int, total_steps: int) -> 
             "the warm-up or train for more epochs."
         )
     starts: list[int] = []
-    pieces = [optax.constant_schedule(peak)]
+    pieces = [optax.constant_schedule(1.0)]
     if schedule.name == "step":
         starts = [round(drop * steps_per_epoch) for drop in schedule.drops]
         for drop, start in zip(schedule.drops, starts, strict=True):
@@ -63,11 +92,11 @@ def make_schedule(config: Optimizer, steps_per_epoch: int, total_steps: int) -> 
                     f"Schedule.drops has {drop:g}; a drop must come after the warm-up of {schedule.warmup_epochs:g} "
                     f"epochs and before the end of the run at {epochs:g}. Remove it or change the number of epochs."
                 )
-        pieces = [optax.constant_schedule(peak * schedule.factor**k) for k in range(len(starts) + 1)]
+        pieces = [optax.constant_schedule(schedule.factor**k) for k in range(len(starts) + 1)]
     elif schedule.name == "cosine":
-        pieces = [optax.cosine_decay_schedule(peak, max(1, total_steps - 1 - warmup), alpha=schedule.final)]
+        pieces = [optax.cosine_decay_schedule(1.0, max(1, total_steps - 1 - warmup), alpha=schedule.final)]
     if warmup:
-        starts, pieces = [warmup, *starts], [lambda step: peak * step / warmup, *pieces]
+        starts, pieces = [warmup, *starts], [lambda step: step / warmup, *pieces]
     return optax.join_schedules(pieces, starts)
 
 
@@ -145,42 +174,62 @@ def make_optimizer(
         total_steps: updates in the whole run.
 
     Returns:
-        A transformation for `update(gradients, state, params, value=loss)`, where `value`, the training loss of this
-        step, is needed by the plateau schedule and ignored by the others. The state is a dict of arrays by stage: of
-        "clip", "decay", "momentum" or "adam", "plateau", "learning_rate" those that do something.
+        A transformation for `update(gradients, state, params, value=loss, hyper=hyper)`. `value`, the training loss of
+        this step, is needed by the plateau schedule and ignored by the others; `hyper` has the numbers of
+        `hyperparameters(config)` as arrays, which may be traced; without it those of `config` are used. The state is a
+        dict of arrays by stage: "decay", "momentum" or "adam", "learning_rate", and "clip" and "plateau" where they are
+        on. The stages of decay and momentum exist with a strength of 0 too, for 0 is a value like any other.
 
     Raises:
         InputError: as `make_schedule` and `decay_mask`.
     """
     schedule = make_schedule(config, steps_per_epoch, total_steps)
-    stages: dict[str, optax.GradientTransformation] = {"learning_rate": optax.scale_by_learning_rate(schedule)}
-    if config.clip_norm is not None:
-        stages["clip"] = optax.clip_by_global_norm(config.clip_norm)
     mask = _mask(config, params)
-    if any(jax.tree.leaves(mask)):
-        stages["decay"] = optax.add_decayed_weights(config.weight_decay, mask)
-    if config.algorithm == "adam":
-        stages["adam"] = optax.scale_by_adam(config.b1, config.b2, config.eps)
-    elif config.momentum:
-        stages["momentum"] = optax.trace(config.momentum, config.nesterov)
-    if config.schedule.name == "plateau":
-        stages["plateau"] = contrib.reduce_on_plateau(
-            config.schedule.factor, config.schedule.patience, accumulation_size=steps_per_epoch
-        )
-    return optax.named_chain(*((name, stages[name]) for name in _ORDER[config.weight_decay_form] if name in stages))
+
+    def chain(hyper: Mapping[str, jax.Array]) -> optax.GradientTransformationExtraArgs:
+        stages = {
+            "decay": optax.add_decayed_weights(hyper["weight_decay"], mask),
+            "learning_rate": optax.scale_by_schedule(lambda step: -hyper["learning_rate"] * schedule(step)),
+        }
+        if config.algorithm == "adam":
+            stages["adam"] = optax.scale_by_adam(hyper["b1"], hyper["b2"], hyper["eps"])
+        else:
+            stages["momentum"] = optax.trace(hyper["momentum"], config.nesterov)
+        if config.clip_norm is not None:
+            stages["clip"] = optax.clip_by_global_norm(hyper["clip_norm"])
+        if config.schedule.name == "plateau":
+            stages["plateau"] = contrib.reduce_on_plateau(
+                config.schedule.factor, config.schedule.patience, accumulation_size=steps_per_epoch
+            )
+        return optax.named_chain(*((name, stages[name]) for name in _ORDER[config.weight_decay_form] if name in stages))
+
+    def update(
+        gradients: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params,
+        *,
+        hyper: Mapping[str, jax.Array] | None = None,
+        **extra: Any,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        return chain(hyper or hyperparameters(config)).update(gradients, state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(chain(hyperparameters(config)).init, update)
 
 
-def current_learning_rate(schedule: optax.Schedule, opt_state: optax.OptState) -> jax.Array:
+def current_learning_rate(
+    schedule: optax.Schedule, hyper: Mapping[str, jax.Array], opt_state: optax.OptState
+) -> jax.Array:
     """The rate that the last update used, plateau reductions included.
 
     Args:
         schedule: from `make_schedule`.
+        hyper: with `learning_rate`, as the update was given it.
         opt_state: state of `make_optimizer`'s chain, as an update returned it.
 
     Returns:
         A float32 scalar.
     """
-    rate = jnp.asarray(schedule(opt_state["learning_rate"].count - 1), jnp.float32)
+    rate = hyper["learning_rate"] * jnp.asarray(schedule(opt_state["learning_rate"].count - 1), jnp.float32)
     return rate * opt_state["plateau"].scale if "plateau" in opt_state else rate
 
 

@@ -1,5 +1,6 @@
-"""What changes from step to step, and nothing else."""
+"""What changes from step to step, and everything that may differ between two points of a sweep."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -7,40 +8,62 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+IMPLEMENTATION = "threefry2x32"
+"""The random number generator, pinned so that no setting of JAX changes a run."""
+
 
 @struct.dataclass
 class TrainState:
-    """Arrays only; the model and the optimizer are closed over by the step functions.
+    """Arrays only; the model, the objective and the structure of the optimizer are closed over by the step functions.
 
     Attributes:
         step: updates done, int32 scalar.
+        key: uint32 [2], the data of a threefry2x32 key; augmentation and dropout follow from it and `step`.
+        hyper: hyperparameters by name (`learning_rate`, `weight_decay`, `momentum`, ...), float32 scalars.
         params: trainable parameters by layer name.
-        batch_stats: running statistics of batch normalization; empty for networks without.
+        model_state: every other collection of the network by its name, such as `batch_stats`; empty for many networks.
         opt_state: state of the optax chain.
     """
 
     step: jax.Array
+    key: jax.Array
+    hyper: dict[str, jax.Array]
     params: Any
-    batch_stats: Any
+    model_state: dict[str, Any]
     opt_state: Any
 
     @property
     def variables(self) -> dict[str, Any]:
         """What `model.apply` takes."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        return {"params": self.params, **self.model_state}
 
 
-def create_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step.
+def create_state(
+    variables: Mapping[str, Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int | jax.Array = 0,
+    hyper: Mapping[str, float | jax.Array] | None = None,
+) -> TrainState:
+    """The state before the first step. It holds copies, so that a step that donates its state leaves `variables` alone.
 
     Args:
-        variables: from `model.init` or a checkpoint: `params` and, where the network has them, `batch_stats`.
+        variables: from `model.init` or a checkpoint: `params` and whatever other collections the network has.
         optimizer: its `init` gives the optimizer state.
+        seed: of augmentation and dropout, a whole number, traced or not.
+        hyper: from `optim.hyperparameters`, for an optimizer of `make_optimizer`; None: the numbers are those that the
+            optimizer was made with.
     """
-    params = variables["params"]
+    params, model_state = (jax.tree.map(jnp.array, x) for x in (variables["params"], _rest(variables)))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
+        key=jax.random.key_data(jax.random.key(seed, impl=IMPLEMENTATION)),
+        hyper={name: jnp.array(value, jnp.float32) for name, value in (hyper or {}).items()},
         params=params,
-        batch_stats=variables.get("batch_stats", {}),
+        model_state=model_state,
         opt_state=optimizer.init(params),
     )
+
+
+def _rest(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: collection for name, collection in variables.items() if name != "params" and collection}

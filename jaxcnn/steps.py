@@ -1,4 +1,5 @@
-"""One pure function for a training step, one for an evaluation step; with and without batch statistics alike."""
+"""One pure function for a training step and one for an evaluation step; jit, vmap, donation and shardings are the
+caller's."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -7,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.losses import Loss, cross_entropy
-from jaxcnn.state import TrainState
+from jaxcnn.objectives import Batch, CrossEntropy, Objective, Sums
+from jaxcnn.state import IMPLEMENTATION, TrainState
 
-Batch = dict[str, jax.Array]
-Metrics = dict[str, jax.Array]
+Readings = Any
+"""What a probe computes inside a step: any tree of arrays."""
 
 
 class Model(Protocol):
@@ -23,57 +24,62 @@ class Model(Protocol):
 
 def make_train_step(
     model: Model,
-    optimizer: optax.GradientTransformationExtraArgs,
+    optimizer: optax.GradientTransformation,
     *,
-    seed: int | jax.Array = 0,
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
-    loss: Loss = cross_entropy,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """A jitted `step(state, batch) -> (state, metrics)`; the state given is donated, so do not use it again.
+    objective: Objective = CrossEntropy(),
+    readings: Callable[[TrainState, Batch, Any, Any], Readings] | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Sums, Readings]]:
+    """A pure function `step(state, batch) -> (state, metrics, readings)`, neither jitted nor donating.
 
-    All randomness is a function of (seed, state.step), so a resumed run repeats an uninterrupted one. On a batch that
-    is sharded over devices, loss, gradients and batch statistics are those of the whole batch.
+    All randomness is a function of (state.key, state.step), so a resumed run repeats an uninterrupted one, and members
+    of a `jax.vmap` over states (with one `step` for all) repeat their lone runs. On a batch that is sharded over
+    devices, loss, gradients and batch statistics are those of the whole batch.
 
     Args:
-        model: the network.
-        optimizer: takes `value=loss` as optax's extended transformations do.
-        seed: of augmentation and dropout.
+        model: the network. Its collections are `state.model_state`, all of which it may change.
+        optimizer: its `update` receives `value=loss` and `hyper=state.hyper`, as optax's extended transformations do;
+            others ignore them.
         preprocess: images as stored to what the network sees.
         augment: `(key, images) -> images`, before `preprocess`; None leaves images alone.
-        loss: `(logits, labels) -> losses`, one for each example; their mean is lowered. By default softmax
-            cross-entropy, in nats.
+        objective: what is minimized; softmax cross-entropy, in nats, by default.
+        readings: `(state, batch, gradients, updates) -> tree of arrays`, computed with the state before the update and
+            the batch as the network saw it; None: readings are {}.
 
     Returns:
-        The step. `batch` has `image` [n, height, width, channels] and `label` int32 [n]; `metrics` has sums over the
-        batch, `loss` and `correct`, and `n`, the examples.
+        The step. `batch` has `image` [n, height, width, channels] and what the objective asks for, usually `label`
+        int32 [n] from 0 (labels are not checked: -1 would train on the last class, and one beyond the classes gives
+        NaN); `metrics` has the objective's sums over the batch.
     """
-    root = jax.random.key(seed)
+    optimizer = optax.with_extra_args_support(optimizer)
 
-    @jax.jit(donate_argnums=0)
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums, Readings]:
+        root = jax.random.wrap_key_data(state.key, impl=IMPLEMENTATION)
         # A key is derived where it is used: each derivation takes XLA a second to compile for a CPU.
         augment_key, dropout_key = (jax.random.fold_in(root, 2 * state.step + use) for use in (0, 1))
         images = batch["image"]
         if augment:
             images = _once(lambda images: augment(augment_key, images), images, state.step)
-        images = preprocess(images)
+        batch = batch | {"image": preprocess(images)}
 
-        def loss_fn(params: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": dropout_key},
-            )
-            metrics = _sums(loss, logits, batch["label"], jnp.ones_like(batch["label"], bool))
-            return metrics["loss"] / metrics["n"], (updates.get("batch_stats", {}), metrics)
+        def apply(params: Any, model_state: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+            variables, mutable = {"params": params, **model_state}, list(model_state)
+            logits, updates = model.apply(variables, images, train=True, mutable=mutable, rngs={"dropout": key})
+            return logits, {**model_state, **updates}
 
-        (value, (batch_stats, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=value)
-        params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        def loss(params: Any) -> tuple[jax.Array, tuple[Any, Sums]]:
+            return objective(apply, params, state.model_state, batch, dropout_key)
+
+        (value, (model_state, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, value=value, hyper=state.hyper)
+        new = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            model_state=model_state,
+            opt_state=opt_state,
+        )
+        return new, metrics, readings(state, batch, gradients, updates) if readings else {}
 
     return train_step
 
@@ -82,32 +88,26 @@ def make_eval_step(
     model: Model,
     *,
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
-    loss: Loss = cross_entropy,
-) -> Callable[[dict[str, Any], Batch], tuple[Metrics, jax.Array]]:
-    """A jitted `step(variables, batch) -> (metrics, logits)`.
+    objective: Objective = CrossEntropy(),
+) -> Callable[[dict[str, Any], Batch], tuple[Sums, jax.Array]]:
+    """A pure function `step(variables, batch) -> (metrics, logits)`, not jitted.
 
-    `batch` has `image`, `label` and `mask` (False for padding); `metrics` are sums over the unmasked examples as in
-    `make_train_step`, `logits` are [n, classes] float32, padding included.
+    `batch` has `image`, `label` and `mask` (False for padding); `metrics` are the objective's sums over the unmasked
+    examples, `logits` are [n, classes] float32, padding included.
     """
 
-    @jax.jit
-    def eval_step(variables: dict[str, Any], batch: Batch) -> tuple[Metrics, jax.Array]:
+    def eval_step(variables: dict[str, Any], batch: Batch) -> tuple[Sums, jax.Array]:
         logits = model.apply(variables, preprocess(batch["image"]), train=False)
-        return _sums(loss, logits, batch["label"], batch["mask"]), logits
+        return objective.sums(logits, batch), logits
 
     return eval_step
 
 
 def _once(function: Callable[[jax.Array], jax.Array], images: jax.Array, step: jax.Array) -> jax.Array:
     """function(images), computed once. On a CPU XLA fuses it with what reads them and computes a pixel whenever it is
-    read, which takes a fifth of a step of LeNet-5; not so inside a conditional, which here always holds."""
+    read, which takes a fifth of a step of LeNet-5; it does not fuse across a conditional, whose condition always holds
+    here. Under `jax.vmap` it stays a conditional as long as `step` has no batch axis, as the state prescribes."""
     if jax.default_backend() != "cpu":
         return function(images)
     result = jax.eval_shape(function, images)
     return jax.lax.cond(step >= 0, function, lambda _: jnp.zeros(result.shape, result.dtype), images)
-
-
-def _sums(loss: Loss, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
-    losses = loss(logits, labels)
-    correct = jnp.argmax(logits, axis=-1) == labels
-    return {"loss": jnp.sum(losses, where=mask), "correct": jnp.sum(correct & mask), "n": jnp.sum(mask)}

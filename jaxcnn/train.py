@@ -16,11 +16,9 @@ from rich.console import Console
 from jaxcnn import checkpoint, compilation_cache, data, describe, optim
 from jaxcnn.config import Experiment
 from jaxcnn.evaluate import evaluate
-from jaxcnn.losses import LOSSES
 from jaxcnn.metrics import Writer, mean_metrics, progress_bar, read_rows
 from jaxcnn.plan import Plan, make_plan
 from jaxcnn.state import TrainState
-from jaxcnn.steps import make_eval_step, make_train_step
 from jaxcnn.transfer import transfer
 from jaxcnn.workdir import Results, check_start, finished, open_workdir, write_results
 
@@ -153,24 +151,6 @@ class _Run:
         self.saved = int(state.step) if int(state.step) in checkpoint.steps(self.folder) else -1
         self.started, self.signals, self.clock = time.perf_counter(), _Signals(), _Clock()
         self.eval_part = "test" if plan.dataset.validation is None else "validation"
-        experiment = plan.experiment
-        preprocess = data.make_preprocess(experiment.data)
-        crop, loss = experiment.augment.crop, LOSSES[experiment.loss]
-        self.eval_step = make_eval_step(
-            experiment.model, preprocess=lambda images: preprocess(data.center_crop(images, crop)), loss=loss
-        )
-        self.train_step = jax.jit(
-            make_train_step(
-                experiment.model,
-                plan.optimizer,
-                seed=experiment.seed,
-                preprocess=preprocess,
-                augment=data.make_augment(experiment.augment, plan.colors),
-                loss=loss,
-            ),
-            donate_argnums=0,
-            out_shardings=(plan.replicated, plan.replicated),
-        )
 
     def go(self) -> Results:
         """Train to the last step, evaluate, draw."""
@@ -227,7 +207,7 @@ class _Run:
                 batch = next(batches)
                 if compiled is None:
                     compiled = self._compile(batch)
-                self.state, metrics = compiled(self.state, batch)
+                self.state, metrics, _ = compiled(self.state, batch)
                 step += 1
                 # One step late: the device works on this step while the last one's numbers are read.
                 self._take(pending)
@@ -243,13 +223,15 @@ class _Run:
     def _compile(self, batch: dict[str, jax.Array]) -> Callable[..., Any]:
         with self.clock.paused():
             begun = time.perf_counter()
-            compiled = self.train_step.lower(self.state, batch).compile()
+            compiled = self.plan.programs.train_step.lower(self.state, batch).compile()
             self.console.print(f"compiled the training step in {time.perf_counter() - begun:.1f} s")
             return compiled
 
     def _learning_rate(self, step: int) -> jax.Array | None:
         """Asked for before the next step takes the state's arrays."""
-        return optim.current_learning_rate(self.plan.schedule, self.state.opt_state) if self._logging(step) else None
+        if not self._logging(step):
+            return None
+        return optim.current_learning_rate(self.plan.programs.schedule, self.state.hyper, self.state.opt_state)
 
     def _take(self, pending: tuple[int, dict[str, jax.Array], jax.Array | None] | None) -> None:
         """Read a step's metrics; write a row where one is due."""
@@ -276,7 +258,7 @@ class _Run:
     def _evaluate(self, part: str) -> tuple[dict[str, float], np.ndarray]:
         split, size = getattr(self.plan.dataset, part), self.plan.experiment.data.eval_batch_size
         batches = data.eval_batches(split, size, sharding=self.plan.batch_sharding)
-        return evaluate(self.eval_step, self.state.variables, batches, poll=self.signals.poll)
+        return evaluate(self.plan.programs.eval_step, self.state.variables, batches, poll=self.signals.poll)
 
     def _evaluate_now(self, step: int) -> None:
         metrics, _ = self._evaluate(self.eval_part)

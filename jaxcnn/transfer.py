@@ -28,7 +28,7 @@ def transfer(plan: Plan, run: str | Path) -> tuple[dict[str, Any], str]:
     source = f"--init_from={run} (step {step})"
     model = plan.experiment.model
     names = model.takes_from(load_saved(run).model) if isinstance(model, ConvNet) else None
-    want = {"params": plan.state.params, "batch_stats": plan.state.batch_stats}
+    want = {"batch_stats": {}, **plan.state.variables}
     if names is None:
         _check(want, variables, source)
         return variables, f"{source}: all weights taken."

@@ -36,11 +36,12 @@ def make_state(step, optimizer=None):
         return rng.normal(size=shape).astype(np.float32)
 
     params = {"conv": {"kernel": normal(3, 3, 1, 4), "bias": ODD}, "dense": {"kernel": normal(64, 128)}}
-    stats = {"norm": {"mean": normal(4), "half": normal(4).astype(jnp.bfloat16)}}
+    stats = {"batch_stats": {"norm": {"mean": normal(4), "half": normal(4).astype(jnp.bfloat16)}}}
+    key, hyper = rng.integers(0, 2**32, 2, np.uint32), {"learning_rate": np.float32(step)}
     optimizer = optimizer or Optimizer()
     opt_state = make_optimizer(optimizer, params, steps_per_epoch=5, total_steps=50).init(params)
     opt_state = jax.tree.map(lambda x: (normal(*x.shape) + step).astype(x.dtype), opt_state)
-    return jax.tree.map(jnp.asarray, TrainState(np.int32(step), params, stats, opt_state))
+    return jax.tree.map(jnp.asarray, TrainState(np.int32(step), key, hyper, params, stats, opt_state))
 
 
 def abstract(state, sharding=None):
@@ -321,7 +322,7 @@ def test_every_file(saved, tmp_path, damage):
             r"another network: params/dense/kernel was float32\[64, 128\], is now float32\[64, 10\]",
         ),
         (
-            lambda state: state.replace(batch_stats=jax.tree.map(lambda x: x.astype("float32"), state.batch_stats)),
+            lambda state: state.replace(model_state=jax.tree.map(lambda x: x.astype("float32"), state.model_state)),
             r"another network: batch_stats/norm/half was bfloat16\[4\], is now float32\[4\]",
         ),
         (

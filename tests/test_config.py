@@ -36,6 +36,7 @@ from jaxcnn.data import center_crop
 from jaxcnn.errors import InputError
 from jaxcnn.layers import Conv, Layer
 from jaxcnn.models import LeNet5
+from jaxcnn.objectives import CrossEntropy, MaximumAPosteriori, MeanSquaredError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 LENET = Experiment(model=LeNet5())
@@ -108,7 +109,6 @@ DECIDING = {
     "optimizer.schedule.factor": 0.5,
     "optimizer.schedule.patience": 3,
     "optimizer.schedule.final": 0.1,
-    "loss": "map",
     "seed": 1,
     "epochs": 3,
 }
@@ -125,8 +125,31 @@ FREE = {
 NEEDED = {path: {"augment.crop": DECIDING["augment.crop"]} for path in ("augment.crop_pad", "augment.scale_jitter")}
 
 
+def test_the_objective_decides_the_result():
+    objectives = (CrossEntropy(), MaximumAPosteriori(), MaximumAPosteriori(j=3.0), MeanSquaredError())
+    experiments = [override(LENET, {"objective": objective}) for objective in objectives]
+    assert len(set(map(run_id, experiments))) == len(objectives)
+    assert [from_json(json.loads(json.dumps(to_json(e)))) for e in experiments] == experiments
+
+
+def test_an_experiment_saved_with_the_name_of_a_loss_loads():
+    saved = json.loads((Path(__file__).parent / "fixtures" / "configs.json").read_text())
+    names = ("lenet5_1998_mnist", "lenet5_1998_mse", "vgg_group")
+    found = [from_json(saved[name]["config"]).objective for name in names]
+    assert found == [MaximumAPosteriori(), MeanSquaredError(), CrossEntropy()]
+
+
+def test_a_config_file_with_the_name_of_a_loss_is_told_what_to_write(tmp_path):
+    (tmp_path / "old.py").write_text(
+        "from jaxcnn import Experiment\nfrom jaxcnn.models import LeNet5\n"
+        "def get_config():\n    return Experiment(model=LeNet5(), loss='map')\n"
+    )
+    with pytest.raises(InputError, match=r"old.py, line 4: .*'loss'.* Write objective=CrossEntropy\(\)"):
+        load_config(tmp_path / "old.py")
+
+
 def test_the_tables_above_name_every_setting():
-    assert set(DECIDING) | set(FREE) == set(flatten(LENET)) - {"model.class"}
+    assert set(DECIDING) | set(FREE) == set(flatten(LENET)) - {"model.class", "objective.class"}
 
 
 # --- run ids and differences
@@ -409,7 +432,7 @@ def test_a_wrong_value_is_one_error_from_constructor_override_and_file(tmp_path,
         (Optimizer, {"algorithm": "adam", "weight_decay_form": "krizhevsky"}, "Optimizer.weight_decay_form 'krizh"),
         (Experiment, {"model": LeNet5}, "Experiment.model is <class"),
         (Experiment, {"model": LeNet5(), "data": 3}, "Experiment.data is 3; it must be Data."),
-        (Experiment, {"model": LeNet5(), "loss": "mape"}, "Experiment.loss is 'mape'; it must be one of cross_entropy"),
+        (Experiment, {"model": LeNet5(), "objective": "map"}, "Experiment.objective is 'map'; it must be Objective"),
         (Data, {"mean": (0.1, math.nan)}, "Data.mean is (0.1, nan); it must be a tuple, each a finite number."),
         (Fake, {"shape": (8, 8)}, "Fake.shape is (8, 8); it must be a tuple of 3, each a whole number > 0."),
     ],

@@ -3,10 +3,11 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import jaxcnn
-from jaxcnn import Augment, Data, Experiment, Fake, InputError, TrainState, checkpoint, evaluate_run
+from jaxcnn import Augment, Data, Experiment, Fake, InputError, checkpoint, create_state, evaluate_run
 from jaxcnn.__main__ import main
 from jaxcnn.config import to_json
 from jaxcnn.data import center_crop, load, make_preprocess
@@ -49,7 +50,7 @@ def write(folder, experiment, shape=None):
     shapes = jax.eval_shape(lambda: experiment.model.init(jax.random.key(0), np.zeros((1, *shape)), train=False))
     variables = jax.tree.map(lambda x: rng.uniform(0.2, 1, x.shape).astype(np.float32), shapes)
     variables["params"] = jax.tree.map(lambda x: (x - 0.6).astype(np.float32), variables["params"])
-    state = TrainState(step=np.int32(3), opt_state={"count": np.int32(3)}, **variables)
+    state = create_state(variables, optax.identity()).replace(step=np.int32(3))
     with checkpoint.Checkpoints(folder / "checkpoints") as checkpoints:
         checkpoints.save(state, carry={}, accuracies={})
     return variables

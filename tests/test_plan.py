@@ -56,7 +56,7 @@ def test_the_initial_state_is_what_the_plan_says(plan, initial):
     assert described(initial) == described(plan.state)
     assert int(initial.step) == 0
     assert set(initial.opt_state) == {"decay", "momentum", "learning_rate"}
-    np.testing.assert_array_equal(initial.batch_stats["n"]["var"], 1.0)
+    np.testing.assert_array_equal(initial.model_state["batch_stats"]["n"]["var"], 1.0)
 
 
 def test_weights_come_from_the_seed(plan, initial):
@@ -71,7 +71,7 @@ def test_some_weights_can_be_taken_over(plan, initial):
     given = {"params": {"d": jax.tree.map(lambda x: np.asarray(x) + 1, initial.params["d"])}, "batch_stats": {}}
     state = plan.initial_state(given)
     jax.tree.map(np.testing.assert_array_equal, state.params, initial.params | given["params"])
-    jax.tree.map(np.testing.assert_array_equal, state.batch_stats, initial.batch_stats)
+    jax.tree.map(np.testing.assert_array_equal, state.model_state, initial.model_state)
 
 
 def test_weights_can_be_taken_over(plan, initial):
@@ -87,9 +87,11 @@ def test_the_schedule_and_the_optimizer_have_the_length_of_the_run():
     optimizer = Optimizer(learning_rate=0.5, schedule=schedule)
     made = make_plan(override(EXPERIMENT, {"optimizer": optimizer}))
     expected = optim.make_schedule(optimizer, 3, 12)
-    assert [float(made.schedule(t)) for t in range(12)] == [float(expected(t)) for t in range(12)]
-    assert float(made.schedule(3)) == 0.5
-    assert float(made.schedule(11)) == pytest.approx(0, abs=1e-7)
+    found = made.programs.schedule
+    assert [float(found(t)) for t in range(12)] == [float(expected(t)) for t in range(12)]
+    assert float(found(3)) == 1
+    assert float(made.state.hyper["learning_rate"]) == 0.5
+    assert float(found(11)) == pytest.approx(0, abs=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from jaxcnn import checkpoint, data
 from jaxcnn.checkpoint import SaveError
 from jaxcnn.config import from_json, load_config, override
 from jaxcnn.errors import InputError
-from jaxcnn.losses import LOSSES
+from jaxcnn.objectives import Classification
 from jaxcnn.plan import make_plan
 from jaxcnn.train import NonFinite, Preempted, train
 
@@ -155,9 +155,14 @@ def test_learns(whole):
     assert json.loads((whole / "results.json").read_text())["test"]["accuracy"] >= 0.9  # chance is 0.25
 
 
-def test_the_loss_of_the_experiment_is_trained_on_and_reported(tmp_path, monkeypatch):
-    monkeypatch.setitem(LOSSES, "map", lambda logits, labels: 0 * logits[:, 0] + 3)
-    results = train(override(TINY, {"loss": "map", "epochs": 1}), tmp_path / "run", verbose=False)
+@dataclasses.dataclass(frozen=True)
+class Three(Classification):
+    def losses(self, logits, labels):
+        return 0 * logits[:, 0] + 3
+
+
+def test_the_objective_of_the_experiment_is_trained_on_and_reported(tmp_path):
+    results = train(override(TINY, {"objective": Three(), "epochs": 1}), tmp_path / "run", verbose=False)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [results.test["loss"], *(row["loss"] for row in rows)] == [3.0] * 4
 

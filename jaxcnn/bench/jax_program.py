@@ -14,9 +14,10 @@ from flax import linen as nn
 from jaxcnn.bench.flax_peer import FlaxPeer
 from jaxcnn.bench.program import DECAY, MOMENTUM, RATE, Job
 from jaxcnn.config import Optimizer
-from jaxcnn.optim import make_optimizer
+from jaxcnn.objectives import Batch
+from jaxcnn.optim import hyperparameters, make_optimizer
 from jaxcnn.state import create_state
-from jaxcnn.steps import Batch, make_train_step
+from jaxcnn.steps import make_train_step
 
 Step = Callable[[Any, Batch], tuple[Any, Any]]
 
@@ -49,7 +50,7 @@ class JaxProgram:
     def step(self) -> None:
         result = jax.block_until_ready(self._step(self._carry, self._batch))
         if self._training:
-            self._carry, _ = result
+            self._carry = result[0]
 
     def product(self, side: int) -> Callable[[], None]:
         matrix = jax.random.normal(self._key, (side, side), self._dtype)
@@ -74,7 +75,9 @@ def _our_training(model: nn.Module, key: jax.Array, batch: Batch) -> tuple[Any, 
 
     params = jax.eval_shape(variables, key)["params"]
     optimizer = make_optimizer(settings, params, steps_per_epoch=1, total_steps=1)
-    return _initial(lambda key: create_state(variables(key), optimizer), key), make_train_step(model, optimizer)
+    hyper = hyperparameters(settings)
+    state = _initial(lambda key: create_state(variables(key), optimizer, hyper=hyper), key)
+    return state, jax.jit(make_train_step(model, optimizer), donate_argnums=0)
 
 
 def _plain_training(model: nn.Module, key: jax.Array, batch: Batch) -> tuple[Any, Step]:

@@ -12,7 +12,6 @@ import jax
 from jaxcnn import data
 from jaxcnn.bench.summary import quartiles
 from jaxcnn.config import load_config
-from jaxcnn.losses import LOSSES
 from jaxcnn.plan import Plan, make_plan
 from jaxcnn.steps import Batch, make_train_step
 from jaxcnn.xla_flags import set_xla_flags
@@ -89,17 +88,15 @@ def _loops(plan: Plan) -> dict[str, Callable[[float], float]]:
 def _loop(plan: Plan, batches: Iterator[Batch], **options: Any) -> Callable[[float], float]:
     """Runs steps for some seconds, at least two; returns milliseconds a step."""
     experiment = plan.experiment
-    step = make_train_step(
-        experiment.model, plan.optimizer, seed=experiment.seed, loss=LOSSES[experiment.loss], **options
-    )
-    step = jax.jit(step, donate_argnums=0, out_shardings=(plan.replicated, plan.replicated))
+    step = make_train_step(experiment.model, plan.programs.optimizer, objective=experiment.objective, **options)
+    step = jax.jit(step, donate_argnums=0, out_shardings=plan.replicated)
     state = plan.initial_state()
 
     def run(seconds: float) -> float:
         nonlocal state
         steps, last, begun = 0, None, time.perf_counter()
         while steps < 2 or time.perf_counter() - begun < seconds:
-            state, metrics = step(state, next(batches))
+            state, metrics, _ = step(state, next(batches))
             jax.device_get(last)
             steps, last = steps + 1, metrics
         jax.device_get(last)

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
@@ -17,7 +17,7 @@ from jaxcnn.layers import Conv, least_size, trace
 from jaxcnn.metrics import write_json
 from jaxcnn.models import ConvNet
 from jaxcnn.provenance import provenance
-from jaxcnn.state import TrainState
+from jaxcnn.state import create_state
 from jaxcnn.weights.conversion import Conversion
 from jaxcnn.weights.file import Preprocessing, WeightFile
 from jaxcnn.weights.match import Pair
@@ -53,7 +53,7 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
     }
     there = next(parent for parent in workdir.parents if parent.exists())
     made = workdir if workdir.parent == there else there / workdir.relative_to(there).parts[0]
-    state = TrainState(jnp.zeros((), jnp.int32), variables["params"], variables["batch_stats"], {})
+    state = create_state(variables, optax.identity())
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with checkpoint.Checkpoints(workdir / "checkpoints") as checkpoints:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxcnn import ops
 from jaxcnn.models import VGG
-from jaxcnn.state import TrainState
+from jaxcnn.state import create_state
 from jaxcnn.steps import make_train_step
 
 # One of each formulation: a window that covers its input, few channels (14 columns of the output in blocks of 5), maps
@@ -237,12 +237,12 @@ def test_a_step_of_vgg16_takes_little_more_memory_than_with_xlas_own():
         model, optimizer = VGG("D", ops=choice), optax.sgd(0.1, momentum=0.9)
         variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3)), train=False))
         params = variables["params"]
-        state = TrainState(jnp.zeros((), jnp.int32), params, {}, jax.eval_shape(optimizer.init, params))
+        state = jax.eval_shape(lambda v: create_state(v, optimizer), {"params": params})
         batch = {
             "image": jax.ShapeDtypeStruct((8, 224, 224, 3), jnp.float32),
             "label": jax.ShapeDtypeStruct((8,), jnp.int32),
         }
-        step = make_train_step(model, optimizer)
+        step = jax.jit(make_train_step(model, optimizer))
         return step.lower(state, batch).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary("auto") < 1.5 * temporary("lax")

@@ -1,7 +1,6 @@
 """Losses against SciPy, differences, and LeNet-5's section II.C."""
 
 import functools
-import typing
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.special import logsumexp
 
-from jaxcnn.config import Experiment
-from jaxcnn.fields import hints
-from jaxcnn.losses import LOSSES, maximum_a_posteriori, mean_squared_error
+from jaxcnn.errors import InputError
+from jaxcnn.objectives import (
+    CrossEntropy,
+    MaximumAPosteriori,
+    MeanSquaredError,
+    maximum_a_posteriori,
+    mean_squared_error,
+)
 
 LABELS = np.array([3, 0, 2, 1, 3], np.int32)
 LOGITS = arrays.arrays(np.float32, (5, 4), elements=st.floats(-400, 0, width=32))
@@ -35,6 +39,7 @@ def mse_written_out(logits, labels):
     return np.array([-row[label] for row, label in zip(logits, labels, strict=True)])
 
 
+OBJECTIVES = {"cross_entropy": CrossEntropy(), "map": MaximumAPosteriori(), "mse": MeanSquaredError()}
 WRITTEN_OUT = {"cross_entropy": cross_entropy_written_out, "map": map_written_out, "mse": mse_written_out}
 
 
@@ -43,14 +48,27 @@ def compiled(name):
     """Losses of [5, 4] logits and the gradient of their sum."""
 
     def total(logits):
-        losses = LOSSES[name](logits, LABELS)
+        losses = OBJECTIVES[name].losses(logits, LABELS)
         return losses.sum(), losses
 
     return jax.jit(jax.grad(total, has_aux=True))
 
 
-def test_an_experiment_can_ask_for_every_loss():
-    assert set(typing.get_args(hints(Experiment)["loss"])) == set(LOSSES) == set(WRITTEN_OUT)
+def test_the_penalty_of_the_reject_class_is_a_field_of_the_record():
+    logits = np.array([[-2.0, -7.0], [-90.0, -0.5]], np.float32)
+    labels = np.array([0, 0])
+    found = MaximumAPosteriori(j=0.5).losses(logits, labels)
+    np.testing.assert_allclose(found, map_written_out(logits.astype(np.float64), labels, 0.5), rtol=1e-5)
+    with pytest.raises(InputError, match=r"MaximumAPosteriori.j is 0; it must be a finite number > 0"):
+        MaximumAPosteriori(j=0)
+
+
+def test_sums_leave_out_what_the_mask_leaves_out():
+    logits, labels = jnp.array([[2.0, 1.0], [0.0, 3.0], [5.0, 0.0]]), jnp.array([0, 0, 1])
+    batch = {"label": labels, "mask": jnp.array([True, True, False])}
+    sums = CrossEntropy().sums(logits, batch)
+    assert (int(sums["n"]), int(sums["correct"])) == (2, 1)
+    assert float(sums["loss"]) == pytest.approx(np.log1p(np.exp(-1)) + np.log1p(np.exp(3)), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", list(WRITTEN_OUT))
@@ -64,7 +82,7 @@ def test_losses_are_what_is_written_out_in_float64(name, logits):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_the_penalty_of_rubbish_is_a_constant():
+def test_the_penalty_of_the_reject_class_is_a_constant():
     logits = np.array([[-2.0, -7.0], [-90.0, -0.5]], np.float32)
     labels = np.array([0, 0])
     losses = jax.jit(lambda j: maximum_a_posteriori(logits, labels, j=j))
@@ -87,7 +105,7 @@ def test_gradients_are_those_of_small_differences(name):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_rubbish_keeps_a_pull_on_the_label_when_its_rivals_are_far():
+def test_the_reject_class_keeps_a_pull_on_the_label_when_its_rivals_are_far():
     """By equation 9 the derivative by y_D is e^-j / (e^-j + e^-y_D) when all other penalties are infinite."""
     logits = np.full((5, 4), -400, np.float32)
     logits[range(5), LABELS] = -5

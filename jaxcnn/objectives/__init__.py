@@ -1,0 +1,26 @@
+"""What training minimizes: objectives as frozen records, and the losses behind them."""
+
+from jaxcnn.objectives.classification import (
+    Classification,
+    CrossEntropy,
+    MaximumAPosteriori,
+    MeanSquaredError,
+    cross_entropy,
+    maximum_a_posteriori,
+    mean_squared_error,
+)
+from jaxcnn.objectives.objective import Apply, Batch, Objective, Sums
+
+__all__ = [
+    "Apply",
+    "Batch",
+    "Classification",
+    "CrossEntropy",
+    "MaximumAPosteriori",
+    "MeanSquaredError",
+    "Objective",
+    "Sums",
+    "cross_entropy",
+    "maximum_a_posteriori",
+    "mean_squared_error",
+]

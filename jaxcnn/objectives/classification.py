@@ -1,0 +1,120 @@
+"""Classification: losses, pure functions from logits [n, classes] and labels [n] to a loss for each example [n] in
+float32, and the objectives that minimize their mean."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcnn.fields import Positive
+from jaxcnn.objectives.objective import Apply, Batch, Objective, Sums
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy of the softmax of the logits, in nats.
+
+    Args:
+        logits: [n, classes].
+        labels: [n], classes as whole numbers.
+
+    Returns:
+        [n].
+    """
+    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
+
+
+def maximum_a_posteriori(logits: jax.Array, labels: jax.Array, *, j: float = 10.0) -> jax.Array:
+    """LeCun et al. (1998, section II.C, equation 9): `y_D + log(exp(-j) + sum_i exp(-y_i))`, in nats.
+
+    The penalties y are the negative logits and D is the label. It is cross-entropy with one more class, that of rubbish
+    images, whose penalty is j. That class keeps a pull on the label's penalty even where all others are far off: the
+    derivative by y_D is at least `exp(-j) / (exp(-j) + exp(-y_D))`, where cross-entropy's vanishes.
+
+    Args:
+        logits: [n, classes], minus squared distances in LeNet-5.
+        labels: [n], classes as whole numbers.
+        j: penalty of rubbish; the paper says positive and no more. With LeNet-5's pictures features halfway between
+            two digits are at least 17 from both, so 10 calls them rubbish, and is far enough from 0 for ten of 84
+            units to be off by 1 before the label is pushed hard. A small j pulls all images alike, as
+            `mean_squared_error` does; a large one is cross-entropy.
+
+    Returns:
+        [n].
+    """
+    logits = logits.astype(jnp.float32)
+    rubbish = jnp.full((*logits.shape[:-1], 1), -j, jnp.float32)
+    return cross_entropy(jnp.concatenate([logits, rubbish], axis=-1), labels)
+
+
+def mean_squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """LeCun et al. (1998, section II.C, equation 8): the penalty of the label, minus its logit.
+
+    It is for logits that are minus squared distances to fixed codes, as `layers.RadialBasis` gives: were the codes
+    trained, all of them and the features could collapse to one point, and free logits rise without bound.
+
+    Args:
+        logits: [n, classes], at most 0.
+        labels: [n], classes as whole numbers.
+
+    Returns:
+        [n], squared distances summed over the units.
+    """
+    return -jnp.take_along_axis(logits.astype(jnp.float32), labels[:, None], axis=-1)[:, 0]
+
+
+@dataclass(frozen=True)
+class Classification(Objective):
+    """The mean over a batch of a loss for each example; a subclass defines `losses`."""
+
+    def losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        """Losses [n], float32, of logits [n, classes] and labels [n]."""
+        raise NotImplementedError
+
+    def __call__(
+        self, apply: Apply, params: Any, model_state: Any, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, Sums]]:
+        logits, model_state = apply(params, model_state, batch["image"], key)
+        sums = self.sums(logits, batch)
+        return sums["loss"] / sums["n"], (model_state, sums)
+
+    def sums(self, logits: jax.Array, batch: Batch) -> Sums:
+        """`loss`, `correct` (examples whose largest logit is that of the label) and `n`."""
+        labels = batch["label"]
+        mask = batch.get("mask", jnp.ones_like(labels, bool))
+        correct = jnp.argmax(logits, axis=-1) == labels
+        losses = self.losses(logits, labels)
+        return {"loss": jnp.sum(losses, where=mask), "correct": jnp.sum(correct & mask), "n": jnp.sum(mask)}
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Classification):
+    """Softmax cross-entropy, see `cross_entropy`."""
+
+    def losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        return cross_entropy(logits, labels)
+
+
+@dataclass(frozen=True)
+class MaximumAPosteriori(Classification):
+    """LeNet-5's discriminative loss of 1998 (LeCun et al. 1998, section II.C, equation 9), see `maximum_a_posteriori`.
+    It needs logits that are negative squared distances.
+
+    Attributes:
+        j: penalty of the reject class.
+    """
+
+    j: Positive = 10.0
+
+    def losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        return maximum_a_posteriori(logits, labels, j=self.j)
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(Classification):
+    """LeNet-5's simpler loss of 1998 (LeCun et al. 1998, section II.C, equation 8), see `mean_squared_error`. It needs
+    logits that are negative squared distances to fixed codes."""
+
+    def losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        return mean_squared_error(logits, labels)
