@@ -227,8 +227,10 @@ def _items(state: TrainState) -> dict[str, Any]:
 def _without_later(optimizer: dict[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
     """The optimizer item without those parts that a checkpoint of these paths does not have."""
     kept = optimizer if "key" in saved else {k: v for k, v in optimizer.items() if k not in _LATER}
-    if not any(path.startswith("opt_state/momentum/") for path in saved):
-        kept = kept | {"opt_state": {k: v for k, v in kept["opt_state"].items() if k != "momentum"}}
+    if "momentum" in kept["opt_state"] and not any(path.startswith("opt_state/momentum/") for path in saved):
+        # The chain's state is an ordered dict, whose order is that of its leaves.
+        stages = {name: stage for name, stage in kept["opt_state"].items() if name != "momentum"}
+        kept = kept | {"opt_state": type(kept["opt_state"])(stages)}
     return kept
 
 
@@ -238,8 +240,8 @@ def _state(variables: dict[str, Any], optimizer: dict[str, Any], like: TrainStat
     opt_state = optimizer["opt_state"]
     if "momentum" in like.opt_state and "momentum" not in opt_state:
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype, device=x.sharding), like.opt_state["momentum"])
-        # In the order of the chain, which is that of the tree.
-        opt_state = {name: zeros if name == "momentum" else opt_state[name] for name in like.opt_state}
+        stages = {name: zeros if name == "momentum" else opt_state[name] for name in like.opt_state}
+        opt_state = type(like.opt_state)(stages)
     model_state = {k: v for k, v in variables.items() if k != "params" and v}
     return TrainState(
         step=optimizer["step"], params=variables["params"], model_state=model_state, opt_state=opt_state,
