@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Run an experiment: `python launch.py --config=configs/lenet5_mnist.py --workdir=runs/a --config.seed=1`.
 
-Exit status: 0 finished; 1 a checkpoint or another file could not be written; 2 something given does not fit; 3 the loss
-or a weight is not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues); 130 Ctrl-C
-before training began, or a second time.
+Exit status: 0 finished; 1 a checkpoint or another file could not be written or read; 2 something given does not fit;
+3 the loss or a weight is not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command
+continues); 130 Ctrl-C before training began, or a second time.
 """
 
 import os
@@ -20,13 +20,14 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from jaxcnn import cli
-    from jaxcnn.checkpoint import SaveError
+    from jaxcnn.checkpoint import RestoreError, SaveError
     from jaxcnn.errors import InputError
-    from jaxcnn.train import NonFinite, Preempted, train
+    from jaxcnn.signals import Preempted
+    from jaxcnn.train import NonFinite, train
     from jaxcnn.xla_flags import set_xla_flags
 
     set_xla_flags()
-    statuses = {InputError: 2, NonFinite: 3, SaveError: 1, Preempted: 75}
+    statuses = {InputError: 2, NonFinite: 3, SaveError: 1, RestoreError: 1, Preempted: 75}
     try:
         launch = cli.parse(arguments, default_config=Path(__file__).parent / "configs" / "lenet5_digits.py")
         if launch.dry_run:

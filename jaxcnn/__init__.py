@@ -10,9 +10,10 @@ from jaxcnn.evaluate import evaluate_model
 from jaxcnn.evaluation import Evaluation, evaluate_run
 from jaxcnn.optim import make_optimizer
 from jaxcnn.protocols import Protocol, make_protocol
+from jaxcnn.signals import Preempted
 from jaxcnn.state import TrainState, create_state
 from jaxcnn.steps import make_eval_step, make_train_step
-from jaxcnn.train import NonFinite, Preempted, train
+from jaxcnn.train import NonFinite, train
 from jaxcnn.workdir import Results, restore
 from jaxcnn.xla_flags import set_xla_flags
 

@@ -34,6 +34,10 @@ class SaveError(RuntimeError):
     """A checkpoint or another file of a run could not be written; the message names the folder and the cause."""
 
 
+class RestoreError(RuntimeError):
+    """A checkpoint could not be read, and nothing shows that it is damaged; the message names it and the cause."""
+
+
 class Checkpoints:
     """Writes the checkpoints of one run in the background; the latest two and the best one are kept.
 
@@ -160,8 +164,8 @@ def restore_state(
 ) -> tuple[TrainState, dict[str, Any]] | None:
     """The newest good state and what the loop carried, or None where there is none.
 
-    A step folder that is empty, truncated or damaged is reported, moved to `<folder>_damaged`, and the one before is
-    tried.
+    A step folder that is empty, truncated or damaged is reported and the one before is tried. When the search is over,
+    damaged ones are moved to `<folder>_damaged`.
 
     Args:
         folder: the run's `checkpoints`.
@@ -170,23 +174,39 @@ def restore_state(
 
     Raises:
         InputError: a good checkpoint of another network or optimizer, naming the first difference.
+        RestoreError: a checkpoint could not be read for a reason that is not its own; nothing has been moved.
     """
-    for step in reversed(steps(folder)):
-        info = _read_info(folder / str(step))
-        if info is not None:
-            _compare(folder / str(step), info, like)
-            wanted = _items(like)
-            wanted["optimizer"] = _without_later(wanted["optimizer"], info["optimizer"]["tree"])
-            items = {name: _read_item(folder / str(step), name, info, item) for name, item in wanted.items()}
-            if None not in items.values():
-                return _state(items["variables"], items["optimizer"], like), info["carry"]
-        before = [s for s in steps(folder) if s < step]
+    damaged: list[int] = []
+    found, saved = None, steps(folder)
+    for step in reversed(saved):
+        found = _read_state(folder / str(step), like)
+        if found is not None:
+            break
+        damaged.append(step)
+        before = [s for s in saved if s < step]
         report(f"checkpoint {step} is damaged, using {before[-1] if before else 'the initial weights'}")
-        aside = folder.with_name(folder.name + "_damaged")
+    aside = folder.with_name(folder.name + "_damaged")
+    for step in damaged:
         aside.mkdir(exist_ok=True)
         shutil.rmtree(aside / str(step), ignore_errors=True)
         (folder / str(step)).rename(aside / str(step))
-    return None
+    return found
+
+
+def _read_state(step_folder: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+    """The state and what the loop carried, or None where the checkpoint is damaged."""
+    info = _read_info(step_folder)
+    if info is None:
+        return None
+    _compare(step_folder, info, like)
+    wanted = _items(like)
+    wanted["optimizer"] = _without_later(wanted["optimizer"], info["optimizer"]["tree"])
+    items = {}
+    for name, item in wanted.items():
+        items[name] = _read_item(step_folder, name, info, item)
+        if items[name] is None:
+            return None
+    return _state(items["variables"], items["optimizer"], like), info["carry"]
 
 
 def restore_variables(folder: Path) -> tuple[int, dict[str, Any]]:
@@ -196,7 +216,13 @@ def restore_variables(folder: Path) -> tuple[int, dict[str, Any]]:
         InputError: there is no good checkpoint.
     """
     for step in reversed(steps(folder)):
-        info = _read_info(folder / str(step))
+        try:
+            info = _read_info(folder / str(step))
+        except RestoreError:
+            # A run that goes on meanwhile has removed it, and has newer ones.
+            if not (folder / str(step)).exists() and steps(folder):
+                return restore_variables(folder)
+            raise
         if info is None:
             continue
         like: dict[str, Any] = {"params": {}, "batch_stats": {}}
@@ -284,18 +310,53 @@ def _shown(entry: list | None) -> str:
 
 
 def _read_info(step_folder: Path) -> dict[str, Any] | None:
+    """The info item, or None if it is damaged."""
     ocp = _orbax()
-    with contextlib.suppress(Exception):
+    with _damage(step_folder):
         info = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(step_folder / "info")
         return info if info.pop("digest") == _info_digest(info) else None
     return None
 
 
 def _read_item(step_folder: Path, name: str, info: dict[str, Any], like: Any) -> Any:
-    """The item, or None if it cannot be read or its digest is not the saved one."""
+    """The item, or None if it is damaged."""
     ocp = _orbax()
-    with contextlib.suppress(Exception):
+    with _damage(step_folder):
         checkpointer = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         item = checkpointer.restore(step_folder / name, args=ocp.args.StandardRestore(like))
         return item if _digest(item) == info[name]["digest"] else None
     return None
+
+
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, EOFError)
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+# Orbax's storage library raises ValueError for everything, with a status and the cause in its message.
+_STATUS = re.compile(r"^([A-Z]+(?:_[A-Z]+)*): ")
+_STATUSES = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
+_PASSING = re.compile("input/output error|permission denied|too many open files|cannot allocate|stale file", re.I)
+
+
+@contextlib.contextmanager
+def _damage(step_folder: Path) -> Iterator[None]:
+    """Suppress what shows that the files of a checkpoint are malformed, or that one is missing in a folder that can be
+    listed. Everything else (no memory, no permission, an error of the disk or the network) says nothing of them.
+
+    Raises:
+        RestoreError: something else; naming the folder and the cause.
+    """
+    try:
+        yield
+    except Exception as raised:
+        error: Exception = raised
+        try:
+            list(step_folder.iterdir())
+        except OSError as unlisted:
+            error = unlisted
+        status = _STATUS.match(str(error))
+        malformed = isinstance(error, _MALFORMED) and (status is None or status[1] in _STATUSES)
+        if (malformed and not _PASSING.search(str(error))) or (isinstance(error, _MISSING) and step_folder.is_dir()):
+            return
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RestoreError(
+            f"checkpoint {step_folder} could not be read: {cause}. Nothing was changed; the same command tries again."
+        ) from error

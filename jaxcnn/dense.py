@@ -69,7 +69,7 @@ def densify(model: nn.Module, variables: dict[str, Any], shape: Shape) -> tuple[
             if maps is not None:
                 _check_flat(layer, maps)
             layers.append(layer)
-    return Chain(tuple(layers), dtype=model.dtype), {**variables, "params": params}
+    return Chain(tuple(layers), dtype=model.dtype, ops=model.ops), {**variables, "params": params}
 
 
 def _cannot(what: str) -> InputError:

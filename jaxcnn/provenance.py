@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,8 +15,11 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+_SOURCE = Path(__file__)
+
+
 def provenance() -> dict[str, Any]:
-    """Command line, git revision and whether the tree differs from it, versions, devices, time.
+    """Command line, git revision of this package and whether its tree differs from it, versions, devices, time.
 
     Never fails: what is not to be had is None.
     """
@@ -28,18 +32,32 @@ def provenance() -> dict[str, Any]:
 
 
 def software() -> dict[str, Any]:
-    """Command line, git revision and whether the tree differs from it, versions; it does not touch the devices."""
-    status = _git("status", "--porcelain", "--untracked-files=no")
+    """Command line, git revision of this package and whether its tree differs from it, versions.
+
+    It does not touch the devices.
+    """
+    status = _git("status", "--porcelain", "--untracked-files=all", ":/")
     return {
         "command": [sys.executable, *sys.argv],
-        "git": {"revision": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)},
+        "git": {"revision": _git("rev-parse", "HEAD"), "dirty": None if status is None else _differs(status)},
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
     }
 
 
+def _differs(status: str) -> bool:
+    """Whether a tracked file differs, or there is Python code that is not tracked."""
+    return any(not line.startswith("??") or line.endswith(".py") for line in status.splitlines())
+
+
 def _git(*arguments: str) -> str | None:
+    """What git says of the tree that this package's source is in; None where it is in none."""
+    here = _SOURCE.parent
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+        command = ["git", "-C", str(here), "ls-files", "--error-unmatch", _SOURCE.name]
+        # A package installed in a folder that happens to lie in a repository is not part of it.
+        subprocess.run(command, capture_output=True, timeout=10, check=True)
+        command = ["git", "-C", str(here), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

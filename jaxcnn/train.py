@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,15 +15,13 @@ from rich.console import Console
 from jaxcnn import checkpoint, compilation_cache, data, describe, optim
 from jaxcnn.config import Experiment
 from jaxcnn.evaluate import evaluate
+from jaxcnn.lock import locked
 from jaxcnn.metrics import Writer, mean_metrics, progress_bar, read_rows
 from jaxcnn.plan import Plan, make_plan
+from jaxcnn.signals import Preempted, Signals
 from jaxcnn.state import TrainState
 from jaxcnn.transfer import transfer
-from jaxcnn.workdir import Results, check_start, finished, open_workdir, write_results
-
-
-class Preempted(Exception):
-    """SIGTERM or Ctrl-C: the run has saved its state and the same command continues it."""
+from jaxcnn.workdir import Results, Source, check_workdir, finished, open_workdir, write_results
 
 
 class NonFinite(FloatingPointError):
@@ -57,24 +54,28 @@ def train(
         Preempted: SIGTERM or Ctrl-C arrived; the state is saved.
         NonFinite: the loss or a weight is NaN or infinite.
         SaveError: a checkpoint or another file of the run could not be written.
+        RestoreError: a checkpoint could not be read, for a reason that is not its own; nothing has been changed.
     """
-    workdir = Path(workdir).absolute()
+    workdir = check_workdir(workdir)
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
-    results = finished(experiment, workdir)
+    source = Source.of(experiment, init_from, arrays)
+    results = finished(experiment, workdir, source)
     if results is not None:
         console.print(f"{workdir} holds this experiment, finished: test error {results.test['error']:.2%}.")
         return results
     if experiment.compilation_cache:
         compilation_cache.enable(console.print)
-    plan = make_plan(experiment, arrays)
-    print_plan(console, plan)
-    check_start(workdir, init_from)
-    state, carry = _begin(plan, workdir, init_from, console)
-    open_workdir(plan, workdir, init_from)
-    try:
-        return _Run(plan, workdir, console, state, carry).go()
-    except OSError as error:
-        raise checkpoint.SaveError(f"workdir {workdir} cannot be written any more: {error}") from error
+    # Whatever JAX is set to, a run draws the same numbers.
+    with jax.threefry_partitionable(True):
+        plan = make_plan(experiment, arrays)
+        print_plan(console, plan)
+        with locked(workdir):
+            state, carry = _begin(plan, workdir, init_from, console)
+            open_workdir(plan, workdir, source)
+            try:
+                return _Run(plan, workdir, console, state, carry).go()
+            except OSError as error:
+                raise checkpoint.SaveError(f"workdir {workdir} cannot be written any more: {error}") from error
 
 
 def print_devices(console: Console) -> None:
@@ -114,42 +115,17 @@ def _begin(
     return plan.initial_state(variables), {"sums": {}, "seconds": 0.0}
 
 
-class _Signals:
-    """Notes SIGTERM and Ctrl-C, for the loop to act on at its next step; a second Ctrl-C acts at once."""
-
-    def __init__(self) -> None:
-        self.received = False
-
-    def poll(self) -> None:
-        if self.received:
-            raise Preempted
-
-    @contextlib.contextmanager
-    def watch(self) -> Iterator[None]:
-        def note(number: int, _: Any) -> None:
-            self.received = True
-            signal.signal(number, before[number])
-
-        try:
-            before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-        except ValueError:  # Not the main thread: whoever runs the threads handles signals.
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 class _Run:
     """The moving parts of one launch."""
 
     def __init__(self, plan: Plan, workdir: Path, console: Console, state: TrainState, carry: dict[str, Any]) -> None:
         self.plan, self.workdir, self.console, self.state = plan, workdir, console, state
         self.sums, self.seconds_before = carry["sums"], carry["seconds"]
+        self.images = 0.0  # Since the last row, of this launch alone, as its clock.
         self.folder = workdir / "checkpoints"
         self.saved = int(state.step) if int(state.step) in checkpoint.steps(self.folder) else -1
-        self.started, self.signals, self.clock = time.perf_counter(), _Signals(), _Clock()
+        self.started, self.signals, self.clock = time.perf_counter(), Signals(), _Clock()
+        self.last: tuple[int, dict[str, float], np.ndarray] | None = None
         self.eval_part = "test" if plan.dataset.validation is None else "validation"
 
     def go(self) -> Results:
@@ -164,13 +140,17 @@ class _Run:
             self.bar = stack.enter_context(progress_bar(self.console, total=self.plan.total_steps, done=step))
             try:
                 self._loop(step)
-                results = self._finish()
+                results, logits = self._finish()
             except Preempted:
                 step = int(self.state.step)
                 if self.saved != step:
                     self._save()
                 raise Preempted(f"stopped at step {step:,}; the same command continues this run") from None
         write_results(results, self.plan.experiment)
+        try:
+            self._pictures(logits)
+        except Exception as error:
+            self.console.print(f"pictures could not be drawn: {type(error).__name__}: {error}")
         self._summary(results)
         return results
 
@@ -194,9 +174,11 @@ class _Run:
                 last = step == plan.total_steps
                 evaluating = last or self._due(step, experiment.eval_every)
                 saving = last or self._due(step, experiment.checkpoint_every)
-                if evaluating or saving or self.signals.received:
+                stopping = self.signals.received
+                if evaluating or saving or stopping:
                     pending = self._take(pending)
-                self.signals.poll()
+                if stopping:
+                    raise Preempted
                 with self.clock.paused():
                     if evaluating and step not in self.accuracies:
                         self._evaluate_now(step)
@@ -242,11 +224,12 @@ class _Run:
         if not math.isfinite(values["loss"]):
             raise self._non_finite(f"the loss of step {step} is {values['loss']}")
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in values.items()}
+        self.images += values["n"]
         if not self._logging(step):
             return
         self.checkpoints.check()
-        means, rate = mean_metrics(self.sums), self.clock.lap(self.sums["n"])
-        self.sums = {}
+        means, rate = mean_metrics(self.sums), self.clock.lap(self.images)
+        self.sums, self.images = {}, 0.0
         self._row(step, "train", means | {"learning_rate": float(learning_rate)}, {"images_per_second": rate})
         self.bar.update(self.bar.task_ids[0], completed=step, latest=f"loss {means['loss']:.4f}  {rate:,.0f} images/s")
 
@@ -261,10 +244,12 @@ class _Run:
         return evaluate(self.plan.programs.eval_step, self.state.variables, batches, poll=self.signals.poll)
 
     def _evaluate_now(self, step: int) -> None:
-        metrics, _ = self._evaluate(self.eval_part)
+        self.last = (step, *self._evaluate(self.eval_part))
+        metrics = self.last[1]
         self._row(step, self.eval_part, metrics, {})
         epoch = step // self.plan.steps_per_epoch
-        self.console.print(f"epoch {epoch}: {self.eval_part} error {metrics['error']:.2%}, loss {metrics['loss']:.4f}")
+        shown = f"error {metrics['error']:.2%}, " if "error" in metrics else ""
+        self.console.print(f"epoch {epoch}: {self.eval_part} {shown}loss {metrics['loss']:.4f}")
         self.accuracies[step] = metrics["accuracy"]
 
     def _save(self) -> None:
@@ -282,11 +267,18 @@ class _Run:
             f"{what}; {where}. Lower optimizer.learning_rate or set optimizer.clip_norm, in a new workdir."
         )
 
-    def _finish(self) -> Results:
-        test, logits = self._evaluate("test")
-        validation = self._evaluate("validation")[0] if self.eval_part == "validation" else None
-        self._pictures(logits)
-        return Results(test, self.plan.total_steps, self.seconds, str(self.workdir), validation)
+    def _finish(self) -> tuple[Results, np.ndarray]:
+        """The results of the last step, and the logits of the test images."""
+        # The loop has evaluated the last step already, if this launch trained it.
+        step, *last = self.last or (None,)
+        known = {self.eval_part: last} if step == self.plan.total_steps else {}
+        parts = ["test"] + (["validation"] if self.eval_part == "validation" else [])
+        found = {part: known.get(part) or self._evaluate(part) for part in parts}
+        metrics = {part: values for part, (values, _) in found.items()}
+        results = Results(
+            metrics["test"], self.plan.total_steps, self.seconds, str(self.workdir), metrics.get("validation")
+        )
+        return results, found["test"][1]
 
     def _pictures(self, logits: np.ndarray) -> None:
         from jaxcnn import pictures

@@ -1,14 +1,18 @@
 """The folder of a run: what it holds, whether it is this experiment's, whether it is finished."""
 
+import hashlib
 import json
 import math
 import os
+import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen as nn
 
 from jaxcnn import checkpoint
@@ -38,11 +42,55 @@ class Results:
     validation: dict[str, float] | None = None
 
 
-def finished(experiment: Experiment, workdir: Path) -> Results | None:
+@dataclass(frozen=True)
+class Source:
+    """Where a run's weights and data come from, besides its experiment.
+
+    Attributes:
+        init_from: folder of the run whose weights it started from, or None.
+        arrays: digest of images and labels given in memory, or None.
+    """
+
+    init_from: str | None = None
+    arrays: str | None = None
+
+    @staticmethod
+    def of(experiment: Experiment, init_from: str | Path | None, arrays: Mapping[str, np.ndarray] | None) -> "Source":
+        """The source that `jaxcnn.train` is given."""
+        given = arrays if experiment.data.source == "arrays" else None
+        return Source(init_from and str(init_from), None if given is None else _arrays_digest(given))
+
+
+def _arrays_digest(arrays: Mapping[str, Any]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def check_workdir(workdir: str | Path) -> Path:
+    """The absolute path of a run's folder.
+
+    Raises:
+        InputError: it is empty, or an address that a file system does not have.
+    """
+    text = str(workdir)
+    if not text.strip():
+        raise InputError("--workdir is empty; give the folder of the run, for example --workdir=runs/a.")
+    if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text):
+        raise InputError(
+            f"--workdir is {text}; {scheme[1]}: cannot be written to. Give a folder of a file system, then copy it."
+        )
+    return Path(workdir).absolute()
+
+
+def finished(experiment: Experiment, workdir: Path, source: Source) -> Results | None:
     """The results in a folder, if this experiment is finished there; None if it is not.
 
     Raises:
-        InputError: the folder holds another experiment.
+        InputError: the folder holds another experiment, or this one with other weights or data to start from.
     """
     if not os.path.exists(workdir / "config.json"):
         return None
@@ -53,10 +101,29 @@ def finished(experiment: Experiment, workdir: Path) -> Results | None:
             f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another --workdir; "
             f"--init_from={workdir} takes over its weights."
         )
+    _check_source(workdir, source)
     if not (workdir / "results.json").exists():
         return None
     saved = _read_json(workdir / "results.json")
     return Results(saved["test"], saved["steps"], saved["seconds"], str(workdir), saved.get("validation"))
+
+
+def _check_source(workdir: Path, source: Source) -> None:
+    """InputError unless the folder's run was started from the same weights and data."""
+    record = workdir / "provenance.json"
+    saved = _read_json(record) if os.path.exists(record) else {}
+    if "init_from" in saved and _resolved(saved["init_from"]) != _resolved(source.init_from):
+        raise InputError(
+            f"{workdir} was started with init_from {saved['init_from']}, not {source.init_from}. Give the same or "
+            "another --workdir."
+        )
+    # Records made before version 0.2 have no digest.
+    if "arrays" in saved and saved["arrays"] != source.arrays:
+        raise InputError(f"{workdir} was started with other arrays. Give those, or another --workdir.")
+
+
+def _resolved(folder: str | None) -> str | None:
+    return folder and str(Path(folder).resolve())
 
 
 def load_saved(run: str | Path) -> Experiment:
@@ -82,22 +149,7 @@ def restore(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     return experiment.model, variables
 
 
-def check_start(workdir: Path, init_from: str | Path | None) -> None:
-    """Check that a run that exists is continued from where it was started.
-
-    Raises:
-        InputError: it was started with another `init_from`.
-    """
-    record = workdir / "provenance.json"
-    if os.path.exists(record):
-        saved = _read_json(record)["init_from"]
-        if saved != (init_from and str(init_from)):
-            raise InputError(
-                f"{workdir} was started with init_from {saved}, not {init_from}. Give the same or another --workdir."
-            )
-
-
-def open_workdir(plan: Plan, workdir: Path, init_from: str | Path | None) -> None:
+def open_workdir(plan: Plan, workdir: Path, source: Source) -> None:
     """Make the folder and write what is known before the first step.
 
     Raises:
@@ -105,14 +157,15 @@ def open_workdir(plan: Plan, workdir: Path, init_from: str | Path | None) -> Non
     """
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
     there = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
-    # Three checkpoints are kept and one more is being written.
-    needed = 4 * size + 2**24
+    # Three checkpoints are kept, of which some may be there already, and one more is being written.
+    kept = min(3, len(checkpoint.steps(workdir / "checkpoints")))
+    needed = (4 - kept) * size + 2**24
     free = shutil.disk_usage(there).free
     if free < needed:
         raise InputError(f"workdir {workdir}: {needed / 1e6:.0f} MB are needed there, {free / 1e6:.0f} MB are free.")
     made = None if there == workdir else there / workdir.relative_to(there).parts[0]
-    experiment, source = plan.experiment, init_from and str(init_from)
-    record = provenance() | {"seed": experiment.seed, "run_id": run_id(experiment), "init_from": source}
+    experiment = plan.experiment
+    record = provenance() | {"seed": experiment.seed, "run_id": run_id(experiment), **asdict(source)}
     path = workdir / "provenance.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Checkpoints come back bit for bit, or are passed over with a line, or the save raises."""
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcnn import checkpoint
-from jaxcnn.checkpoint import Checkpoints, SaveError
+from jaxcnn.checkpoint import Checkpoints, RestoreError, SaveError
 from jaxcnn.config import Optimizer
 from jaxcnn.errors import InputError
 from jaxcnn.optim import make_optimizer
@@ -404,3 +405,64 @@ def test_a_disk_that_fills_up(small_disk):
     steps = checkpoint.steps(folder)
     state, _, lines = restore(folder)
     assert bits(state) == bits(make_state(steps[-1])) and lines == []
+
+
+def restore_newest(folder):
+    return checkpoint.restore_state(folder, abstract(make_state(0)), pytest.fail)[0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no memory"),
+        OSError(errno.EIO, "Input/output error"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        ValueError("PERMISSION_DENIED: Error opening file"),
+        ValueError("RESOURCE_EXHAUSTED: Out of memory"),
+        ValueError("DATA_LOSS: Error reading: Input/output error [OS error 5]"),
+        RuntimeError("UNAVAILABLE: connection reset"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("item", ["info", "variables"])
+def test_an_error_that_is_not_the_checkpoints_own_condemns_none(copy, monkeypatch, error, item):
+    import orbax.checkpoint as ocp
+
+    def restore(self, path, *args, original=ocp.Checkpointer.restore, **kwargs):
+        if Path(path).name == item:
+            raise error
+        return original(self, path, *args, **kwargs)
+
+    before = sorted(copy.parent.rglob("*"))
+    monkeypatch.setattr(ocp.Checkpointer, "restore", restore)
+    with pytest.raises(RestoreError, match=r"checkpoint .*/2 could not be read: .*Nothing was changed"):
+        restore_newest(copy)
+    assert sorted(copy.parent.rglob("*")) == before
+    monkeypatch.undo()
+    assert bits(restore_newest(copy)) == bits(make_state(2))
+
+
+def test_a_step_folder_that_cannot_be_listed_is_not_damaged(copy, monkeypatch):
+    def iterdir(self, original=Path.iterdir):
+        if self == copy / "2":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return original(self)
+
+    shutil.rmtree(copy / "2" / "info")
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(RestoreError, match="Permission denied"):
+        restore_newest(copy)
+    monkeypatch.undo()
+    assert checkpoint.steps(copy) == [1, 2]
+
+
+def test_nothing_is_moved_before_a_checkpoint_has_been_restored(copy, monkeypatch):
+    shutil.rmtree(copy / "2" / "info")
+
+    def fail(*_):
+        raise RestoreError("no memory")
+
+    monkeypatch.setattr(checkpoint, "_read_item", fail)
+    with pytest.raises(RestoreError):
+        checkpoint.restore_state(copy, abstract(make_state(0)), lambda line: None)
+    assert checkpoint.steps(copy) == [1, 2]

@@ -35,20 +35,29 @@ def test_versions_devices_and_command(outside, monkeypatch):
     assert json.loads(json.dumps(record)) == record
 
 
-def test_revision_and_whether_the_tree_differs(outside):
-    git(outside, "init", "--quiet")
-    (outside / "a.txt").write_text("1")
-    git(outside, "add", ".")
-    git(outside, "commit", "--quiet", "--message=a")
-    revision = git(outside, "rev-parse", "HEAD")
-    (outside / "untracked.txt").write_text("1")
+def test_the_revision_is_that_of_the_package_wherever_it_is_called(outside, tmp_path, monkeypatch):
+    source = tmp_path / "checkout" / "package" / "file.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("1")
+    monkeypatch.setattr("jaxcnn.provenance._SOURCE", source)
+    git(source.parents[1], "init", "--quiet")
+    assert provenance()["git"] == {"revision": None, "dirty": None}  # It is not part of the repository around it.
+    git(source.parents[1], "add", ".")
+    git(source.parents[1], "commit", "--quiet", "--message=a")
+    revision = git(source.parents[1], "rev-parse", "HEAD")
+    git(outside, "init", "--quiet")  # The current folder is another repository's.
+    (source.parents[1] / "untracked.txt").write_text("1")
     assert provenance()["git"] == {"revision": revision, "dirty": False}
-    (outside / "a.txt").write_text("2")
+    (source.parents[1] / "new.py").write_text("1")
+    assert provenance()["git"] == {"revision": revision, "dirty": True}
+    (source.parents[1] / "new.py").unlink()
+    source.write_text("2")
     assert provenance()["git"] == {"revision": revision, "dirty": True}
 
 
 def test_what_is_not_to_be_had_is_none(outside, monkeypatch):
     nothing = {"revision": None, "dirty": None}
+    monkeypatch.setattr("jaxcnn.provenance._SOURCE", outside / "file.py")
     assert provenance()["git"] == nothing
     monkeypatch.setenv("PATH", "")
     assert provenance()["git"] == nothing

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -21,9 +22,11 @@ from jaxcnn import checkpoint, data
 from jaxcnn.checkpoint import SaveError
 from jaxcnn.config import from_json, load_config, override
 from jaxcnn.errors import InputError
+from jaxcnn.lock import locked
 from jaxcnn.objectives import Classification
 from jaxcnn.plan import make_plan
-from jaxcnn.train import NonFinite, Preempted, train
+from jaxcnn.signals import Preempted, Signals
+from jaxcnn.train import NonFinite, train
 
 TINY = load_config(Path(__file__).parent / "tiny.py")
 STEPS = 24  # 6 epochs of 4 full batches
@@ -212,7 +215,7 @@ def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(whole, tmp_path,
     for path in (workdir / "checkpoints" / str(step)).rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:10])
-    with interrupted(monkeypatch, at_evaluation=2):  # the one after the last step
+    with interrupted(monkeypatch, at_evaluation=1):  # that of the last step
         train(TINY, workdir)
     train(TINY, workdir)
     assert f"checkpoint {step} is damaged, using {before}" in capsys.readouterr().out
@@ -455,3 +458,108 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path):
         os.seteuid(me)
         (tmp_path / "locked").chmod(0o700)
     assert list((tmp_path / "locked").iterdir()) == []
+
+
+@pytest.mark.parametrize("workdir", ["gs://bucket/run", "s3:/bucket/run", "", " "])
+def test_a_workdir_that_is_no_folder(workdir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="--workdir is"):
+        train(TINY, workdir, verbose=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_launch_in_the_same_folder_touches_nothing(tmp_path):
+    with locked(tmp_path / "run"):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(InputError, match=f"in use by process {os.getpid()} on "):
+            train(TINY, tmp_path / "run", verbose=False)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_is_being_written_can_be_restored(whole):
+    with locked(whole):
+        jaxcnn.restore(whole)
+
+
+def test_a_finished_run_is_not_one_that_starts_from_other_weights(whole):
+    with pytest.raises(InputError, match=r"was started with init_from None, not elsewhere"):
+        train(TINY, whole, init_from="elsewhere", verbose=False)
+
+
+def test_a_finished_run_is_not_one_of_other_arrays(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"train_images": rng.normal(size=(24, 8, 8)), "train_labels": np.arange(24) % 4,
+              "test_images": rng.normal(size=(8, 8, 8)), "test_labels": np.arange(8) % 4}  # fmt: skip
+    experiment = override(TINY, {"data": data_of_arrays(TINY), "epochs": 1})
+    first = train(experiment, tmp_path / "run", arrays=arrays, verbose=False)
+    again = {name: array.copy() for name, array in reversed(arrays.items())}
+    assert train(experiment, tmp_path / "run", arrays=again, verbose=False) == first
+    again["train_images"][3, 2, 1] += 1
+    with pytest.raises(InputError, match="was started with other arrays"):
+        train(experiment, tmp_path / "run", arrays=again, verbose=False)
+
+
+def data_of_arrays(experiment):
+    return dataclasses.replace(experiment.data, source="arrays", batch_size=8, validation=0.0)
+
+
+def test_a_signal_between_two_looks_at_it_loses_no_metrics(whole, tmp_path, monkeypatch):
+    """It arrives after the loop has looked for one and before it would have looked again."""
+
+    class Late:
+        looks = 0
+
+        def __get__(self, signals, _):
+            self.looks += 1
+            return self.looks > 6  # Not at the look of step 5, at whatever comes next.
+
+        def __set__(self, signals, value):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Signals, "received", Late(), raising=False)
+        with pytest.raises(Preempted):
+            train(TINY, tmp_path / "run", verbose=False)
+    train(TINY, tmp_path / "run", verbose=False)
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_pictures_that_cannot_be_drawn_are_a_line(tmp_path, monkeypatch, capsys):
+    from jaxcnn import pictures
+
+    def fail(*_):
+        assert (tmp_path / "run" / "results.json").exists()
+        raise ValueError("no font")
+
+    monkeypatch.setattr(pictures, "learning_curves", fail)
+    results = train(override(TINY, {"epochs": 1}), tmp_path / "run")
+    assert results.test["n"] > 0
+    assert "pictures could not be drawn: ValueError: no font" in capsys.readouterr().out
+
+
+def test_the_last_evaluation_is_not_done_twice(tmp_path, monkeypatch):
+    module, parts = sys.modules["jaxcnn.train"], []
+
+    def evaluate(*args, original=module.evaluate, **kwargs):
+        parts.append(1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, "evaluate", evaluate)
+    train(override(TINY, {"epochs": 2}), tmp_path / "run", verbose=False)
+    assert len(parts) == 2
+
+
+def test_a_resume_needs_no_room_for_the_checkpoints_that_are_there(unfinished, monkeypatch):
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(make_plan(TINY).state))
+    free = SimpleNamespace(free=2**24 + 2 * size)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    train(TINY, unfinished, verbose=False)
+    with pytest.raises(InputError, match="MB are needed there"):
+        train(TINY, unfinished.parent / "another", verbose=False)
+
+
+@pytest.mark.parametrize("partitionable", [True, False])
+def test_no_setting_of_the_generator_changes_a_run(whole, tmp_path, partitionable):
+    with jax.threefry_partitionable(partitionable), jax.default_prng_impl("rbg"):
+        train(TINY, tmp_path / "run", verbose=False)
+    assert_same_run(tmp_path / "run", whole)
