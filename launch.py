@@ -19,12 +19,12 @@ def main(arguments: list[str]) -> int:
 
     from rich.console import Console
 
-    from jaxcnn import cli
-    from jaxcnn.checkpoint import RestoreError, SaveError
-    from jaxcnn.errors import InputError
-    from jaxcnn.signals import Preempted
-    from jaxcnn.train import NonFinite, train
-    from jaxcnn.xla_flags import set_xla_flags
+    from jaxcnn.cli import launch as cli
+    from jaxcnn.runs.checkpoint import RestoreError, SaveError
+    from jaxcnn.runs.loop import NonFinite, train
+    from jaxcnn.runs.signals import Preempted
+    from jaxcnn.runtime.errors import InputError
+    from jaxcnn.runtime.xla_flags import set_xla_flags
 
     set_xla_flags()
     statuses = {InputError: 2, NonFinite: 3, SaveError: 1, RestoreError: 1, Preempted: 75}

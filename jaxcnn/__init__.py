@@ -5,17 +5,17 @@ The models are at hand at once; what needs orbax, TFDS or matplotlib is loaded w
 
 from jaxcnn import models
 from jaxcnn.config import Augment, Data, Experiment, Fake, Optimizer, Schedule, load_config, override
-from jaxcnn.errors import InputError
-from jaxcnn.evaluate import evaluate_model
-from jaxcnn.evaluation import Evaluation, evaluate_run
-from jaxcnn.optim import make_optimizer
-from jaxcnn.protocols import Protocol, make_protocol
-from jaxcnn.signals import Preempted
-from jaxcnn.state import TrainState, create_state
-from jaxcnn.steps import make_eval_step, make_train_step
-from jaxcnn.train import NonFinite, train
-from jaxcnn.workdir import Results, restore
-from jaxcnn.xla_flags import set_xla_flags
+from jaxcnn.evaluation.exact import evaluate_model
+from jaxcnn.evaluation.test_time_augmentation import Protocol, make_protocol
+from jaxcnn.runs.evaluation import Evaluation, evaluate_run
+from jaxcnn.runs.loop import NonFinite, train
+from jaxcnn.runs.signals import Preempted
+from jaxcnn.runs.workdir import Results, restore
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.xla_flags import set_xla_flags
+from jaxcnn.training.optim import make_optimizer
+from jaxcnn.training.state import TrainState, create_state
+from jaxcnn.training.steps import make_eval_step, make_train_step
 
 __version__ = "0.1.0"
 

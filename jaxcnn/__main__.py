@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 Name = Annotated[Positional[str], arg(metavar="NAME")]
 Folder = Annotated[str | None, arg(metavar="DIR")]
@@ -61,7 +61,7 @@ def describe(
         explain: the architecture in words: what each part is for and why it was chosen.
         diagram: picture to draw, .svg or .png.
     """
-    from jaxcnn.description import describe
+    from jaxcnn.cli.describe import describe
 
     describe(targets, shape=shape, format=format, compare=compare, explain=explain, diagram=diagram)
 
@@ -100,8 +100,8 @@ def evaluate(
         format: of what is printed.
         output: file to write as JSON.
     """
-    from jaxcnn.evaluation import evaluate_run, parse_scales, show
-    from jaxcnn.xla_flags import set_xla_flags
+    from jaxcnn.runs.evaluation import evaluate_run, parse_scales, show
+    from jaxcnn.runtime.xla_flags import set_xla_flags
 
     set_xla_flags()
     evaluations = evaluate_run(
@@ -171,7 +171,7 @@ def report(runs: Runs, name: str, results: str = "configs/results", readme: str 
         results: folder of NAME.jsonl (a line a seed) and NAME.png (learning curves).
         readme: file whose results table is made anew.
     """
-    from jaxcnn.report import collect, update_readme
+    from jaxcnn.cli.report import collect, update_readme
 
     print(collect(runs, name, results))
     update_readme(readme, results)
@@ -207,8 +207,8 @@ def bench(
         output: .json file to write, with a chart beside it if there is a peer.
         readme: file whose tables are renewed from the results in the folder of output.
     """
-    from jaxcnn.bench.command import bench
     from jaxcnn.bench.tables import failures
+    from jaxcnn.cli.bench import bench
 
     record = bench(
         cases,

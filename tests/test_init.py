@@ -1,5 +1,6 @@
 """What `import jaxcnn` loads and offers."""
 
+import pkgutil
 import subprocess
 import sys
 
@@ -19,10 +20,6 @@ def test_every_public_name_exists():
     assert [name for name in jaxcnn.__all__ if not hasattr(jaxcnn, name)] == []
 
 
-def test_train_is_the_function_not_the_module():
-    import jaxcnn.train as by_path
-    from jaxcnn.train import train
-
-    assert jaxcnn.train is train
-    assert by_path is train
-    assert callable(jaxcnn.train)
+def test_no_submodule_has_the_name_of_a_public_function():
+    modules = {module.name for module in pkgutil.iter_modules(jaxcnn.__path__)}
+    assert modules & set(jaxcnn.__all__) == {"models"}

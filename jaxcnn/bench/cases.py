@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxcnn.errors import InputError
-from jaxcnn.fields import did_you_mean
 from jaxcnn.layers import Shape, trace_image
 from jaxcnn.models import VGG, ZOO, AlexNet, ConvNet, LeNet5
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import did_you_mean
 
 Mode = Literal["train", "forward"]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.bench.tables import NAMES, machine, step_name
-from jaxcnn.pictures.page import FAINT, MARGIN, WIDTH, add_panel, blank_page, save
-from jaxcnn.pictures.words import INK, LABEL, MUTED, SMALL, TITLE, add_text, shortened
+from jaxcnn.plots.page import FAINT, MARGIN, WIDTH, add_panel, blank_page, save
+from jaxcnn.plots.words import INK, LABEL, MUTED, SMALL, TITLE, add_text, shortened
 
 # Far apart in lightness, so that they differ on a greyscale print.
 _COLOURS = {"jaxcnn": "#00558c", "flax": "#e69f00"}

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxcnn.bench.cases import Case, Mode, operations
+from jaxcnn.bench.job import Job, Library
 from jaxcnn.bench.process import Worker, WorkerError, working
-from jaxcnn.bench.program import Job, Library
 from jaxcnn.bench.summary import speed_ratio, summarize
 
 # Turns that each library has in the time asked for, so that a slow minute of the machine meets all alike.

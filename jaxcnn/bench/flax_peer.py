@@ -9,8 +9,8 @@ from flax import linen as nn
 from jax import lax
 
 from jaxcnn import layers as records
-from jaxcnn.errors import InputError
 from jaxcnn.layers import Layer
+from jaxcnn.runtime.errors import InputError
 
 
 class FlaxPeer(nn.Module):

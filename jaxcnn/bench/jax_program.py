@@ -12,12 +12,12 @@ import optax
 from flax import linen as nn
 
 from jaxcnn.bench.flax_peer import FlaxPeer
-from jaxcnn.bench.program import DECAY, MOMENTUM, RATE, Job
+from jaxcnn.bench.job import DECAY, MOMENTUM, RATE, Job
 from jaxcnn.config import Optimizer
 from jaxcnn.objectives import Batch
-from jaxcnn.optim import hyperparameters, make_optimizer
-from jaxcnn.state import create_state
-from jaxcnn.steps import make_train_step
+from jaxcnn.training.optim import hyperparameters, make_optimizer
+from jaxcnn.training.state import create_state
+from jaxcnn.training.steps import make_train_step
 
 Step = Callable[[Any, Batch], tuple[Any, Any]]
 

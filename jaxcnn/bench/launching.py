@@ -6,11 +6,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import jaxcnn
 from jaxcnn.bench.process import WorkerError, end, last_words, spawn
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
-ROOT = Path(jaxcnn.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 """Of the repository, which has launch.py and configs/."""
 
 _REPEATS = 3

@@ -12,9 +12,9 @@ import jax
 from jaxcnn import data
 from jaxcnn.bench.summary import quartiles
 from jaxcnn.config import load_config
-from jaxcnn.plan import Plan, make_plan
-from jaxcnn.steps import Batch, make_train_step
-from jaxcnn.xla_flags import set_xla_flags
+from jaxcnn.runs.plan import Plan, make_plan
+from jaxcnn.runtime.xla_flags import set_xla_flags
+from jaxcnn.training.steps import Batch, make_train_step
 
 _TURNS = 20
 

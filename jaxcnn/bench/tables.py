@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxcnn.describe import Grid, shape_text
+from jaxcnn.describe.tables import Grid, shape_text
 
 Record = dict[str, Any]
 """As `command.bench` writes it."""

@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 
 from jaxcnn import layers as records
-from jaxcnn.errors import InputError
 from jaxcnn.layers import Layer, Shape, trace_image
+from jaxcnn.runtime.errors import InputError
 
 # In place, as torchvision's networks have it.
 _ACTIVATIONS = {"tanh": nn.Tanh, "relu": functools.partial(nn.ReLU, inplace=True), "sigmoid": nn.Sigmoid}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from jaxcnn.bench.program import DECAY, MOMENTUM, RATE, Job
+from jaxcnn.bench.job import DECAY, MOMENTUM, RATE, Job
 from jaxcnn.bench.torch_peer import torch_peer
 
 

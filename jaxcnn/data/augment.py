@@ -13,7 +13,7 @@ import numpy as np
 from jaxcnn.config import Augment, Data
 from jaxcnn.data.dataset import Rows
 from jaxcnn.data.sources import shuffled
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 # Images, and pixels of each, from which `color_axes` estimates a covariance: eigenvalues come out right to some 3 %.
 _COLOR_IMAGES, _COLOR_PIXELS = 2000, 1000

@@ -12,17 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 # Seconds after which an unfinished folder is taken for the leftover of a killed process.
 _STALE = 24 * 3600
-
-
-def root() -> Path:
-    """The cache folder: $JAXCNN_CACHE_DIR, else what the platform names for the user."""
-    import platformdirs
-
-    return Path(os.environ.get("JAXCNN_CACHE_DIR") or platformdirs.user_cache_dir("jaxcnn")).expanduser().absolute()
 
 
 def read(entry: Path) -> tuple[np.memmap | None, np.ndarray, tuple[str, ...]] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 
 class Rows:

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxcnn.data.dataset import Rows, Split
 from jaxcnn.data.sources import shuffled
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 # Images at most this large stay on the device: a quarter of its memory, or this much where the backend does not say
 # how much there is (a CPU), so that a laptop keeps room for activations.

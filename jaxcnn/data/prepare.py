@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.data import tfds
-from jaxcnn.errors import InputError
-from jaxcnn.fields import did_you_mean
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import did_you_mean
 
 # Files that their owners hand out by themselves only, with their sizes in bytes.
 _MANUAL = {"imagenet2012": {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar": 6_744_924_160}}

@@ -5,7 +5,7 @@ import json
 
 from jaxcnn.config import Augment, Data
 from jaxcnn.data import sources, tfds
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 
 def image_shape(data: Data, augment: Augment) -> tuple[int, int, int]:

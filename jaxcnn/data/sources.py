@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcnn.config import Data, Fake
 from jaxcnn.data.dataset import Dataset, Rows, Split, fit, padded
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 _DIGITS_TEST = 360
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")

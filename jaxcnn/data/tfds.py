@@ -25,7 +25,8 @@ from PIL import Image
 from jaxcnn.config import Data
 from jaxcnn.data import cache
 from jaxcnn.data.dataset import Rows, Split, fit, padded
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.cache_folder import cache_folder
+from jaxcnn.runtime.errors import InputError
 
 # Splits larger than this when decoded are decoded whenever they are read, unless `Data.decode` says otherwise.
 DECODE_ONCE_BYTES = 32 * 2**30
@@ -129,7 +130,7 @@ def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
 
 
 def _split(prepared: Prepared, split: str, config: Data) -> tuple[Split, tuple[str, ...]]:
-    folder = cache.root() / "tfds"
+    folder = cache_folder() / "tfds"
     entry = folder / _key(prepared, split, config.image_size, config.pad)
     found = cache.read(entry) if config.decode != "always" else None
     if found is None:

@@ -4,9 +4,9 @@ from typing import Literal
 
 from flax import linen as nn
 
-from jaxcnn.fields import Fraction, PositiveInt
 from jaxcnn.layers import Activation, AdaptiveAveragePool, Conv, Dense, Dropout, Flatten, Layer, MaxPool, NormName
 from jaxcnn.models.normalized import NormalizedConvNet, initial
+from jaxcnn.runtime.fields import Fraction, PositiveInt
 
 _WIDTHS = {"2012": (96, 256, 384, 384, 256), "owt": (64, 192, 384, 256, 256)}
 _STEMS = {"pad2_224": (11, 4, 2), "valid_227": (11, 4, 0), "cifar_32": (5, 1, 2)}

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcnn import fields
 from jaxcnn.layers import Layer, apply
 from jaxcnn.ops import choose
+from jaxcnn.runtime import fields
 
 
 class ConvNet(nn.Module):

@@ -4,8 +4,6 @@ from typing import Literal
 
 from flax import linen as nn
 
-from jaxcnn.errors import InputError
-from jaxcnn.fields import PositiveInt
 from jaxcnn.layers import (
     Activation,
     ActivationName,
@@ -21,6 +19,8 @@ from jaxcnn.layers import (
     normalization,
 )
 from jaxcnn.models.convnet import ConvNet
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import PositiveInt
 
 # Table I: the maps of S2 that each map of C3 sees.
 _C3 = (

@@ -5,9 +5,9 @@ from typing import Literal
 
 from flax import linen as nn
 
-from jaxcnn.fields import PositiveInt
 from jaxcnn.layers import Activation, ActivationName, Conv, InitName, Layer, LocalResponseNorm, NormName, normalization
 from jaxcnn.models.convnet import ConvNet
+from jaxcnn.runtime.fields import PositiveInt
 
 NormPlace = Literal["pre_activation", "post_activation", "post_pool"]
 

@@ -4,10 +4,10 @@ from typing import Literal
 
 from flax import linen as nn
 
-from jaxcnn.errors import InputError
-from jaxcnn.fields import Fraction, Positive, PositiveInt
 from jaxcnn.layers import Activation, AdaptiveAveragePool, Conv, Dense, Dropout, Flatten, Layer, MaxPool, NormName
 from jaxcnn.models.normalized import NormalizedConvNet, initial
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import Fraction, Positive, PositiveInt
 
 _DEPTHS = {
     "A": (1, 1, 2, 2, 2),

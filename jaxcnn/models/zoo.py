@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from jaxcnn.errors import InputError
-from jaxcnn.fields import did_you_mean
 from jaxcnn.layers import NormName
 from jaxcnn.models.alexnet import AlexNet
 from jaxcnn.models.convnet import ConvNet
 from jaxcnn.models.lenet import LeNet5
 from jaxcnn.models.vgg import VGG
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import did_you_mean
 
 
 @dataclass(frozen=True)

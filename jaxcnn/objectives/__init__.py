@@ -9,7 +9,7 @@ from jaxcnn.objectives.classification import (
     maximum_a_posteriori,
     mean_squared_error,
 )
-from jaxcnn.objectives.objective import Apply, Batch, Objective, Sums
+from jaxcnn.objectives.objective import Apply, Batch, Objective, Sums, mean_metrics
 
 __all__ = [
     "Apply",
@@ -22,5 +22,6 @@ __all__ = [
     "Sums",
     "cross_entropy",
     "maximum_a_posteriori",
+    "mean_metrics",
     "mean_squared_error",
 ]

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.fields import Positive
 from jaxcnn.objectives.objective import Apply, Batch, Objective, Sums
+from jaxcnn.runtime.fields import Positive
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxcnn import fields
+from jaxcnn.runtime import fields
 
 Batch = dict[str, jax.Array]
 """Arrays by name, each with one row for each example; classification reads `image` and `label`."""
@@ -54,3 +54,9 @@ class Objective:
             `loss` and `n`, and what else is measured; `correct` is reported as accuracy and error.
         """
         raise NotImplementedError
+
+
+def mean_metrics(sums: dict[str, float]) -> dict[str, float]:
+    """Means over examples of the sums that the step functions return, in their order; `correct` becomes `accuracy`."""
+    means = {name: value / sums["n"] for name, value in sums.items() if name != "n"}
+    return {{"correct": "accuracy"}.get(name, name): value for name, value in means.items()}

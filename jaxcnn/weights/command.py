@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jaxcnn.errors import InputError
 from jaxcnn.layers import Shape
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.weights.conversion import Conversion, load
 from jaxcnn.weights.file import write
 from jaxcnn.weights.match import Pair

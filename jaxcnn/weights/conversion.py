@@ -13,12 +13,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcnn.config import Augment, Data, Experiment, load_config
 from jaxcnn.data.shape import image_shape
-from jaxcnn.errors import InputError
 from jaxcnn.layers import Dense, LocalResponseNorm, Shape
 from jaxcnn.models import VGG, ZOO, ConvNet, named
+from jaxcnn.runs.workdir import load_saved
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.weights.file import PREPROCESSING, Layout, Preprocessing, WeightFile, read
 from jaxcnn.weights.match import Pair, match
-from jaxcnn.workdir import load_saved
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from jaxcnn import fields
-from jaxcnn.atomic import replacing
-from jaxcnn.errors import InputError
-from jaxcnn.fields import Positive
+from jaxcnn.runtime import fields
+from jaxcnn.runtime.atomic import replacing
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import Positive
 from jaxcnn.weights.keras_file import read_keras
 from jaxcnn.weights.torch_pickle import read_torch
 

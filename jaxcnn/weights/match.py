@@ -11,9 +11,9 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from jaxcnn.errors import InputError
 from jaxcnn.layers import Shape, trace
 from jaxcnn.models import ConvNet
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.weights.file import WeightFile
 from jaxcnn.weights.slot import Kind, Slot, slots
 

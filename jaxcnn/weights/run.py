@@ -10,19 +10,19 @@ import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from jaxcnn import checkpoint
 from jaxcnn.config import run_id, to_json
-from jaxcnn.errors import InputError
 from jaxcnn.layers import Conv, least_size, trace
-from jaxcnn.metrics import write_json
 from jaxcnn.models import ConvNet
-from jaxcnn.provenance import provenance
-from jaxcnn.state import create_state
+from jaxcnn.runs import checkpoint
+from jaxcnn.runs.workdir import load_saved, restore
+from jaxcnn.runtime.atomic import write_json
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.provenance import provenance
+from jaxcnn.training.state import create_state
 from jaxcnn.weights.conversion import Conversion
 from jaxcnn.weights.file import Preprocessing, WeightFile
 from jaxcnn.weights.match import Pair
 from jaxcnn.weights.slot import Slot, slots
-from jaxcnn.workdir import load_saved, restore
 
 
 def write_run(conversion: Conversion, workdir: str | Path) -> None:

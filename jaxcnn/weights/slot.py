@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from jaxcnn.errors import InputError
 from jaxcnn.layers import BatchNorm, Conv, Dense, Flatten, Layer, Row, Shape
+from jaxcnn.runtime.errors import InputError
 
 Kind = Literal["convolution", "batch norm", "dense layer"]
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 _DTYPES = {
     "DoubleStorage": "float64",

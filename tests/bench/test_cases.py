@@ -3,9 +3,9 @@
 import pytest
 
 from jaxcnn.bench.cases import CASES, named, operations
-from jaxcnn.errors import InputError
 from jaxcnn.layers import Conv, Dense, Flatten, MaxPool
 from jaxcnn.models import ZOO, Chain, LeNet5
+from jaxcnn.runtime.errors import InputError
 
 
 def test_operations_by_hand():

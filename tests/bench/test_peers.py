@@ -10,8 +10,7 @@ import pytest
 from jaxcnn.bench.cases import CASES
 from jaxcnn.bench.flax_peer import FlaxPeer
 from jaxcnn.bench.jax_program import JaxProgram
-from jaxcnn.bench.program import Job
-from jaxcnn.errors import InputError
+from jaxcnn.bench.job import Job
 from jaxcnn.layers import (
     Activation,
     AdaptiveAveragePool,
@@ -26,6 +25,7 @@ from jaxcnn.layers import (
     RadialBasis,
 )
 from jaxcnn.models import Chain
+from jaxcnn.runtime.errors import InputError
 
 # Every kind of layer that the peers have.
 NET = Chain(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from jaxcnn.bench.job import Job
 from jaxcnn.bench.process import WorkerError, end, last_words, spawn, usable_cpus, working
-from jaxcnn.bench.program import Job
 from jaxcnn.layers import Conv, Dense, Flatten
 from jaxcnn.models import Chain
 

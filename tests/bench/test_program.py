@@ -6,7 +6,8 @@ import jax
 import pytest
 
 from jaxcnn.bench import jax_program
-from jaxcnn.bench.program import Job, make_program
+from jaxcnn.bench.job import Job
+from jaxcnn.bench.program import make_program
 from jaxcnn.models import LeNet5
 
 

@@ -12,7 +12,7 @@ from jaxcnn.config import Augment, Data
 from jaxcnn.data import augment as module
 from jaxcnn.data.augment import center_crop, color_axes, make_preprocess
 from jaxcnn.data.dataset import Rows
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 rng = np.random.default_rng(0)
 warp = jax.jit(module.warp)

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxcnn.data import pipeline
 from jaxcnn.data.dataset import Rows, Split
 from jaxcnn.data.pipeline import epoch_order, eval_batches, steps_per_epoch, train_batches
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 PINNED = ([7, 2, 0, 4, 3, 5, 6, 1], [4, 3, 6, 1, 5, 2, 7, 0])
 

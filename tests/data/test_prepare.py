@@ -12,7 +12,7 @@ import jaxcnn
 from jaxcnn.__main__ import main
 from jaxcnn.config import Data
 from jaxcnn.data import load, prepare
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 
 def run(capsys, *args):

@@ -6,7 +6,7 @@ import pytest
 from jaxcnn.config import Augment, Data, Fake
 from jaxcnn.data import load
 from jaxcnn.data.shape import image_shape
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 
 def describe(root, *dimensions):

@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestCentroid
 from jaxcnn.config import Data, Fake
 from jaxcnn.data.dataset import Dataset, Rows, Split, check_labels, fit
 from jaxcnn.data.sources import load
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 rng = np.random.default_rng(0)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from jaxcnn.config import Data
 from jaxcnn.data import eval_batches, load, pipeline, tfds, train_batches
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 pytest.importorskip("array_record", reason="array_record has no wheel for this platform")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from jaxcnn.errors import InputError
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Dropout, LocalResponseNorm, MaxPool, trace
 from jaxcnn.models import AlexNet
+from jaxcnn.runtime.errors import InputError
 
 KEY = jax.random.key(0)
 # Section 3.5 and figure 2: maps after each layer, parameters.

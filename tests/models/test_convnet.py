@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxcnn.errors import InputError
-from jaxcnn.fields import PositiveInt
 from jaxcnn.layers import Activation, AveragePool, BatchNorm, Conv, Dense, Dropout, Flatten, Layer, LocalResponseNorm
 from jaxcnn.models import ConvNet, LeNet5
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import PositiveInt
 
 KEY = jax.random.key(0)
 

@@ -7,10 +7,10 @@ import pytest
 from scipy.signal import correlate
 
 from jaxcnn.config import Optimizer
-from jaxcnn.errors import InputError
 from jaxcnn.layers import Activation, AveragePool, MaxPool, TrainableSubsampling, trace
 from jaxcnn.models import LeNet5
-from jaxcnn.optim import decay_report
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.training.optim import decay_report
 
 KEY = jax.random.key(0)
 NORMS = ["none", "batch", "layer", "group", "instance", "local_response"]

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxcnn.errors import InputError
 from jaxcnn.layers import Activation, AdaptiveAveragePool, Conv, Dense, Dropout, LocalResponseNorm, MaxPool, trace
 from jaxcnn.models import VGG
+from jaxcnn.runtime.errors import InputError
 
 KEY = jax.random.key(0)
 # Parameters without and with batch normalization, and multiply-adds in units of 1e9.

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.special import logsumexp
 
-from jaxcnn.errors import InputError
 from jaxcnn.objectives import (
     CrossEntropy,
     MaximumAPosteriori,
@@ -19,6 +18,7 @@ from jaxcnn.objectives import (
     maximum_a_posteriori,
     mean_squared_error,
 )
+from jaxcnn.runtime.errors import InputError
 
 LABELS = np.array([3, 0, 2, 1, 3], np.int32)
 LOGITS = arrays.arrays(np.float32, (5, 4), elements=st.floats(-400, 0, width=32))

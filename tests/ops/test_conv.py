@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from jaxcnn import ops
 from jaxcnn.models import VGG
-from jaxcnn.state import create_state
-from jaxcnn.steps import make_train_step
+from jaxcnn.training.state import create_state
+from jaxcnn.training.steps import make_train_step
 
 # One of each formulation: a window that covers its input, few channels (14 columns of the output in blocks of 5), maps
 # smaller than the window, strips (of which the last is not full), groups on their own, squares to channels, others.

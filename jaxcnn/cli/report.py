@@ -1,0 +1,111 @@
+"""Results of finished runs as lines in configs/results/, and the README's tables."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxcnn.bench.tables import readme_tables
+from jaxcnn.config import differences
+from jaxcnn.layers import trace
+from jaxcnn.models import ZOO
+from jaxcnn.runs.metrics import read_rows
+from jaxcnn.runs.workdir import load_saved
+from jaxcnn.runtime.atomic import replacing
+from jaxcnn.runtime.errors import InputError
+
+
+def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
+    """Write what finished runs of one experiment found, a line a seed, and their learning curves.
+
+    Args:
+        runs: workdirs; the runs may differ in nothing but `seed`.
+        name: of the files, `NAME.jsonl` and `NAME.png`.
+        folder: holds the results, `configs/results`.
+
+    Returns:
+        The path of `NAME.jsonl`.
+
+    Raises:
+        InputError: a run is not finished, or is of another experiment than the first.
+    """
+    from jaxcnn.plots import learning_curves_of_seeds
+
+    if not runs:
+        raise InputError("no runs are named; give the workdirs of finished runs.")
+    lines = {}
+    for run in map(Path, runs):
+        if not (run / "results.json").is_file():
+            raise InputError(f"{run} is not finished: it has no results.json. Run its command again to finish it.")
+        experiment, record = load_saved(run), json.loads((run / "provenance.json").read_text())
+        other = [line for line in differences(load_saved(runs[0]), experiment) if not line.startswith("seed:")]
+        first = json.loads((Path(runs[0]) / "provenance.json").read_text())
+        other += [
+            f"{name}: {first.get(name)} and {record.get(name)}"
+            for name in ("init_from", "arrays")
+            if first.get(name) != record.get(name)
+        ]
+        if other:
+            raise InputError(f"{run} is not the experiment of {runs[0]} with another seed: {other[0]}.")
+        lines[experiment.seed] = json.loads((run / "results.json").read_text()) | {
+            "command": " ".join(["python", *record["command"][1:]]),
+            **{key: record[key] for key in ("git", "versions", "device_kind", "time")},
+        }
+    path = Path(folder) / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as draft:
+        draft.write_text("".join(json.dumps(lines[seed]) + "\n" for seed in sorted(lines)))
+    learning_curves_of_seeds([read_rows(Path(run) / "metrics.jsonl") for run in runs], path.with_suffix(".png"))
+    return path
+
+
+def results_table(folder: str | Path) -> str:
+    """Markdown: for every `NAME.jsonl` in the folder the test error of its seeds, their spread, and time a run."""
+    rows = ["| experiment | test error, % | spread | seeds | minutes a run |", "|---|---|---|---|---|"]
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        runs = read_rows(path)
+        errors = [100 * run["test"]["error"] for run in runs]
+        sd = f"sd {statistics.stdev(errors):.2f}, " if len(errors) > 1 else ""
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        minutes = statistics.mean(run["seconds"] for run in runs) / 60
+        rows.append(
+            f"| [{path.stem}](configs/{path.stem}.py) | {statistics.mean(errors):.2f} "
+            f"| {sd}{min(errors):.2f} to {max(errors):.2f} | {seeds} | {minutes:.1f} |"
+        )
+    return "\n".join(rows)
+
+
+def zoo_table() -> str:
+    """Markdown: every network of the zoo with its size and what others have published of it."""
+    rows = [
+        "| name | source | input | parameters | multiply-adds | error in the paper, % | torchvision's weights, % |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, entry in ZOO.items():
+        facts = [row.facts for row in trace(entry.model.layers(), entry.shape)]
+        parameters, multiply_adds = (sum(getattr(f, k) for f in facts) for k in ("parameters", "multiply_adds"))
+        cells = (f"`{name}`", entry.paper, "x".join(map(str, entry.shape)), f"{parameters:,}", f"{multiply_adds:,}")
+        rows.append(f"| {' | '.join((*cells, entry.error, entry.torchvision))} |")
+    return "\n".join(rows)
+
+
+def update_readme(readme: str | Path, folder: str | Path) -> None:
+    """Replace what stands between the README's marks `<!-- results: begin -->`, `<!-- results: end -->` by
+    `results_table`, between those of `zoo` by `zoo_table`, and, where a benchmark has been kept, between those of
+    `speed` by `readme_tables`.
+
+    Raises:
+        InputError: a mark is missing.
+    """
+    text = Path(readme).read_text()
+    tables = {"results": results_table(folder), "zoo": zoo_table()}
+    if speed := readme_tables(folder):
+        tables["speed"] = speed
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        if begin not in text or end not in text:
+            raise InputError(f"{readme} has no lines {begin} and {end} for the table to stand between.")
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+    with replacing(Path(readme)) as draft:
+        draft.write_text(text)

@@ -1,0 +1,21 @@
+"""The Experiment and its parts: fields, JSON, config files."""
+
+from jaxcnn.config.loading import load_config, override
+from jaxcnn.config.schema import Augment, Data, Experiment, Fake, Optimizer, Schedule
+from jaxcnn.config.serialization import differences, flatten, from_json, run_id, to_json
+
+__all__ = [
+    "Augment",
+    "Data",
+    "Experiment",
+    "Fake",
+    "Optimizer",
+    "Schedule",
+    "differences",
+    "flatten",
+    "from_json",
+    "load_config",
+    "override",
+    "run_id",
+    "to_json",
+]

@@ -1,0 +1,61 @@
+"""Experiments from config files, and changes to their fields."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+
+from jaxcnn.config.importing import call, import_file
+from jaxcnn.config.schema import Experiment
+from jaxcnn.config.serialization import settings_of
+from jaxcnn.runtime import fields
+from jaxcnn.runtime.errors import InputError
+
+
+def load_config(path: str | Path) -> Experiment:
+    """The experiment that a config file's `get_config()` returns.
+
+    Raises:
+        InputError: no such file, a syntax error (with its line), no `get_config`, or a field it sets wrongly.
+    """
+    path = Path(path)
+    if not path.is_file():
+        there = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        raise InputError(f"config file {path} does not exist.{fields.did_you_mean(path, there)}")
+    module = import_file(path)
+    if not callable(getattr(module, "get_config", None)):
+        raise InputError(f"config file {path} has no function get_config() that returns an Experiment.")
+    experiment = call(path, module.get_config)
+    if not isinstance(experiment, Experiment):
+        raise InputError(f"{path}: get_config() returned {type(experiment).__name__}, not an Experiment.")
+    return experiment
+
+
+def override(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """The experiment with fields changed by dotted path: `override(e, {"model.norm": "batch", "seed": 1})`.
+
+    Raises:
+        InputError: an unknown path, with the closest known one, or values that do not fit their fields or each other.
+    """
+    return _replace(experiment, changes, "")
+
+
+def _replace(part: Any, changes: Mapping[str, Any], prefix: str) -> Any:
+    """Fields of one part change together, for they may only fit each other so."""
+    known = settings_of(part) if dataclasses.is_dataclass(part) else []
+    new: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in changes.items():
+        key, _, rest = path.partition(".")
+        if key not in known:
+            close = fields.did_you_mean(prefix + key, [prefix + k for k in known])
+            raise InputError(f"unknown field {prefix + path!r}.{close}")
+        if rest:
+            inner.setdefault(key, {})[rest] = value
+        else:
+            new[key] = value
+    for key, deeper in inner.items():
+        new[key] = _replace(new.get(key, getattr(part, key)), deeper, f"{prefix}{key}.")
+    return part.clone(**new) if isinstance(part, nn.Module) else dataclasses.replace(part, **new)

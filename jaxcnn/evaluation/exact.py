@@ -1,0 +1,150 @@
+"""Exact metrics of a model on a part of the data: as training takes them, and by a test protocol."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import flax.errors
+import jax
+import numpy as np
+from flax import linen as nn
+from jax.sharding import NamedSharding
+
+from jaxcnn import data
+from jaxcnn.data.sources import shuffled
+from jaxcnn.evaluation.scores import score
+from jaxcnn.evaluation.test_time_augmentation import Protocol, predict, views
+from jaxcnn.models.fully_convolutional import densify
+from jaxcnn.norms.population import apply_blended
+from jaxcnn.objectives import mean_metrics
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.training.steps import Batch
+
+# What a draw of images is for; `data` and `population` have the others.
+_TEST_ORDER = 4
+
+
+def evaluate(
+    eval_step: Callable[[dict[str, Any], Batch], tuple[dict[str, jax.Array], jax.Array]],
+    variables: dict[str, Any],
+    batches: Iterable[Batch],
+    *,
+    poll: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, float], np.ndarray]:
+    """Metrics and logits over all examples, each counted once whatever the batch size or number of devices.
+
+    Args:
+        eval_step: from `make_eval_step`, jitted.
+        variables: `params` and `batch_stats`.
+        batches: padded batches with a `mask`, as `jaxcnn.data.eval_batches` gives.
+        poll: called before every batch; may raise to stop.
+
+    Returns:
+        The means of the objective's sums, for classification `accuracy`, `error` (1 - accuracy) and `loss`, with `n`;
+        and the logits [n, classes] in the order of the data.
+    """
+    sums: dict[str, list] = {}
+    logits = []
+    for batch in batches:
+        poll()
+        metrics, batch_logits = eval_step(variables, batch)
+        for name, value in metrics.items():
+            sums.setdefault(name, []).append(value)
+        logits.append((batch_logits, batch["mask"]))
+    # Fetched at the end, so that the device works on while batches are sent.
+    totals = {name: float(np.sum(jax.device_get(values), dtype=np.float64)) for name, values in sums.items()}
+    kept = [np.asarray(x)[np.asarray(mask)] for x, mask in logits]
+    means = mean_metrics(totals)
+    accuracy = {"accuracy": means["accuracy"], "error": 1 - means["accuracy"]} if "accuracy" in means else {}
+    return accuracy | means | {"n": int(totals["n"])}, np.concatenate(kept)
+
+
+def evaluate_model(
+    model: nn.Module,
+    variables: dict[str, Any],
+    split: data.Split,
+    protocol: Protocol,
+    *,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    prior: float | None = None,
+    batch_size: int = 500,
+    seed: int = 0,
+    sharding: NamedSharding | None = None,
+    poll: Callable[[], None] = lambda: None,
+) -> dict[str, float | int | None]:
+    """Metrics over all examples by a test protocol, each example counted once.
+
+    Args:
+        model: any linen module with `__call__(x, *, train)`; dense protocols need a `ConvNet`.
+        variables: its `params`, and `batch_stats` if it has any.
+        split: images as stored, and labels.
+        protocol: from `make_protocol`, for the size of these images.
+        preprocess: images as stored to what the network sees; each view goes through it.
+        prior: None: batch normalization uses `batch_stats`. A number: a blend with the statistics of each batch of test
+            images (`apply_blended`); batches are then drawn by `seed`, and the last is filled with images of the first.
+        batch_size: images at a time, one view of each; changes no result unless there is a `prior`.
+        seed: of those batches.
+        sharding: of the batch axis over devices; None: one device.
+        poll: called before every view of a batch; may raise to stop.
+
+    Returns:
+        `top1_error`, `top5_error`, `nll`, `ece` and `n`, as `scores.score` has them.
+
+    Raises:
+        InputError: the network cannot do this protocol, or not on images of this size.
+    """
+    model, variables = protocol_network(model, variables, protocol, split.images.shape[1:])
+    labels, forward = split.labels, partial(model.apply, train=False)
+    if prior is not None:
+        forward = partial(apply_blended, model, prior=prior)
+        split, batch_size, sharding = _full_batches(split, batch_size, seed, sharding)
+        labels = split.labels[: len(labels)]
+    forward = jax.jit(lambda variables, images, inner=forward: inner(variables, preprocess(images)))
+
+    def scored(images: jax.Array) -> jax.Array:
+        poll()
+        return forward(variables, images)
+
+    answers = []
+    for batch in data.eval_batches(split, batch_size, sharding=sharding):
+        # Read at once, so that the views of one batch alone are on the device.
+        answers.append(np.asarray(predict(protocol, scored, batch["image"])))
+    # What fills the last batch comes last.
+    return score(np.concatenate(answers)[: len(labels)], labels)
+
+
+def protocol_network(
+    model: nn.Module, variables: dict[str, Any], protocol: Protocol, shape: tuple[int, int, int]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that scores the views of a protocol, densified where they are whole images.
+
+    Args:
+        model, variables: as for `evaluate_model`.
+        protocol: which views.
+        shape: (height, width, channels) of the stored images.
+
+    Raises:
+        InputError: the network cannot do this protocol, or its weights do not fit views of this size.
+    """
+    if protocol.whole:
+        model, variables = densify(model, variables, (*protocol.crop, shape[2]))
+    for height, width in {view.crop for view in views(protocol, shape[:2])}:
+        image = jax.ShapeDtypeStruct((1, height, width, shape[2]), np.float32)
+        try:
+            jax.eval_shape(partial(model.apply, train=False), variables, image)
+        except flax.errors.ScopeParamShapeError:
+            raise InputError(
+                f"crop is {height}x{width}; the network's weights are for images of another size. Give as --crop the "
+                "side that it was trained on."
+            ) from None
+    return model, variables
+
+
+def _full_batches(
+    split: data.Split, batch_size: int, seed: int, sharding: NamedSharding | None
+) -> tuple[data.Split, int, NamedSharding | None]:
+    """The images in random order, some of the first again at the end, so that no batch holds anything but images."""
+    size = min(batch_size, len(split))
+    order = np.resize(shuffled(len(split), seed, _TEST_ORDER), -(-len(split) // size) * size)
+    even = sharding is not None and size % sharding.mesh.size == 0
+    return data.Split(data.Rows(split.images, order), split.labels[order]), size, sharding if even else None

@@ -1,0 +1,54 @@
+"""How good class probabilities are: top-1 and top-5 error, negative log-likelihood, expected calibration error."""
+
+import numpy as np
+
+from jaxcnn.runtime.errors import InputError
+
+
+def score(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float | int | None]:
+    """Means over examples, summed in double precision.
+
+    Args:
+        log_probabilities: [n, classes], natural logarithms.
+        labels: [n], whole numbers from 0.
+
+    Returns:
+        `top1_error` and `top5_error`, shares of examples whose label is not the most probable class, or not among the
+        five most probable; of equally probable classes the first counts as more so. `top5_error` is None where there
+        are 5 classes or fewer, for then it says nothing. `nll`, in nats. `ece`, the expected calibration error. `n`.
+
+    Raises:
+        InputError: there are no examples, or a probability is NaN.
+    """
+    n, classes = log_probabilities.shape
+    if not n:
+        raise InputError("log_probabilities is empty; a score needs one example or more.")
+    if broken := int(np.isnan(log_probabilities).any(-1).sum()):
+        raise InputError(f"the network's scores are NaN for {broken} of {n} images. Check its weights and statistics.")
+    own = np.take_along_axis(log_probabilities, labels[:, None], -1)
+    ahead = (log_probabilities > own) | ((log_probabilities == own) & (np.arange(classes) < labels[:, None]))
+    rank = ahead.sum(-1)
+    confidence = np.exp(log_probabilities.max(-1).astype(np.float64))
+    return {
+        "top1_error": float(np.mean(rank >= 1)),
+        "top5_error": float(np.mean(rank >= 5)) if classes > 5 else None,
+        "nll": float(-np.mean(own, dtype=np.float64)),
+        "ece": expected_calibration_error(confidence, rank == 0),
+        "n": n,
+    }
+
+
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 15) -> float:
+    """Mean distance between confidence and accuracy: examples are sorted into bins of equal width by confidence, a bin
+    weighs as the examples in it.
+
+    Args:
+        confidence: [n], the probability of the predicted class, in 0..1.
+        correct: [n], whether that class was right.
+        bins: intervals (0, 1/bins], ... of confidence; 15 as the paper.
+
+    Source: Guo et al. 2017 (arXiv:1706.04599), equation 3.
+    """
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(index, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))

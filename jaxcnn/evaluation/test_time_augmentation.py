@@ -1,0 +1,219 @@
+"""Test protocols: which views of an image a network sees, and how its scores for them become one answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxcnn.runtime import fields
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import PositiveInt
+
+ProtocolName = Literal["center", "ten_crop", "multi_crop", "dense", "multi_scale"]
+Size = tuple[PositiveInt, PositiveInt]
+
+_GRID = 5
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How images are shown to a network; `make_protocol` fills in what the papers do.
+
+    At every scale the image is resized, and the network sees windows of it or, densely, the whole (`dense.densify`).
+    The class probabilities of all views are averaged, every scale counting the same. Of a dense view the scores are
+    first averaged over positions, then a softmax is taken (VGG section 3.2).
+
+    Attributes:
+        name: center, the central window (AlexNet section 6, a footnote); ten_crop, four corners and the
+            centre (AlexNet section 4.1); multi_crop, a grid of 5x5 windows (VGG section 3.2); dense and multi_scale,
+            the whole image (VGG section 3.2; table 3 and table 4).
+        crop: height and width of a window, the images that the network was trained on.
+        scales: lengths in pixels to which the image's short side is resized; the long side follows.
+        flip: show every view mirrored, too.
+    """
+
+    name: ProtocolName
+    crop: Size
+    scales: tuple[PositiveInt, ...]
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        fields.check(self)
+
+    @property
+    def whole(self) -> bool:
+        """Views are whole images, for a densified network."""
+        return self.name in ("dense", "multi_scale")
+
+
+class View(NamedTuple):
+    """One look at an image: resized to `size` (height, width), a window of side `crop` at (`top`, `left`), mirrored or
+    not; `weight` is its share in the answer."""
+
+    size: tuple[int, int]
+    crop: tuple[int, int]
+    top: int
+    left: int
+    mirrored: bool
+    weight: float
+
+
+def check_name(name: str) -> None:
+    """Check that there is a protocol of that name.
+
+    Raises:
+        InputError: there is none, with the list.
+    """
+    known = get_args(ProtocolName)
+    if name not in known:
+        close = fields.did_you_mean(name, known)
+        raise InputError(f"protocol {name!r} is unknown; there are {', '.join(known)}.{close}")
+
+
+def make_protocol(
+    name: str,
+    size: tuple[int, int],
+    *,
+    crop: int | None = None,
+    scales: tuple[int, ...] | None = None,
+    flip: bool | None = None,
+    jitter: tuple[int, int] | None = None,
+) -> Protocol:
+    """A protocol for images of one size.
+
+    Images are resized from what is stored, which for a resized data set is the centre square and not, as in the papers,
+    the whole rectangle of the original; scales above the stored side enlarge it.
+
+    Args:
+        name: center, ten_crop, multi_crop, dense or multi_scale.
+        size: height and width of the stored images.
+        crop: side of the windows; None: the whole stored image.
+        scales: None: the stored side S for center, ten_crop and dense. For multi_crop and multi_scale S-32, S, S+32
+            (VGG section 4.2), in steps of S/8 where S is below 256, and all moved up so that the first is no less than
+            the crop. Trained with jitter in [low, high], dense has their middle, and those two low, middle and high.
+        flip: None: True for ten_crop and multi_crop, whose views are counted with it, else False.
+        jitter: `Augment.scale_jitter` of the training.
+
+    Raises:
+        InputError: the name is unknown; the crop is larger than the image at some scale; or all windows would coincide.
+    """
+    check_name(name)
+    window = size if crop is None else (crop, crop)
+    default = _default_scales(name, min(size), min(window), jitter)
+    protocol = Protocol(name, window, scales or default, name in ("ten_crop", "multi_crop") if flip is None else flip)
+    sizes = [_resized(size, scale) for scale in protocol.scales]
+    if protocol.whole:
+        return protocol
+    for height, width in sizes:
+        if height < window[0] or width < window[1]:
+            raise InputError(
+                f"crop is {window[0]}x{window[1]}; images at {height}x{width} are smaller. Give larger --scales or a "
+                "smaller --crop."
+            )
+    if name != "center" and set(sizes) == {window}:
+        raise InputError(
+            f"{name} has one view only where crop and images are both {window[0]}x{window[1]}; give larger --scales, "
+            f"for example {min(size) + max(1, min(size) // 8)}, or a smaller --crop."
+        )
+    return protocol
+
+
+def views(protocol: Protocol, size: tuple[int, int]) -> tuple[View, ...]:
+    """All views of an image of that (height, width); their weights sum to 1.
+
+    Where windows have no room to move, at a scale equal to the crop, there is one for the lot of them.
+    """
+    found = []
+    for scale in protocol.scales:
+        height, width = resized = _resized(size, scale)
+        window = resized if protocol.whole else protocol.crop
+        corners = _corners(protocol.name, height - window[0], width - window[1])
+        mirrored = (False, True) if protocol.flip else (False,)
+        weight = 1 / (len(corners) * len(mirrored) * len(protocol.scales))
+        found += [View(resized, window, *corner, m, weight) for corner in corners for m in mirrored]
+    return tuple(found)
+
+
+def predict(protocol: Protocol, score: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+    """The answer for a batch: logarithms of the mean class probabilities over all views.
+
+    Views are made and scored one after another, so memory is that of one view, whatever their number; call it outside
+    `jax.jit`, with a `score` that is jitted.
+
+    Args:
+        protocol: which views.
+        score: images [n, height, width, channels] to logits [n, classes] or maps of them [n, h, w, classes].
+        images: [n, height, width, channels], uint8 or float, as stored.
+
+    Returns:
+        float32 [n, classes].
+    """
+    total, resized, before = None, images, None
+    for view in views(protocol, images.shape[1:3]):
+        if view.size != before:
+            resized, before = resize(images, view.size), view.size
+        logits = score(_window(resized, view.top, view.left, view.mirrored, crop=view.crop))
+        total = _add(total, logits, np.log(view.weight, dtype=np.float32))
+    return total
+
+
+@partial(jax.jit, static_argnames="size")
+def resize(images: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Images [n, height, width, channels] at another (height, width): bilinear, antialiased where it shrinks.
+
+    Returns:
+        The images themselves where they have that size, else float32 with uint8 scaled to 0..1.
+    """
+    if images.shape[1:3] == size:
+        return images
+    images = images / np.float32(255) if images.dtype == jnp.uint8 else images.astype(jnp.float32)
+    return jax.image.resize(images, (images.shape[0], *size, images.shape[3]), "linear", antialias=True)
+
+
+@partial(jax.jit, static_argnames="crop")
+def _window(images: jax.Array, top: int, left: int, mirrored: bool, *, crop: tuple[int, int]) -> jax.Array:
+    for axis, (start, length) in enumerate(zip((top, left), crop, strict=True), 1):
+        images = lax.dynamic_slice_in_dim(images, start, length, axis)
+    return jnp.where(mirrored, images[:, :, ::-1], images)
+
+
+@jax.jit
+def _add(total: jax.Array | None, logits: jax.Array, log_weight: jax.Array) -> jax.Array:
+    """Another view's share of the mean probabilities, in logarithms; the logits of a map are averaged first."""
+    logits = jnp.mean(logits.astype(jnp.float32), range(1, logits.ndim - 1))
+    share = jax.nn.log_softmax(logits) + log_weight
+    return share if total is None else jnp.logaddexp(total, share)
+
+
+def _default_scales(name: str, side: int, crop: int, jitter: tuple[int, int] | None) -> tuple[int, ...]:
+    if name in ("center", "ten_crop"):
+        return (side,)
+    if jitter:
+        low, high = jitter
+        return ((low + high) // 2,) if name == "dense" else (low, (low + high) // 2, high)
+    if name == "dense":
+        return (side,)
+    step = 32 if side >= 256 else max(1, side // 8)
+    first = max(side - step, crop)
+    return (first, first + step, first + 2 * step)
+
+
+def _resized(size: tuple[int, int], short: int) -> tuple[int, int]:
+    """The size with its short side as given, the long one rounded down as torchvision does."""
+    return (size[0] * short // min(size), size[1] * short // min(size))
+
+
+def _corners(name: str, down: int, right: int) -> list[tuple[int, int]]:
+    """Top left corners of windows that have so many pixels of room."""
+    if name == "multi_crop" and (down or right):
+        rows, columns = (np.linspace(0, room, _GRID).round().astype(int).tolist() for room in (down, right))
+        return [(top, left) for top in rows for left in columns]
+    centre = (round(down / 2), round(right / 2))
+    if name == "ten_crop" and (down or right):
+        return [(0, 0), (0, right), (down, 0), (down, right), centre]
+    return [centre]

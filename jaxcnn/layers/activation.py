@@ -1,0 +1,28 @@
+"""Elementwise nonlinearities."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcnn.layers.record import Function, Layer
+
+ActivationName = Literal["tanh", "relu", "sigmoid", "softsign", "scaled_tanh"]
+
+
+@dataclass(frozen=True)
+class Activation(Layer):
+    """An elementwise nonlinearity; scaled_tanh is 1.7159 tanh(2x / 3), which is 1 at 1 and most curved there (LeCun et
+    al. 1998, appendix A)."""
+
+    function: ActivationName
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        own = {"softsign": nn.soft_sign, "scaled_tanh": _scaled_tanh}
+        return Function(own.get(self.function) or getattr(nn, self.function), name=self.name)(x)
+
+
+def _scaled_tanh(x: jax.Array) -> jax.Array:
+    return 1.7159 * jnp.tanh(2 / 3 * x)

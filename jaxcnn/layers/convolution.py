@@ -1,0 +1,134 @@
+"""Convolution, with all or some of the connections between channels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcnn import ops
+from jaxcnn.layers.initializers import InitName, initializer
+from jaxcnn.layers.record import Facts, Layer, Shape, slide
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import NonNegativeInt, PositiveInt
+
+
+@dataclass(frozen=True)
+class Conv(Layer):
+    """Convolution over height and width with `features` output maps.
+
+    Attributes:
+        kernel: side of the square window.
+        stride: step of the window.
+        padding: zeros on each side, a number because SAME differs between frameworks at stride 2.
+        groups: the input and output channels are split into this many independent parts (AlexNet section 3.2).
+        kernel_init: a name from `flax.linen.initializers`; lecun_1998, uniform within 2.4 / fan-in of 0 (LeCun et al.
+            1998, appendix A); or the standard deviation of a zero-mean normal.
+        bias_init: initial bias.
+        connections: for every feature the input channels that it sees (LeNet-5, section II.B, table I); None: all of
+            its group. The kernel then has only what is trained, [kernel, kernel, pairs], a plane for each pair of a
+            feature and a channel in the order of the table, and initial values follow each feature's own fan-in.
+    """
+
+    features: PositiveInt
+    kernel: PositiveInt = 3
+    stride: PositiveInt = 1
+    padding: NonNegativeInt = 0
+    groups: PositiveInt = 1
+    kernel_init: InitName | float = "lecun_normal"
+    bias_init: float = 0.0
+    connections: tuple[tuple[NonNegativeInt, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.connections is None:
+            return
+        if self.groups != 1:
+            raise InputError(f"{self.name}: groups is {self.groups}; with connections it must be 1.")
+        if len(self.connections) != self.features:
+            raise InputError(
+                f"{self.name}: connections has {len(self.connections)} rows; "
+                f"it must have {self.features}, a row for each feature."
+            )
+        if wrong := [row for row in self.connections if not row or len(set(row)) < len(row)]:
+            raise InputError(
+                f"{self.name}: connections has a row {wrong[0]}; each needs at least one channel, each channel once."
+            )
+
+    def facts(self, shape: Shape) -> Facts:
+        height, width = slide(self, shape, self.kernel, self.stride, self.padding)
+        if shape[2] % self.groups or self.features % self.groups:
+            raise InputError(
+                f"{self.name}: groups is {self.groups}; it must divide {shape[2]} inputs and {self.features} features."
+            )
+        pairs = self.features * shape[2] // self.groups
+        if self.connections is not None:
+            inputs, _ = self._pairs()
+            pairs = len(inputs)
+            if max(inputs) >= shape[2]:
+                raise InputError(
+                    f"{self.name}: connections has channel {max(inputs)}; the input has only channels 0 to "
+                    f"{shape[2] - 1}."
+                )
+        weights, positions = self.kernel**2 * pairs, height * width
+        return Facts(
+            shape=(height, width, self.features),
+            parameters=weights + self.features,
+            connections=(weights + self.features) * positions,
+            multiply_adds=weights * positions,
+            kernel=self.kernel,
+            stride=self.stride,
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if self.connections is not None:
+            self.facts(x.shape[1:])  # JAX drops what is written outside an array without a word.
+            return _PartialConv(self, name=self.name)(x)
+        return nn.Conv(
+            self.features,
+            (self.kernel, self.kernel),
+            strides=self.stride,
+            padding=self.padding,
+            feature_group_count=self.groups,
+            conv_general_dilated=self._convolve,
+            dtype=x.dtype,
+            kernel_init=initializer(self.kernel_init),
+            bias_init=nn.initializers.constant(self.bias_init),
+            name=self.name,
+        )(x)
+
+    def _convolve(self, x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
+        """In the place of `lax.conv_general_dilated`, whose other arguments this record knows."""
+        return ops.conv(x, kernel, stride=self.stride, padding=self.padding, groups=self.groups)
+
+    def _pairs(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Input channels and features of the pairs in `connections`."""
+        inputs, features = zip(*((c, f) for f, row in enumerate(self.connections) for c in row), strict=True)
+        return inputs, features
+
+    def _draw_pairs(self, key: jax.Array, shape: Shape) -> jax.Array:
+        """A full kernel is drawn for each fan-in there is, and every feature takes its planes from that of its own."""
+        init, (_, features) = initializer(self.kernel_init), self._pairs()
+        counts = sorted({len(row) for row in self.connections})
+        keys = jax.random.split(key, len(counts))
+        drawn = [init(k, (*shape[:2], n, self.features), jnp.float32) for k, n in zip(keys, counts, strict=True)]
+        planes = [sum(n for n in counts if n < len(row)) + i for row in self.connections for i in range(len(row))]
+        return jnp.concatenate(drawn, axis=2)[:, :, np.array(planes), np.array(features)]
+
+
+class _PartialConv(nn.Module):
+    """A convolution with `connections`: its kernel is spread over the full one, which is 0 elsewhere."""
+
+    layer: Conv
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        layer, (inputs, features) = self.layer, self.layer._pairs()
+        window = (layer.kernel, layer.kernel)
+        kernel = self.param("kernel", layer._draw_pairs, (*window, len(inputs))).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.constant(layer.bias_init), (layer.features,)).astype(x.dtype)
+        full = jnp.zeros((*window, x.shape[-1], layer.features), x.dtype)
+        full = full.at[:, :, np.array(inputs), np.array(features)].set(kernel, unique_indices=True)
+        return layer._convolve(x, full) + bias.reshape(1, 1, 1, -1)

@@ -1,0 +1,70 @@
+"""Fully connected layers."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcnn.layers.initializers import InitName, initializer
+from jaxcnn.layers.record import Facts, Function, Layer, Shape
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import PositiveInt
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """Fully connected layer with `features` outputs; initial values as in `Conv`."""
+
+    features: PositiveInt
+    kernel_init: InitName | float = "lecun_normal"
+    bias_init: float = 0.0
+
+    def facts(self, shape: Shape) -> Facts:
+        if len(shape) != 1:
+            raise InputError(f"{self.name} needs a flat input, got shape {shape}.")
+        products = shape[0] * self.features
+        return Facts((self.features,), products + self.features, products + self.features, products)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return nn.Dense(
+            self.features,
+            dtype=x.dtype,
+            kernel_init=initializer(self.kernel_init),
+            bias_init=nn.initializers.constant(self.bias_init),
+            name=self.name,
+        )(x)
+
+
+@dataclass(frozen=True)
+class RadialBasis(Layer):
+    """Minus the squared Euclidean distance to a fixed code for each class, in float32: the output of LeNet-5 (LeCun et
+    al. 1998, section II.B, equation 7) with its sign changed, so that the nearest class has the largest value.
+
+    Attributes:
+        codes: one for each class, all as long as the input.
+    """
+
+    codes: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len({len(code) for code in self.codes}) != 1:
+            lengths = ", ".join(str(len(code)) for code in self.codes)
+            raise InputError(f"{self.name}: codes have lengths ({lengths}); give at least one, all equally long.")
+
+    def facts(self, shape: Shape) -> Facts:
+        if shape != (len(self.codes[0]),):
+            raise InputError(f"{self.name} needs {len(self.codes[0])} features, got shape {shape}.")
+        products = len(self.codes) * len(self.codes[0])
+        return Facts((len(self.codes),), connections=products, multiply_adds=products)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        self.facts(x.shape[1:])  # A length of 1 would be broadcast.
+
+        def distances(x: jax.Array) -> jax.Array:
+            differences = x.astype(jnp.float32)[:, None] - np.array(self.codes, np.float32)[None]
+            return -jnp.sum(jnp.square(differences), axis=-1)
+
+        return Function(distances, name=self.name)(x)

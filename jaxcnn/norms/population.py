@@ -1,0 +1,195 @@
+"""Population statistics of a trained network: what its batch normalizations divide by at test time."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from jaxcnn.norms import (
+    BatchNorm,
+    Statistics,
+    batch_norm,
+    batch_statistics,
+    blend_statistics,
+    population_statistics,
+)
+from jaxcnn.runtime import fields
+from jaxcnn.runtime.errors import InputError
+
+EstimatedKind = Literal["algorithm2", "pooled", "full_pass"]
+BatchStatsKind = Literal["ema", "algorithm2", "pooled", "full_pass", "batch", "blend"]
+Path = tuple[str, ...]
+
+
+class Measured(NamedTuple):
+    """Statistics of one batch at one normalization: float32 [C] each, biased, over `count` values a channel."""
+
+    mean: jax.Array
+    var: jax.Array
+    count: int
+
+
+def parse_batch_stats(text: str) -> tuple[BatchStatsKind, float | None]:
+    """A choice of statistics as the command line has it: the kind, and for batch and blend:N the weight of the running
+    averages in images (0 for batch).
+
+    ema: the running averages of training. algorithm2, pooled, full_pass: see `estimate_statistics`. batch: those of
+    every test batch. blend:N: see `apply_blended`.
+
+    Raises:
+        InputError: unknown, or blend without a number of 0 or more.
+    """
+    kind, colon, number = text.partition(":")
+    if kind not in get_args(BatchStatsKind) or (colon and kind != "blend"):
+        known = [k if k != "blend" else "blend:N" for k in get_args(BatchStatsKind)]
+        close = fields.did_you_mean(text, known)
+        raise InputError(f"batch_stats {text!r} is unknown; there are {', '.join(known)}.{close}")
+    if kind == "batch":
+        return kind, 0.0
+    if kind != "blend":
+        return kind, None
+    try:
+        return kind, fields.accept(float(number), fields.NonNegative)
+    except ValueError:
+        raise InputError(f"batch_stats is {text!r}; N must be a number >= 0, for example blend:128.") from None
+
+
+def batch_norm_paths(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> tuple[Path, ...]:
+    """Where the network's batch normalizations (`norms.BatchNorm`) are, in the order in which they are called.
+
+    Args:
+        model: any linen module with `__call__(x, *, train)`.
+        variables: its variables, or their shapes.
+        images: preprocessed images, or their shape.
+
+    Raises:
+        InputError: it has none.
+    """
+    paths: list[Path] = []
+
+    def note(module: BatchNorm, x: jax.Array, normalize: Callable[..., jax.Array]) -> jax.Array:
+        paths.append(module.path)
+        return normalize(train=False)
+
+    jax.eval_shape(partial(_apply, model, note), variables, images)
+    if not paths:
+        raise InputError(
+            f"{type(model).__name__} has no batch normalization (jaxcnn.norms.BatchNorm); its batch_stats can only be "
+            "'ema'."
+        )
+    return tuple(paths)
+
+
+def measure(model: nn.Module, variables: dict[str, Any], images: jax.Array, *, by_batch: bool) -> dict[Path, Measured]:
+    """Statistics of what a batch brings to every batch normalization, without dropout.
+
+    Args:
+        model: any linen module with `__call__(x, *, train)`.
+        variables: its variables.
+        images: preprocessed images [n, height, width, channels].
+        by_batch: normalize with the batch's own statistics on the way, as in training (True), or with `batch_stats`.
+
+    Returns:
+        What was measured, by path of the module.
+    """
+    found = {}
+
+    def note(module: BatchNorm, x: jax.Array, normalize: Callable[..., jax.Array]) -> jax.Array:
+        statistics = batch_statistics(x, fast_variance=module.fast_variance)
+        found[module.path] = Measured(*statistics, x.size // x.shape[-1])
+        return normalize(train=by_batch)
+
+    _apply(model, note, variables, images)
+    return found
+
+
+def estimate_statistics(
+    kind: EstimatedKind,
+    model: nn.Module,
+    variables: dict[str, Any],
+    batches: Callable[[], Iterable[jax.Array]],
+) -> dict[str, Any]:
+    """Variables whose `batch_stats` are estimated anew from training images, the weights as they are.
+
+    algorithm2 and pooled run the network as in training but for dropout, every batch normalized by its own statistics,
+    and combine what each normalization met (`norms.population_statistics`). full_pass gives the mean and the biased
+    variance that all images would have as one single batch: the statistics of the first normalization are pooled over
+    all images, then those of the second with the first in place, and so on, one pass over the images for each.
+
+    Args:
+        kind: algorithm2, pooled or full_pass.
+        model: any linen module with `__call__(x, *, train)`.
+        variables: its `params` and `batch_stats`.
+        batches: gives preprocessed images [n, height, width, channels], the same at every call; for algorithm2 drawn at
+            random.
+
+    Raises:
+        InputError: the network has no batch normalization, there are no batches, or they are too small.
+
+    Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), section 3.1 and algorithm 2; for pooled Wu and Johnson 2021
+        (arXiv:2105.07576). full_pass is what some teaching notes describe.
+    """
+    first = next(iter(batches()), None)
+    if first is None:
+        raise InputError(f"batch_stats {kind!r} needs training images, and there are none.")
+    paths = batch_norm_paths(model, variables, first)
+
+    @partial(jax.jit, static_argnames="wanted")
+    def measured(variables: dict[str, Any], images: jax.Array, wanted: tuple[Path, ...]) -> list[Measured]:
+        found = measure(model, variables, images, by_batch=kind != "full_pass")
+        return [found[path] for path in wanted]
+
+    for wanted in [(path,) for path in paths] if kind == "full_pass" else [paths]:
+        # Read at once, so that batches do not pile up on the device.
+        rows = [jax.device_get(measured(variables, images, wanted)) for images in batches()]
+        for path, column in zip(wanted, zip(*rows, strict=True), strict=True):
+            means, variances, counts = (np.stack(values) for values in zip(*column, strict=True))
+            combine = "algorithm2" if kind == "algorithm2" else "pooled"
+            statistics = population_statistics(combine, means, variances, counts)
+            variables = {**variables, "batch_stats": _with(variables["batch_stats"], path, statistics._asdict())}
+    return variables
+
+
+def apply_blended(model: nn.Module, variables: dict[str, Any], images: jax.Array, prior: float) -> jax.Array:
+    """Logits with every batch normalization using a blend of its running averages and the statistics of this batch.
+
+    Args:
+        model: any linen module with `__call__(x, *, train)`.
+        variables: its variables.
+        images: preprocessed images [n, height, width, channels], none of them filling.
+        prior: N of `norms.blend_statistics`, whose n is that of the images; 0: the batch's statistics alone.
+
+    Returns:
+        What the network returns, without dropout.
+
+    Source: Schneider et al. 2020 (arXiv:2006.16971); with prior 0 Nado et al. 2020 (arXiv:2006.10963).
+    """
+
+    def blend(module: BatchNorm, x: jax.Array, _: Callable[..., jax.Array]) -> jax.Array:
+        own = {name: module.get_variable("batch_stats", name) for name in ("mean", "var")}
+        scale, bias = (module.get_variable("params", name) for name in ("scale", "bias"))
+        batch = batch_statistics(x, fast_variance=module.fast_variance)
+        statistics = blend_statistics(Statistics(**own), batch, prior, x.shape[0])
+        return batch_norm(x, *statistics, scale, bias, epsilon=module.epsilon)
+
+    return _apply(model, blend, variables, images)
+
+
+def _apply(model: nn.Module, treat: Callable[..., jax.Array], variables: dict[str, Any], images: jax.Array) -> Any:
+    """The network as at test time, `treat(module, x, normalize)` in the place of each batch normalization."""
+
+    def intercept(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: Any) -> Any:
+        if not isinstance(context.module, BatchNorm) or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        return treat(context.module, args[0], partial(call, args[0], update_stats=False))
+
+    with nn.intercept_methods(intercept):
+        return model.apply(variables, images, train=False)
+
+
+def _with(tree: dict[str, Any], path: Path, value: dict[str, Any]) -> dict[str, Any]:
+    """The nested dict with another value at a path."""
+    return value if not path else {**tree, path[0]: _with(tree[path[0]], path[1:], value)}

@@ -1,0 +1,201 @@
+"""Loss, error and learning rate over the epochs of a run, or of several."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jaxcnn.plots.page import FAINT, WIDTH, add_panel, blank_page, save
+from jaxcnn.plots.words import INK, LABEL, MUTED, SMALL, add_text, line_height
+from jaxcnn.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Colour, marker, line width, and the number of points up to which they are marked.
+_SPLITS = {
+    "train": ("#e69f00", "D", 1.2, 1),
+    "validation": ("#009e73", "o", 1.8, 40),
+    "test": ("#00558c", "s", 1.8, 40),
+}
+
+
+def learning_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
+    """Draw loss, error rate and, where it changes, learning rate over the epochs of one run.
+
+    A panel has a logarithmic scale where its values span more than a decade; exact zeros then stand on a line of their
+    own. The last evaluation is written beside its curve.
+
+    Args:
+        rows: records of metrics.jsonl: `step`, `epoch`, `split` (train, validation or test), `loss`, `accuracy` in
+            [0, 1], and `learning_rate` for train. Values that are not finite leave a gap.
+        path: PNG file to write; one that is there is replaced only when the new one is complete.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InputError: there are no rows.
+    """
+    return learning_curves_of_seeds([rows], path)
+
+
+def learning_curves_of_seeds(runs: Sequence[Sequence[Mapping[str, Any]]], path: str | Path) -> Path:
+    """Draw the panels of `learning_curves` for several runs of one experiment: their mean, and a band from min to max.
+
+    Args:
+        runs: rows of each run, as for `learning_curves`. Steps that not every run has logged are left out.
+        path: PNG file to write.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InputError: there are no rows, or no step that all runs have logged.
+    """
+    curves = [curve for split in _SPLITS if (curve := _curve(runs, split)).epoch.size]
+    if not curves:
+        raise InputError(f"metrics of {len(runs)} runs share no logged step; draw runs that logged the same ones.")
+    rates = [curve.learning_rate for curve in curves if curve.split == "train" and np.ptp(curve.learning_rate) > 0]
+    left, width, height, strip, gap = 72, 734, 230, 64, 44
+    bottoms = [gap + height, 2 * (gap + height)] + [2 * (gap + height) + gap + strip] * len(rates)
+    page = blank_page(WIDTH, bottoms[-1] + 58)
+    last = max(curve.epoch[-1] for curve in curves) or 1.0
+    titles = ["Loss", "Error rate, %", "Learning rate"]
+    for title, bottom, tall in zip(titles, bottoms, [height, height, strip], strict=False):
+        panel = add_panel(page, left, bottom - tall, width, tall)
+        _epochs(panel, last, labels=bottom == bottoms[-1])
+        add_text(page, left, bottom - tall - 8, title, LABEL, va="bottom", weight="bold")
+        if title == "Learning rate":
+            rate = rates[0].mean(axis=0)
+            panel.plot(curves[0].epoch, rate, color=INK, linewidth=1.4, linestyle="-", marker="none")
+            # A smooth schedule is read best on a linear scale, a schedule of drops by factors on a logarithmic one.
+            _scale(panel, rate, linear=np.unique(rate).size > 10, ticks=3)
+        else:
+            _lines(page, panel, curves, title)
+    add_text(page, left + width / 2, bottoms[-1] + 48, "epoch", LABEL, ha="center", va="bottom")
+    if len(runs) > 1:
+        note = f"mean of {len(runs)} runs, band from min to max"
+        add_text(page, left + width, gap - 8, note, SMALL, ha="right", va="bottom", color=MUTED)
+    return save(page, path)
+
+
+class _Curve(NamedTuple):
+    """One split of several runs: epochs [n], the others [runs, n], the error in percent."""
+
+    split: str
+    epoch: np.ndarray
+    loss: np.ndarray
+    error: np.ndarray
+    learning_rate: np.ndarray
+
+
+def _curve(runs: Sequence[Sequence[Mapping[str, Any]]], split: str) -> _Curve:
+    by_step = [{row["step"]: row for row in run if row["split"] == split} for run in runs]
+    steps = sorted(set(by_step[0]).intersection(*by_step)) if by_step else []
+
+    def column(key: str) -> np.ndarray:
+        values = [[rows[step].get(key) for step in steps] for rows in by_step]
+        return np.array(values, np.float64).reshape(len(runs), len(steps))
+
+    epoch = np.array([by_step[0][step]["epoch"] for step in steps], np.float64)
+    return _Curve(split, epoch, column("loss"), 100 * (1 - column("accuracy")), column("learning_rate"))
+
+
+def _lines(page: "Axes", panel: "Axes", curves: list[_Curve], title: str) -> None:
+    """Mean and band of every split, and beside them their names with the last evaluation."""
+    labels, values, lines = [], [], 1
+    for curve in curves:
+        colour, marker, thick, marked = _SPLITS[curve.split]
+        runs = curve.loss if title == "Loss" else curve.error
+        runs = np.where(np.isfinite(runs), runs, np.nan)
+        mean, low, high = runs.mean(axis=0), runs.min(axis=0), runs.max(axis=0)
+        marker = marker if len(mean) <= marked else "none"
+        panel.plot(curve.epoch, mean, color=colour, linewidth=thick, linestyle="-", marker=marker, markersize=4)
+        if len(runs) > 1:
+            panel.fill_between(curve.epoch, low, high, color=colour, alpha=0.25, linewidth=0)
+        values += [mean, low, high]
+        finite = mean[np.isfinite(mean)]
+        if finite.size:
+            text = curve.split
+            if curve.split != "train":
+                digits, unit = (".3g", "") if title == "Loss" else (".2f", " %")
+                text += f" {mean[-1]:{digits}}{unit}"
+                if len(runs) > 1:
+                    text += f"\n{low[-1]:{digits}} to {high[-1]:{digits}}"
+                    lines = 2
+            labels.append((finite[-1], text, colour))
+    _scale(panel, np.concatenate(values))
+    left, right = page.get_xlim()[0], panel.bbox.x1
+    total = page.get_ylim()[0]
+    wanted = [panel.transData.transform((0, value))[1] for value, _, _ in labels]
+    places = _spread(wanted, lines * line_height(SMALL) + 2, panel.bbox.y0, panel.bbox.y1)
+    for place, (_, text, colour) in zip(places, labels, strict=True):
+        add_text(page, left + right + 12, total - place, text, SMALL, va="center", color=colour, weight="bold")
+
+
+def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Positions near the wanted ones, in their order, `gap` apart, inside [low, high] as far as that holds them."""
+    order = np.argsort(wanted, kind="stable")
+    places = np.asarray(wanted, np.float64)[order]
+    floor = low + gap / 2
+    for i in range(len(places)):
+        places[i] = floor = max(places[i], floor)
+        floor += gap
+    ceiling = high - gap / 2
+    for i in reversed(range(len(places))):
+        places[i] = ceiling = min(places[i], ceiling)
+        ceiling -= gap
+    return places[np.argsort(order)].tolist()
+
+
+def _scale(panel: "Axes", values: np.ndarray, *, linear: bool = False, ticks: int = 5) -> None:
+    """Scale, limits and ticks of the y axis for values of which some may not be finite."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+    values = values[np.isfinite(values)]
+    low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+    positive = values[values > 0]
+    if linear or low < 0 or not positive.size or high <= 10 * positive.min():
+        margin = 0.05 * ((high - low) or abs(high) or 1.0)
+        panel.set_ylim(low - margin, high + margin)
+        locator = MaxNLocator(ticks, steps=[1, 2, 5, 10])
+    else:
+        least = positive.min()
+        decades = math.log10(high / least)
+        marks = _decade_ticks(least, high, 8 if ticks > 3 else 3)
+        if low > 0:
+            panel.set_yscale("log")
+            panel.set_ylim(least / 10 ** (0.05 * decades), high * 10 ** (0.05 * decades))
+        else:
+            panel.set_yscale("symlog", linthresh=least, linscale=max(0.5, decades / 8))
+            panel.set_ylim(-0.1 * least, high * 10 ** (0.05 * decades))
+            marks = [0.0, *marks]
+        locator = FixedLocator(marks)
+    panel.yaxis.set_major_locator(locator)
+    panel.yaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _decade_ticks(low: float, high: float, most: int) -> list[float]:
+    """Round values in [low, high], evenly spaced on a logarithmic scale: 1, 2, 5 in a decade or every few decades."""
+    decades = math.log10(high / low)
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if 3 * decades <= most else (1,)
+    stride = max(1, math.ceil(decades / most))
+    ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
+    # Rates such as 0.1 * 0.1 miss the round value by a rounding error.
+    return [tick for tick in ticks if 0.999 * low <= tick <= 1.001 * high][::stride]
+
+
+def _epochs(panel: "Axes", last: float, *, labels: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    panel.set_xlim(-0.01 * last, 1.01 * last)
+    panel.xaxis.set_major_locator(MaxNLocator(10, integer=last >= 4, steps=[1, 2, 5, 10]))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.tick_params(axis="x", labelbottom=labels, length=3)
+    panel.grid(True, axis="both", color=FAINT, linewidth=0.6, linestyle="-")
+    panel.set_axisbelow(True)

@@ -1,0 +1,124 @@
+"""A page that a picture is drawn on, in pixels, and what any of them may have on it.
+
+Drawing touches no global state of matplotlib: no pyplot, no backend, no rcParams of the user's. Colours are safe for
+colour-blind readers and differ in lightness, so that they also survive a greyscale print.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxcnn.plots.words import DPI, FONT, INK, MUTED, SMALL
+from jaxcnn.runtime.atomic import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 1000
+MARGIN = 20
+FAINT = "#d9d9d9"
+# Lightness rises from negative to positive, so the sign shows without colour too.
+SIGNED = ("#0b2a5b", "#3f6ea8", "#9a9a9a", "#f0956f", "#ffe0d2")
+
+
+def blank_page(width: float, height: float) -> "Axes":
+    """Axes over the whole of a new figure of so many pixels, rounded up; (0, 0) is its top left corner."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    width, height = math.ceil(width), math.ceil(height)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white", layout="none")
+    FigureCanvasAgg(figure)
+    page = figure.add_axes((0, 0, 1, 1))
+    page.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+    page.set_axis_off()
+    return page
+
+
+def add_panel(page: "Axes", left: float, top: float, width: float, height: float) -> "Axes":
+    """Axes of their own at a place of the page, in its pixels, framed left and below."""
+    across, down = page.get_xlim()[1], page.get_ylim()[0]
+    box = (left / across, 1 - (top + height) / down, width / across, height / down)
+    panel = page.figure.add_axes(box, facecolor="white")
+    panel.grid(False)
+    panel.tick_params(which="both", direction="out", color=MUTED, length=3, width=0.8, pad=4)
+    panel.tick_params(which="both", labelcolor=INK, labelsize=SMALL, labelfontfamily=FONT)
+    panel.tick_params(which="both", top=False, right=False, bottom=True, left=True)
+    for side, spine in panel.spines.items():
+        spine.set(visible=side in ("left", "bottom"), edgecolor=MUTED, linewidth=0.8)
+    return panel
+
+
+def add_tile(
+    page: "Axes",
+    image: np.ndarray,
+    left: float,
+    top: float,
+    width: int,
+    height: int,
+    *,
+    smooth: bool = False,
+    **style: Any,
+) -> Any:
+    """An image at a place of the page, in its pixels, in a thin frame.
+
+    Args:
+        page: as `blank_page` makes it.
+        image: [height, width], with a colour map in `style`, or [height, width, 3] in [0, 1].
+        left, top, width, height: of the image without the frame.
+        smooth: average pixels, for an image that is reduced; without it an enlarged one keeps them as squares.
+        **style: of matplotlib's `imshow`: cmap, vmin, vmax.
+
+    Returns:
+        The image as matplotlib has it, for `add_colour_bar`.
+    """
+    from matplotlib.patches import Rectangle
+
+    box = (left, left + width, top + height, top)
+    page.add_patch(Rectangle((left - 1, top - 1), width + 2, height + 2, facecolor=FAINT, linewidth=0))
+    interpolation = "hanning" if smooth else "nearest"
+    return page.imshow(image, extent=box, aspect="auto", interpolation=interpolation, origin="upper", zorder=2, **style)
+
+
+def add_colour_bar(
+    page: "Axes", image: Any, left: float, top: float, height: float, write: Callable[[float], str]
+) -> None:
+    """The scale of an image, with its two ends and the value of its middle colour written out by `write`."""
+    bar = page.figure.colorbar(image, cax=add_panel(page, left, top, 14, height))
+    ticks = [float(image.norm.inverse(part)) for part in (0, 0.5, 1)]
+    bar.set_ticks(ticks, labels=[write(tick) for tick in ticks])
+    bar.ax.tick_params(which="both", labelsize=SMALL, length=0, left=False, bottom=False)
+    bar.ax.minorticks_off()
+    bar.outline.set_visible(False)
+
+
+def colour_map(stops: Sequence[str]) -> Any:
+    """Colours between `stops`, evenly spaced from the lowest value to the highest."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("jaxcnn", stops)
+
+
+def save(page: "Axes", path: str | Path) -> Path:
+    """Write the page's figure to `path` in one move, as SVG if that is its suffix, else as PNG.
+
+    Returns:
+        `path`.
+
+    Raises:
+        OSError: the file cannot be written; one that was there is as it was.
+    """
+    from matplotlib import rc_context
+
+    path = Path(path)
+    with replacing(path) as draft:
+        if path.suffix == ".svg":
+            # Identifiers are random unless salted, which nothing but this can do.
+            with rc_context({"svg.hashsalt": "jaxcnn"}):
+                page.figure.savefig(draft, format="svg", metadata={"Date": None})
+        else:
+            page.figure.canvas.print_png(draft)
+    return path

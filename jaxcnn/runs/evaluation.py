@@ -1,0 +1,267 @@
+"""The evaluation of a run: its network by the papers' test protocols, with this or that population statistics."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import jax
+import numpy as np
+from flax import linen as nn
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from jaxcnn import data
+from jaxcnn.config import Experiment
+from jaxcnn.data.sources import shuffled
+from jaxcnn.describe.tables import print_table
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.evaluation.exact import evaluate_model, protocol_network
+from jaxcnn.runtime.atomic import write_json
+from jaxcnn.norms.population import EstimatedKind, batch_norm_paths, estimate_statistics, parse_batch_stats
+from jaxcnn.evaluation.test_time_augmentation import Protocol, check_name, make_protocol, views
+from jaxcnn.runs.workdir import load_saved, restore
+
+# What a draw of images is for; `data` and `evaluate` have the others.
+_STATISTICS = 5
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a protocol found.
+
+    Attributes:
+        protocol: its name.
+        batch_stats: the population statistics, as asked for.
+        part: of the data.
+        crop: height and width of a window, the network's input.
+        scales: short sides to which images were resized.
+        flip: whether every view was mirrored, too.
+        views: looks at each image.
+        top1_error, top5_error, nll, ece, n: as `scores.score` has them.
+        seconds: spent on the views, with compilation, without the statistics.
+    """
+
+    protocol: str
+    batch_stats: str
+    part: str
+    crop: tuple[int, int]
+    scales: tuple[int, ...]
+    flip: bool
+    views: int
+    top1_error: float
+    top5_error: float | None
+    nll: float
+    ece: float
+    n: int
+    seconds: float
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    protocol: str | Sequence[str] = "center",
+    batch_stats: str | Sequence[str] = "ema",
+    part: str = "test",
+    crop: int | None = None,
+    scales: tuple[int, ...] | None = None,
+    flip: bool | None = None,
+    data_dir: str | None = None,
+    batch_size: int | None = None,
+    stats_batches: int = 100,
+    arrays: Mapping[str, Any] | None = None,
+    verbose: bool = False,
+) -> tuple[Evaluation, ...]:
+    """Test a run's newest weights by every protocol with every choice of population statistics; writes nothing.
+
+    Args:
+        run: folder of a run with a checkpoint.
+        protocol: center, ten_crop, multi_crop, dense, multi_scale, or several; see `Protocol`.
+        batch_stats: ema, algorithm2, pooled, full_pass, batch, blend:N, or several; see `parse_batch_stats`. What is
+            estimated on training images is on the run's training part, the centre of images without augmentation, in
+            batches of the run's `data.batch_size`.
+        part: test, validation or train.
+        crop: side of the network's input; None: the run's own, `augment.crop`, else the image.
+        scales, flip: see `make_protocol`.
+        data_dir: in the place of the run's own.
+        batch_size: images at a time; None: the run's `data.eval_batch_size`, but for batch and blend, whose result
+            depends on it, the run's `data.batch_size`.
+        stats_batches: batches, drawn by the run's seed, for algorithm2 and pooled, at most as many as the training part
+            has; some 10^4 images are enough (Wu and Johnson 2021, arXiv:2105.07576).
+        arrays: images and labels, where the run had them in memory.
+        verbose: a progress bar on stderr if that is a terminal.
+
+    Returns:
+        An evaluation for each pair, by statistics and then by protocol in the order given.
+
+    Raises:
+        InputError: something given is unknown or does not fit, the run has no checkpoint, or its data are not there;
+            before anything is computed.
+    """
+    for name, value in (("batch_size", batch_size), ("stats_batches", stats_batches)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; it must be 1 or more.")
+    kinds = {text: parse_batch_stats(text) for text in _listed(batch_stats)}
+    names = _listed(protocol)
+    for name in names:
+        check_name(name)
+    experiment = load_saved(run)
+    model, variables = restore(run)
+    settings, augment = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir), experiment.augment
+    dataset = data.load(settings, experiment.seed, arrays)
+    split = _part(dataset, part)
+    size, side = split.images.shape[1:3], augment.crop if crop is None else crop
+    chosen = [
+        make_protocol(name, size, crop=side, scales=scales, flip=flip, jitter=augment.scale_jitter) for name in names
+    ]
+    _check(model, variables, dataset, chosen, normalized=any(kind != "ema" for kind, _ in kinds.values()))
+
+    preprocess = data.make_preprocess(settings)
+    sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
+    variables = jax.device_put(variables, NamedSharding(sharding.mesh, PartitionSpec()))
+    found = []
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not (verbose and console.is_terminal), transient=True) as bar:
+        for text, (kind, prior) in kinds.items():
+            used = variables
+            if kind in get_args(EstimatedKind):
+                task = bar.add_task(f"statistics, {text}", total=None)
+                limit = None if kind == "full_pass" else stats_batches
+                batches = partial(_training_images, experiment, dataset.train, preprocess, sharding, limit)
+                used = estimate_statistics(kind, model, variables, batches)
+                bar.remove_task(task)
+            images = batch_size or (settings.eval_batch_size if prior is None else settings.batch_size)
+            for each in chosen:
+                looks = len(views(each, size))
+                task = bar.add_task(f"{each.name}, {text}", total=looks * -(-len(split) // images))
+                begun = time.perf_counter()
+                scores = evaluate_model(
+                    model,
+                    used,
+                    split,
+                    each,
+                    preprocess=preprocess,
+                    prior=prior,
+                    batch_size=images,
+                    seed=experiment.seed,
+                    sharding=sharding,
+                    poll=partial(bar.advance, task),
+                )
+                bar.remove_task(task)
+                seconds = time.perf_counter() - begun
+                shown = (each.crop, each.scales, each.flip, looks)
+                found.append(Evaluation(each.name, text, part, *shown, **scores, seconds=seconds))
+    return tuple(found)
+
+
+def parse_scales(text: str | None) -> tuple[int, ...] | None:
+    """Whole numbers of pixels, as in "224,256,288".
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        return text and tuple(map(int, text.split(",")))
+    except ValueError:
+        raise InputError(f"scales is {text!r}; it must be whole numbers of pixels, for example 224,256,288.") from None
+
+
+def show(
+    evaluations: Sequence[Evaluation], format: Literal["text", "json"] = "text", output: str | None = None
+) -> None:
+    """Print evaluations as a table or as JSON, and write the JSON to `output`, if given.
+
+    Raises:
+        InputError: the file cannot be written; the evaluations have been printed.
+    """
+    records = [asdict(evaluation) for evaluation in evaluations]
+    if format == "json":
+        print(json.dumps(records, indent=2))
+    else:
+        print_table(_table(evaluations))
+    if output is not None:
+        try:
+            write_json(Path(output), records)
+        except OSError as error:
+            raise InputError(f"output {output} cannot be written: {error.strerror}. Give another file.") from None
+
+
+def _table(evaluations: Sequence[Evaluation]) -> Table:
+    """One line an evaluation; a top-5 error that says nothing is left blank."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("protocol", "scales", "batch_stats", "views", "top-1 error", "top-5 error", "NLL", "ECE", "n", "s"):
+        table.add_column(heading, justify="left" if heading in ("protocol", "scales", "batch_stats") else "right")
+    for e in evaluations:
+        table.add_row(
+            e.protocol + (" + flips" if e.flip else ""),
+            ",".join(map(str, e.scales)),
+            e.batch_stats,
+            str(e.views),
+            f"{e.top1_error:.2%}",
+            "" if e.top5_error is None else f"{e.top5_error:.2%}",
+            f"{e.nll:.4f}",
+            f"{e.ece:.4f}",
+            f"{e.n:,}",
+            f"{e.seconds:.1f}",
+        )
+    return table
+
+
+def _listed(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _part(dataset: data.Dataset, part: str) -> data.Split:
+    if part not in ("test", "validation", "train"):
+        raise InputError(f"part is {part!r}; it must be test, validation or train.")
+    split = getattr(dataset, part)
+    if split is None:
+        raise InputError(
+            "part is 'validation', but this run set none aside (data.validation is 0); give test or train."
+        )
+    return split
+
+
+def _check(
+    model: nn.Module,
+    variables: dict[str, Any],
+    dataset: data.Dataset,
+    protocols: Sequence[Protocol],
+    *,
+    normalized: bool,
+) -> None:
+    """What does not fit is found before anything is computed."""
+    shape = dataset.test.images.shape[1:]
+    for protocol in protocols:
+        protocol_network(model, variables, protocol, shape)
+    image = jax.ShapeDtypeStruct((1, *protocols[0].crop, shape[2]), np.float32)
+    data.check_labels(dataset, jax.eval_shape(partial(model.apply, train=False), variables, image).shape[-1])
+    if normalized:
+        batch_norm_paths(model, variables, image)
+
+
+def _training_images(
+    experiment: Experiment,
+    train: data.Split,
+    preprocess: Callable[[jax.Array], jax.Array],
+    sharding: NamedSharding,
+    limit: int | None,
+) -> Iterator[jax.Array]:
+    """Batches of training images as the network sees them at test: so many, drawn at random, or all in order."""
+    size, order = min(experiment.data.batch_size, len(train)), np.arange(len(train))
+    even = len(train) // size * size
+    if limit is not None:
+        even = min(even, limit * size)
+        order = shuffled(len(train), experiment.seed, _STATISTICS)[:even]
+    for rows in filter(len, (order[:even], order[even:])):
+        some, together = data.Split(data.Rows(train.images, rows), train.labels[rows]), min(size, len(rows))
+        # A batch that does not divide among the devices would be filled with zeros, which would be measured, too.
+        spread = None if together % sharding.mesh.size else sharding
+        for batch in data.eval_batches(some, together, sharding=spread):
+            yield preprocess(data.center_crop(batch["image"], experiment.augment.crop))

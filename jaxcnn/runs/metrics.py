@@ -1,0 +1,102 @@
+"""What a run says while it goes: rows in metrics.jsonl, TensorBoard events, a progress bar."""
+
+import json
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from jaxcnn.runtime.atomic import replacing
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that a crash left unfinished is passed over."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+class Writer:
+    """Appends rows to `metrics.jsonl` and mirrors them as TensorBoard events under `tensorboard/`.
+
+    Opening it for a run that restarts at `step` cuts the rows of later steps, which the run will write again.
+    """
+
+    def __init__(self, workdir: Path, step: int) -> None:
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        self._path = workdir / "metrics.jsonl"
+        kept = [row for row in read_rows(self._path) if row["step"] <= step]
+        with replacing(self._path) as draft:
+            draft.write_text("".join(map(_line, kept)))
+        self._file = self._path.open("a")
+        folder = workdir / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        # Not through TensorBoard's own writer: a full disk ends its thread, and the run would wait for that for ever.
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+        self._events = (folder / name).open("ab")
+        self._events.write(_record(file_version="brain.Event:2"))
+        self._events.write(_record(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row: `step`, `epoch`, `split`, metrics, and what the clock says under `time`."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        # Whole lines reach the file, so that a checkpoint never runs ahead of the rows before it.
+        self._file.write(_line(row))
+        self._file.flush()
+        values = [
+            Summary.Value(tag=f"{row['split']}/{name}", simple_value=value)
+            for name, value in {**row, **row["time"]}.items()
+            if isinstance(value, int | float) and name != "step"
+        ]
+        self._events.write(_record(step=row["step"], summary=Summary(value=values)))
+        self._events.flush()
+
+    def close(self) -> None:
+        """Flush and close both files."""
+        with self._file:
+            self._events.close()
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def _record(**event: Any) -> bytes:
+    """An event as TensorBoard reads it: length, its checksum, data, its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import masked_crc32c
+
+    data = Event(wall_time=time.time(), **event).SerializeToString()
+    length = struct.pack("<Q", len(data))
+    return length + struct.pack("<I", masked_crc32c(length)) + data + struct.pack("<I", masked_crc32c(data))
+
+
+class _Latest(ProgressColumn):
+    def render(self, task: Any) -> Text:
+        return Text(task.fields["latest"])
+
+
+def progress_bar(console: Console, *, total: int, done: int) -> Progress:
+    """A bar over training steps, shown on a terminal only; `bar.update(0, completed=…, latest="loss 0.1")` moves it."""
+    columns: Iterable[ProgressColumn] = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        _Latest(),
+    )
+    bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    bar.add_task("training", total=total, completed=done, latest="")
+    return bar

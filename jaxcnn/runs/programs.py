@@ -1,0 +1,156 @@
+"""Compiled programs of runs, shared by all runs of one structure in a process.
+
+What differs between two points of a sweep only in numbers (learning rate, weight decay, momentum, seed, order of the
+data) is an argument of these programs, so that thirty learning rates compile once.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxcnn import data
+from jaxcnn.training import optim
+from jaxcnn.config import Augment, Data, Experiment, Optimizer
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.objectives import Objective
+from jaxcnn.training.state import IMPLEMENTATION, TrainState, create_state
+from jaxcnn.training.steps import make_eval_step, make_train_step
+
+# Structures whose programs are kept; a sweep over architectures would otherwise keep all of them.
+_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Everything that the programs of a run close over.
+
+    Attributes:
+        model, objective, augment: of the experiment.
+        preprocessing: a `Data` in which only what `data.make_preprocess` reads is set.
+        optimizer: as `optim.structure` gives it.
+        steps_per_epoch, total_steps: of the run; the schedule depends on both.
+        image_shape: (height, width, channels) of what the network sees.
+        batch_sharding: of the batch axis.
+        colors: bytes of the float32 principal components of the training colours, where `augment` uses them.
+    """
+
+    model: nn.Module
+    objective: Objective
+    augment: Augment
+    preprocessing: Data
+    optimizer: Optimizer
+    steps_per_epoch: int
+    total_steps: int
+    image_shape: tuple[int, int, int]
+    batch_sharding: NamedSharding
+    colors: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Programs:
+    """What a structure compiles to; nothing is compiled before its first call.
+
+    Attributes:
+        optimizer: the optax chain; its numbers are arguments.
+        schedule: the factor on the learning rate by step.
+        state: the state as ShapeDtypeStructs, without shardings.
+        logits: the network's answer to one image, as a ShapeDtypeStruct.
+        initialize: `(seed, hyper, given) -> state`, weights from the seed but for those in `given`.
+        train_step: `(state, batch) -> (state, metrics, readings)`, which donates its state.
+        eval_step: `(variables, batch) -> (metrics, logits)`.
+    """
+
+    optimizer: Any
+    schedule: Callable[[Any], Any]
+    state: TrainState
+    logits: jax.ShapeDtypeStruct
+    initialize: Callable[..., TrainState]
+    train_step: Any
+    eval_step: Any
+
+
+def structure(
+    experiment: Experiment,
+    *,
+    steps_per_epoch: int,
+    image_shape: tuple[int, int, int],
+    batch_sharding: NamedSharding,
+    colors: np.ndarray | None = None,
+) -> Structure:
+    """The structure of an experiment's run on images of a shape."""
+    read = {name: getattr(experiment.data, name) for name in ("channel_order", "mean", "std")}
+    return Structure(
+        model=experiment.model,
+        objective=experiment.objective,
+        augment=experiment.augment,
+        preprocessing=dataclasses.replace(Data(), **read),
+        optimizer=optim.structure(experiment.optimizer),
+        steps_per_epoch=steps_per_epoch,
+        total_steps=steps_per_epoch * experiment.epochs,
+        image_shape=image_shape,
+        batch_sharding=batch_sharding,
+        colors=None if colors is None else np.asarray(colors, np.float32).tobytes(),
+    )
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def programs(of: Structure) -> Programs:
+    """The programs of a structure, the same ones whenever an equal structure comes again.
+
+    Raises:
+        InputError: its parts do not fit together.
+    """
+    images = jnp.zeros((1, *of.image_shape), jnp.float32)
+    preprocess = data.make_preprocess(of.preprocessing)
+    jax.eval_shape(preprocess, images)
+    variables = jax.eval_shape(lambda: of.model.init(_key(0), images, train=False))
+    logits = jax.eval_shape(lambda v: of.model.apply(v, images, train=False), variables)
+    if logits.ndim != 2:
+        raise InputError(f"the network gives logits of shape {logits.shape} for one image; it must give (1, classes).")
+    lengths = {"steps_per_epoch": of.steps_per_epoch, "total_steps": of.total_steps}
+    optimizer = optim.make_optimizer(of.optimizer, variables["params"], **lengths)
+    hyper = optim.hyperparameters(of.optimizer)
+    replicated = NamedSharding(of.batch_sharding.mesh, PartitionSpec())
+    channels = of.image_shape[-1]
+    colors = None if of.colors is None else np.frombuffer(of.colors, np.float32).reshape(channels, channels)
+
+    def initialize(seed: jax.Array, hyper: dict[str, jax.Array], given: dict[str, Any]) -> TrainState:
+        drawn = of.model.init(_key(seed), images, train=False)
+        merged = {part: {**values, **given.get(part, {})} for part, values in drawn.items()}
+        return create_state(merged, optimizer, seed=seed, hyper=hyper)
+
+    # Runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    train_step = make_train_step(
+        of.model,
+        optimizer,
+        preprocess=preprocess,
+        augment=data.make_augment(of.augment, colors),
+        objective=of.objective,
+    )
+    eval_step = make_eval_step(
+        of.model,
+        preprocess=lambda images: preprocess(data.center_crop(images, of.augment.crop)),
+        objective=of.objective,
+    )
+    return Programs(
+        optimizer=optimizer,
+        schedule=optim.make_schedule(of.optimizer, **lengths),
+        state=jax.eval_shape(lambda v: create_state(v, optimizer, hyper=hyper), variables),
+        logits=logits,
+        initialize=jax.jit(initialize, out_shardings=replicated, compiler_options=options),
+        train_step=jax.jit(train_step, donate_argnums=0, out_shardings=replicated),
+        eval_step=jax.jit(eval_step),
+    )
+
+
+def _key(seed: int | jax.Array) -> jax.Array:
+    return jax.random.key(seed, impl=IMPLEMENTATION)

@@ -1,0 +1,194 @@
+"""The folder of a run: what it holds, whether it is this experiment's, whether it is finished."""
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from jaxcnn.runs import checkpoint
+from jaxcnn.config import Experiment, differences, from_json, run_id, to_json
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.atomic import write_json
+from jaxcnn.runs.plan import Plan
+from jaxcnn.runtime.provenance import provenance
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished run found.
+
+    Attributes:
+        test: `accuracy`, `error`, `loss` and `n` on the test part, with the weights of the last step.
+        steps: updates done.
+        seconds: spent in the run, over all its launches.
+        workdir: its folder.
+        validation: as `test` on the validation part, if there is one.
+    """
+
+    test: dict[str, float]
+    steps: int
+    seconds: float
+    workdir: str
+    validation: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a run's weights and data come from, besides its experiment.
+
+    Attributes:
+        init_from: folder of the run whose weights it started from, or None.
+        arrays: digest of images and labels given in memory, or None.
+    """
+
+    init_from: str | None = None
+    arrays: str | None = None
+
+    @staticmethod
+    def of(experiment: Experiment, init_from: str | Path | None, arrays: Mapping[str, np.ndarray] | None) -> "Source":
+        """The source that `jaxcnn.train` is given."""
+        given = arrays if experiment.data.source == "arrays" else None
+        return Source(init_from and str(init_from), None if given is None else _arrays_digest(given))
+
+
+def _arrays_digest(arrays: Mapping[str, Any]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def check_workdir(workdir: str | Path) -> Path:
+    """The absolute path of a run's folder.
+
+    Raises:
+        InputError: it is empty, or an address that a file system does not have.
+    """
+    text = str(workdir)
+    if not text.strip():
+        raise InputError("--workdir is empty; give the folder of the run, for example --workdir=runs/a.")
+    if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text):
+        raise InputError(
+            f"--workdir is {text}; {scheme[1]}: cannot be written to. Give a folder of a file system, then copy it."
+        )
+    return Path(workdir).absolute()
+
+
+def finished(experiment: Experiment, workdir: Path, source: Source) -> Results | None:
+    """The results in a folder, if this experiment is finished there; None if it is not.
+
+    Raises:
+        InputError: the folder holds another experiment, or this one with other weights or data to start from.
+    """
+    if not os.path.exists(workdir / "config.json"):
+        return None
+    lines = differences(load_saved(workdir), experiment)
+    if lines:
+        more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
+        raise InputError(
+            f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another --workdir; "
+            f"--init_from={workdir} takes over its weights."
+        )
+    _check_source(workdir, source)
+    if not (workdir / "results.json").exists():
+        return None
+    saved = _read_json(workdir / "results.json")
+    return Results(saved["test"], saved["steps"], saved["seconds"], str(workdir), saved.get("validation"))
+
+
+def _check_source(workdir: Path, source: Source) -> None:
+    """InputError unless the folder's run was started from the same weights and data."""
+    record = workdir / "provenance.json"
+    saved = _read_json(record) if os.path.exists(record) else {}
+    if "init_from" in saved and _resolved(saved["init_from"]) != _resolved(source.init_from):
+        raise InputError(
+            f"{workdir} was started with init_from {saved['init_from']}, not {source.init_from}. Give the same or "
+            "another --workdir."
+        )
+    # Records made before version 0.2 have no digest.
+    if "arrays" in saved and saved["arrays"] != source.arrays:
+        raise InputError(f"{workdir} was started with other arrays. Give those, or another --workdir.")
+
+
+def _resolved(folder: str | None) -> str | None:
+    return folder and str(Path(folder).resolve())
+
+
+def load_saved(run: str | Path) -> Experiment:
+    """The experiment in a run's config.json.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
+    return from_json(_read_json(path))
+
+
+def restore(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a run and its newest weights: `model.apply(variables, x, train=False)`.
+
+    Raises:
+        InputError: the folder holds no run, or no checkpoint that can be read.
+    """
+    experiment = load_saved(run)
+    _, variables = checkpoint.restore_variables(Path(run).absolute() / "checkpoints")
+    return experiment.model, variables
+
+
+def open_workdir(plan: Plan, workdir: Path, source: Source) -> None:
+    """Make the folder and write what is known before the first step.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is too full; nothing has been written.
+    """
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
+    there = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
+    # Three checkpoints are kept, of which some may be there already, and one more is being written.
+    kept = min(3, len(checkpoint.steps(workdir / "checkpoints")))
+    needed = (4 - kept) * size + 2**24
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise InputError(f"workdir {workdir}: {needed / 1e6:.0f} MB are needed there, {free / 1e6:.0f} MB are free.")
+    made = None if there == workdir else there / workdir.relative_to(there).parts[0]
+    experiment = plan.experiment
+    record = provenance() | {"seed": experiment.seed, "run_id": run_id(experiment), **asdict(source)}
+    path = workdir / "provenance.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        earlier = _read_json(path) if path.exists() else None
+        if earlier:
+            record["earlier"] = [*earlier.pop("earlier", []), earlier]
+        write_json(path, record)
+        write_json(workdir / "config.json", to_json(experiment))
+    except OSError as error:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+        raise InputError(f"workdir {workdir} cannot be written: {error.strerror}. Give another --workdir.") from error
+
+
+def write_results(results: Results, experiment: Experiment) -> None:
+    """Write results.json, which says that the run is finished."""
+    values = {k: v for k, v in asdict(results).items() if k != "workdir" and v is not None}
+    record = values | {"seed": experiment.seed, "run_id": run_id(experiment)}
+    write_json(Path(results.workdir) / "results.json", record)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); delete it to go on.") from error

@@ -1,0 +1,134 @@
+"""What a configuration field accepts, read from its annotation: type, choices, bounds."""
+
+import dataclasses
+import difflib
+import functools
+import math
+import operator
+import types
+import typing
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal, Union
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from jaxcnn.runtime.errors import InputError
+
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+PositiveInt = Annotated[int, Gt(0)]
+NonNegativeInt = Annotated[int, Ge(0)]
+
+_BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
+    Gt: ("gt", ">", operator.gt),
+    Ge: ("ge", ">=", operator.ge),
+    Lt: ("lt", "<", operator.lt),
+    Le: ("le", "<=", operator.le),
+}
+
+
+@functools.cache
+def hints(cls: type) -> dict[str, Any]:
+    """Annotations of a class with `Annotated` kept, by field name."""
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def describe(hint: Any) -> str:
+    """An annotation in words, for error messages: `a finite number > 0 or None`."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return " ".join([describe(hint.__origin__), " and ".join(f"{s} {b}" for s, b, _ in _bounds(hint))]).strip()
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(a) for a in typing.get_args(hint))
+    if origin is tuple:
+        inner = typing.get_args(hint)
+        if Ellipsis in inner:
+            return f"a tuple, each {describe(inner[0])}"
+        return f"a tuple of {len(inner)}, each {describe(inner[0])}"
+    if hint in (None, type(None)):
+        return "None"
+    names = {float: "a finite number", int: "a whole number", bool: "True or False", str: "a text"}
+    return names.get(hint) or getattr(hint, "__name__", str(hint))
+
+
+def accept(value: Any, hint: Any) -> Any:
+    """The value as its annotation wants it: NumPy's numbers become Python's, whole ones floats, lists tuples.
+
+    Raises:
+        ValueError: the value is of another type, not among the choices, out of bounds, or not finite.
+    """
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Annotated:
+        value = accept(value, args[0])
+        if not all(holds(value, bound) for _, bound, holds in _bounds(hint)):
+            raise ValueError(value)
+        return value
+    if origin is Literal:
+        if any(value == a and type(value) is type(a) for a in args):
+            return value
+    elif origin in (Union, types.UnionType):
+        for arg in args:
+            try:
+                return accept(value, arg)
+            except ValueError:
+                continue
+    elif origin is tuple and isinstance(value, tuple | list):
+        each = [args[0]] * len(value) if Ellipsis in args else list(args)
+        if len(each) == len(value):
+            return tuple(accept(v, h) for v, h in zip(value, each, strict=True))
+    elif hint is float:
+        if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    elif hint is int:
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            return int(value)
+    elif hint in (None, type(None)):
+        if value is None:
+            return None
+    elif isinstance(value, origin or hint):
+        return value
+    raise ValueError(value)
+
+
+def _bounds(hint: Any) -> list[tuple[str, Any, Callable[[Any, Any], bool]]]:
+    """Sign, bound and test of each bound in an `Annotated`."""
+    known = [(b, *_BOUNDS[type(b)]) for b in hint.__metadata__ if type(b) in _BOUNDS]
+    return [(sign, getattr(b, name), holds) for b, name, sign, holds in known]
+
+
+def check(instance: Any, names: Iterable[str] | None = None) -> None:
+    """Check the fields of a frozen dataclass instance against its annotations; call it from `__post_init__`.
+
+    Dataclasses check nothing by themselves, so a misspelled choice or a NaN would otherwise travel on.
+
+    Raises:
+        InputError: naming the class, the field, the value and what is allowed.
+    """
+    known = hints(type(instance))
+    for name in names or [f.name for f in dataclasses.fields(instance)]:
+        value = getattr(instance, name)
+        try:
+            accepted = accept(value, known[name])
+        except ValueError:
+            allowed = f"{describe(known[name])}.{hint_for(value, known[name])}"
+            raise InputError(f"{type(instance).__name__}.{name} is {value!r}; it must be {allowed}") from None
+        if accepted is not value:
+            object.__setattr__(instance, name, accepted)
+
+
+def hint_for(value: Any, hint: Any) -> str:
+    """` Did you mean 'adam'?` where a choice is close to the value, else nothing."""
+    choices = [h for h in (hint, *typing.get_args(hint)) if typing.get_origin(h) is Literal]
+    return did_you_mean(value, (str(word) for choice in choices for word in typing.get_args(choice)))
+
+
+def did_you_mean(word: Any, known: Iterable[str]) -> str:
+    """` Did you mean 'learning_rate'?` where a known word is close, else nothing."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

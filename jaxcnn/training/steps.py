@@ -1,0 +1,113 @@
+"""One pure function for a training step and one for an evaluation step; jit, vmap, donation and shardings are the
+caller's."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcnn.objectives import Batch, CrossEntropy, Objective, Sums
+from jaxcnn.training.state import IMPLEMENTATION, TrainState
+
+Readings = Any
+"""What a probe computes inside a step: any tree of arrays."""
+
+
+class Model(Protocol):
+    """What the steps need of a network; any linen module with `__call__(x, *, train)` has it."""
+
+    def apply(self, variables: dict, x: jax.Array, *, train: bool, **options: Any) -> Any:
+        """Logits [n, classes], with the updated collections where `mutable` names some."""
+
+
+def make_train_step(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    *,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    objective: Objective = CrossEntropy(),
+    readings: Callable[[TrainState, Batch, Any, Any], Readings] | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Sums, Readings]]:
+    """A pure function `step(state, batch) -> (state, metrics, readings)`, neither jitted nor donating.
+
+    All randomness is a function of (state.key, state.step), so a resumed run repeats an uninterrupted one, and members
+    of a `jax.vmap` over states (with one `step` for all) repeat their lone runs. On a batch that is sharded over
+    devices, loss, gradients and batch statistics are those of the whole batch.
+
+    Args:
+        model: the network. Its collections are `state.model_state`, all of which it may change.
+        optimizer: its `update` receives `value=loss` and `hyper=state.hyper`, as optax's extended transformations do;
+            others ignore them.
+        preprocess: images as stored to what the network sees.
+        augment: `(key, images) -> images`, before `preprocess`; None leaves images alone.
+        objective: what is minimized; softmax cross-entropy, in nats, by default.
+        readings: `(state, batch, gradients, updates) -> tree of arrays`, computed with the state before the update and
+            the batch as the network saw it; None: readings are {}.
+
+    Returns:
+        The step. `batch` has `image` [n, height, width, channels] and what the objective asks for, usually `label`
+        int32 [n] from 0 (labels are not checked: -1 would train on the last class, and one beyond the classes gives
+        NaN); `metrics` has the objective's sums over the batch.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums, Readings]:
+        root = jax.random.wrap_key_data(state.key, impl=IMPLEMENTATION)
+        # A key is derived where it is used: each derivation takes XLA a second to compile for a CPU.
+        augment_key, dropout_key = (jax.random.fold_in(root, 2 * state.step + use) for use in (0, 1))
+        images = batch["image"]
+        if augment:
+            images = _once(lambda images: augment(augment_key, images), images, state.step)
+        batch = batch | {"image": preprocess(images)}
+
+        def apply(params: Any, model_state: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+            variables, mutable = {"params": params, **model_state}, list(model_state)
+            logits, updates = model.apply(variables, images, train=True, mutable=mutable, rngs={"dropout": key})
+            return logits, {**model_state, **updates}
+
+        def loss(params: Any) -> tuple[jax.Array, tuple[Any, Sums]]:
+            return objective(apply, params, state.model_state, batch, dropout_key)
+
+        (value, (model_state, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, value=value, hyper=state.hyper)
+        new = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            model_state=model_state,
+            opt_state=opt_state,
+        )
+        return new, metrics, readings(state, batch, gradients, updates) if readings else {}
+
+    return train_step
+
+
+def make_eval_step(
+    model: Model,
+    *,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    objective: Objective = CrossEntropy(),
+) -> Callable[[dict[str, Any], Batch], tuple[Sums, jax.Array]]:
+    """A pure function `step(variables, batch) -> (metrics, logits)`, not jitted.
+
+    `batch` has `image`, `label` and `mask` (False for padding); `metrics` are the objective's sums over the unmasked
+    examples, `logits` are [n, classes] float32, padding included.
+    """
+
+    def eval_step(variables: dict[str, Any], batch: Batch) -> tuple[Sums, jax.Array]:
+        logits = model.apply(variables, preprocess(batch["image"]), train=False)
+        return objective.sums(logits, batch), logits
+
+    return eval_step
+
+
+def _once(function: Callable[[jax.Array], jax.Array], images: jax.Array, step: jax.Array) -> jax.Array:
+    """function(images), computed once. On a CPU XLA fuses it with what reads them and computes a pixel whenever it is
+    read, which takes a fifth of a step of LeNet-5; it does not fuse across a conditional, whose condition always holds
+    here. Under `jax.vmap` it stays a conditional as long as `step` has no batch axis, as the state prescribes."""
+    if jax.default_backend() != "cpu":
+        return function(images)
+    result = jax.eval_shape(function, images)
+    return jax.lax.cond(step >= 0, function, lambda _: jnp.zeros(result.shape, result.dtype), images)

@@ -1,0 +1,170 @@
+"""`python -m jaxcnn bench`: what it accepts, prints and writes."""
+
+import json
+
+import pytest
+
+from jaxcnn.__main__ import main
+from jaxcnn.bench import command
+from jaxcnn.bench.chart import speed_chart
+from jaxcnn.bench.process import WorkerError
+from jaxcnn.bench.summary import speed_ratio, summarize
+from jaxcnn.bench.tables import markdown, readme_tables
+from jaxcnn.cli.report import update_readme
+
+
+def variant(milliseconds, **facts):
+    facts = {"platform": "cpu", "device": "cpu", "compile_seconds": 1.0, "temporary_bytes": 5_000_000} | facts
+    facts |= {"first_step_seconds": 3.0, "peak_memory_bytes": 400_000_000}
+    times = [[0.9 * milliseconds, milliseconds], [milliseconds, 1.1 * milliseconds]]
+    return facts | summarize(times, images=8, operations=1e9, peak_gflops=200.0)
+
+
+def compared(case, mode, libraries, *, seconds, threads, report):
+    """In the place of `compare`: torch fails in a forward pass."""
+    report("runs")
+    variants = {"jaxcnn": variant(1500.0), "flax": variant(6000.0)}
+    variants["torch"] = variant(1200.0, compile_seconds=None, temporary_bytes=None)
+    variants = {name: variants[name] for name in libraries}
+    errors = {"torch": "killed by SIGKILL"} if mode == "forward" and variants.pop("torch", None) else {}
+    ratios = {name: speed_ratio(variants["jaxcnn"], v) for name, v in variants.items() if name != "jaxcnn"}
+    shape = {"batch_size": case.batch_size, "image": list(case.shape), "gflop": 1.0}
+    found = {"case": case.name, "mode": mode, "dtype": case.model.dtype, **shape}
+    return found | {"variants": variants, "ratios": ratios, "errors": errors}
+
+
+def launched(config, threads):
+    if "digits" in str(config):
+        return {"cold_seconds": 12.34, "cached_seconds": 5.0}
+    raise WorkerError("exit status 2: cifar10 is not prepared")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(command, "compare", compared)
+    monkeypatch.setattr(command, "time_launches", launched)
+    monkeypatch.setattr(command, "_torch_version", lambda: "2.0")
+
+
+@pytest.fixture
+def kept(tmp_path, capsys):
+    """Written by the command, with all that it can hold."""
+    path = tmp_path / "bench_x.json"
+    arguments = ["bench", "lenet5", "vgg_d", "--what", "steps", "launch", "--peer", "flax", "torch", "--seconds=1"]
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--dtype", "float32", "bfloat16", "--output", str(path)])
+    assert stop.value.code == 1
+    capsys.readouterr()
+    found = json.loads(path.read_text())
+    share = {"median": 0.012, "quartiles": [0.01, 0.02]}
+    found["pipeline"] = [
+        {"config": "lenet5_mnist", "batch_size": 128, "milliseconds": {"full": 9.0, "plain": 8.9, "ready": 8.8},
+         "share": share, "plain_share": share},
+    ]  # fmt: skip
+    return path, found
+
+
+def cells(table, first):
+    """The cells of the Markdown row that begins so."""
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {first} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_file_has_everything(kept):
+    path, found = kept
+    assert [(m["case"], m["mode"], m["dtype"]) for m in found["steps"]] == [
+        (case, mode, dtype)
+        for case in ("lenet5", "vgg_d") for mode in ("train", "forward") for dtype in ("float32", "bfloat16")
+    ]  # fmt: skip
+    source = found["provenance"]
+    assert source["threads"] >= 1 and source["seconds"] == 1.0 and source["device"] == "cpu" and source["processor"]
+    assert source["command"].startswith("python -m jaxcnn") and source["versions"]["torch"] == "2.0"
+    assert source["versions"]["jax"] and "revision" in source["git"]
+    assert found["launch"] == [
+        {"config": "lenet5_digits", "cold_seconds": 12.34, "cached_seconds": 5.0},
+        {"config": "vgg_a_cifar10", "error": "exit status 2: cifar10 is not prepared"},
+    ]
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_markdown_says_what_the_file_has(kept):
+    _, found = kept
+    text = markdown(found, "a.png")
+    ratios, libraries = text.split("<details>")
+    assert "![Speed of the networks in each library](a.png)" in ratios and found["provenance"]["processor"] in ratios
+    assert cells(ratios, "lenet5 train") == [
+        "lenet5 train", "256 of 32x32x1", "1,500.0", "6,000.0", "1,200.0", "4.00 (4.00 to 4.00)", "0.80 (0.80 to 0.80)",
+    ]  # fmt: skip
+    assert cells(ratios, "vgg_d forward bfloat16")[4:] == ["", "4.00 (4.00 to 4.00)", ""]
+    assert cells(libraries, "lenet5 train | PyTorch") == [
+        "lenet5 train", "PyTorch", "1,200.0", "1,170.0 to 1,230.0", "7", "0.8", "0%", "", "3.0", "400", "",
+    ]  # fmt: skip
+    assert cells(libraries, "vgg_d train | jaxcnn")[7:] == ["1.0", "3.0", "400", "5"]
+    assert cells(text, "lenet5_digits") == ["lenet5_digits", "12.3", "5.0"]
+    assert cells(text, "lenet5_mnist")[1:] == ["128", "9.00", "1.2% (1.0% to 2.0%)", "1.2% (1.0% to 2.0%)"]
+    assert "vgg_d forward, torch: killed by SIGKILL" in text
+    assert "launch vgg_a_cifar10: exit status 2: cifar10 is not prepared" in text
+
+
+def test_the_readme_is_made_from_the_files(kept, tmp_path):
+    path, _ = kept
+    assert readme_tables(tmp_path) == markdown(json.loads(path.read_text()), "configs/results/bench_x.png")
+    readme = tmp_path / "README.md"
+    marks = "".join(f"<!-- {name}: begin -->\n<!-- {name}: end -->\n" for name in ("results", "zoo", "speed"))
+    readme.write_text(f"before\n{marks}after\n")
+    update_readme(readme, tmp_path)
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith(f"{readme_tables(tmp_path)}\n<!-- speed: end -->\nafter\n")
+    other = tmp_path / "other"
+    other.mkdir()
+    readme.write_text(f"{marks}")
+    assert main(["bench", "lenet5", "--mode=train", f"--output={other}/bench_y.json", f"--readme={readme}"]) == 0
+    assert cells(readme.read_text(), "lenet5 train | 256 of 32x32x1")[2] == "1,500.0"
+    # With nothing to compare with there is no chart.
+    assert not list(other.glob("*.png")) and "![" not in readme.read_text()
+
+
+def test_what_is_printed(capsys):
+    assert main(["bench", "lenet5", "--mode=train", "--peer=torch", "--batch_size=4", "--threads=1"]) == 0
+    out, err = capsys.readouterr()
+    assert "4 of 32x32x1" in out and "0.80 (0.80 to 0.80)" in out and "1 threads each" in out
+    assert "lenet5 train: jaxcnn 1,500.0 ms, PyTorch 1,200.0 ms" in err
+    assert main(["bench", "lenet5", "--mode=train", "--format=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"][0]["variants"].keys() == {"jaxcnn"}
+    with pytest.raises(SystemExit):
+        main(["bench", "lenet5", "--peer=torch", "--format=markdown"])
+    out, err = capsys.readouterr()
+    assert "lenet5 forward, torch: killed by SIGKILL" in out
+    assert "error: lenet5 forward, torch: killed by SIGKILL\n" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["vgg_x"], "case 'vgg_x' is unknown; there are lenet5, vgg_d_bn_32, alexnet, vgg_d, "),
+        (["--threads=0"], "threads is 0; it must be from 1 to "),
+        (["--seconds=0"], "seconds is 0.0; it must be above 0."),
+        (["--batch_size=0"], "batch_size is 0; it must be at least 1."),
+        (["--output=/no/such/folder/a.json"], "output is '/no/such/folder/a.json'; it must be a .json file in a fol"),
+        (["--output=a.txt"], "output is 'a.txt'; it must be a .json file"),
+        (["--readme=README.md"], "readme shows files bench_NAME.json; output is None"),
+        (["--output=a.json", "--readme=README.md"], "readme shows files bench_NAME.json; output is a.json"),
+        (["--peer=torch"], "peer torch needs PyTorch, which is not installed: pip install torch."),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_measured(arguments, words, capsys, monkeypatch):
+    monkeypatch.setattr(command, "compare", None)
+    monkeypatch.setattr(command, "_torch_version", lambda: None)
+    assert main(["bench", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"error: {words}") and err.count("\n") == 1
+
+
+def test_a_chart_against_flax_alone(kept, tmp_path):
+    _, found = kept
+    for m in found["steps"]:
+        m["variants"].pop("torch", None)
+        m["ratios"].pop("torch", None)
+    path = tmp_path / "a.svg"
+    assert speed_chart(found, path) == path
+    assert "Speed, plain flax = 1" in path.read_text() and " 4.00" in path.read_text()

@@ -1,0 +1,115 @@
+"""Results are kept a line a seed, and the README's table is what follows from them."""
+
+import json
+import statistics
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from jaxcnn import Experiment, InputError
+from jaxcnn.cli.report import collect, results_table, update_readme, zoo_table
+from jaxcnn.config import to_json
+from jaxcnn.describe.diagram import draw
+from jaxcnn.models import ZOO, LeNet5
+from jaxcnn.runtime.atomic import write_json
+
+ROOT = Path(__file__).parents[2]
+RECORD = {
+    "command": ["/somewhere/bin/python", "launch.py", "--config.seed=1"],
+    "git": {"revision": "abc", "dirty": False},
+    "versions": {"jax": "0.10.2"},
+    "device_kind": "cpu",
+    "time": "2026-01-01T00:00:00+00:00",
+}
+
+
+def make_run(folder, *, seed, error, epochs=2):
+    folder.mkdir()
+    write_json(folder / "config.json", to_json(Experiment(model=LeNet5(), seed=seed, epochs=epochs)))
+    write_json(folder / "provenance.json", RECORD)
+    test = {"accuracy": 1 - error, "error": error, "loss": 0.1, "n": 100}
+    write_json(folder / "results.json", {"test": test, "steps": 4, "seconds": 60.0, "seed": seed})
+    rows = [
+        {"step": step, "epoch": step / 2, "split": split, "loss": 1 / step, "accuracy": 1 - error, "time": {}}
+        for step in (2, 4)
+        for split in ("train", "test")
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [
+        make_run(tmp_path / f"run{seed}", seed=seed, error=error) for seed, error in ((2, 0.03), (0, 0.01), (1, 0.05))
+    ]
+
+
+def test_lines_are_by_seed_and_name_no_path_of_the_machine(runs, tmp_path):
+    path = collect(runs, "lenet5_digits", tmp_path / "results")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["seed"], line["test"]["error"]) for line in lines] == [(0, 0.01), (1, 0.05), (2, 0.03)]
+    assert {line["command"] for line in lines} == {"python launch.py --config.seed=1"}
+    assert "somewhere" not in path.read_text()
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_table_has_mean_and_spread(runs, tmp_path):
+    collect(runs, "lenet5_digits", tmp_path / "results")
+    row = results_table(tmp_path / "results").splitlines()[2]
+    assert (
+        f"| {statistics.mean((1, 5, 3)):.2f} | sd {statistics.stdev((1, 5, 3)):.2f}, 1.00 to 5.00 | 0, 1, 2 | 1.0 |"
+        in row
+    )
+
+
+def test_readme_changes_between_its_marks_alone(runs, tmp_path):
+    collect(runs, "lenet5_digits", tmp_path / "results")
+    readme = tmp_path / "README.md"
+    marked = "<!-- {0}: begin -->\n{{}}\n<!-- {0}: end -->\n"
+    text = "before\n" + marked.format("results") + "between\n" + marked.format("zoo") + "after\n"
+    readme.write_text(text.format("old", "older"))
+    update_readme(readme, tmp_path / "results")
+    assert readme.read_text() == text.format(results_table(tmp_path / "results"), zoo_table())
+    readme.write_text("no marks")
+    with pytest.raises(InputError, match="has no lines"):
+        update_readme(readme, tmp_path / "results")
+    assert readme.read_text() == "no marks"
+
+
+def test_zoo_table_has_a_row_for_every_network():
+    rows = zoo_table().splitlines()[2:]
+    assert len(rows) == len(ZOO)
+    assert "| `vgg_d` | VGG, table 1 | 224x224x3 | 138,357,544 | 15,470,264,320 | 27.0 / 8.8 | 28.41 / 9.62 |" in rows
+    assert "| `lenet5_1998` | LeNet-5, section II.B | 32x32x1 | 60,000 | 328,096 | 0.95 (MNIST) |  |" in rows
+
+
+def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
+    other = make_run(tmp_path / "other", seed=3, error=0.0, epochs=9)
+    with pytest.raises(InputError, match="epochs: saved 2, now 9"):
+        collect([*runs, other], "x", tmp_path / "results")
+    (other / "results.json").unlink()
+    with pytest.raises(InputError, match="is not finished"):
+        collect([*runs, other], "x", tmp_path / "results")
+    with pytest.raises(InputError, match="no runs"):
+        collect([], "x", tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_this_readme_is_made_from_these_results(tmp_path):
+    copy = tmp_path / "README.md"
+    copy.write_text((ROOT / "README.md").read_text())
+    update_readme(copy, ROOT / "configs" / "results")
+    assert copy.read_text() == (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_committed_diagram_is_of_this_network_and_shown(name, tmp_path):
+    def words(path):
+        return [element.text for element in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+
+    committed = ROOT / "configs" / "results" / f"diagram_{name}.svg"
+    entry = ZOO[name]
+    assert words(committed) == words(draw(entry.model, entry.shape, tmp_path / "drawn.svg", title=name))
+    assert f"(configs/results/{committed.name})" in (ROOT / "README.md").read_text()

@@ -1,8 +1,0 @@
-import pytest
-
-from tests.pictures.drawn import watch
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    return watch(monkeypatch)

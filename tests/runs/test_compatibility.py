@@ -1,0 +1,88 @@
+"""Runs, checkpoints and settings saved by revision 648889a; tests/fixtures/make.py is the program that made them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxcnn
+from jaxcnn.runs import checkpoint
+from jaxcnn.config import from_json, to_json
+from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.workdir import load_saved
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+NORMALIZED = {"params/conv1/bias", *(f"params/conv{stage}_{i}/bias" for stage in range(1, 6) for i in (1, 2))}
+
+
+def close(found, expected):
+    """To 1e-5 of each leaf's largest value; the gradient of a bias before batch normalization is rounding alone."""
+    assert found.keys() == expected.keys()
+    for name in expected.keys() - (NORMALIZED if any("batch_stats" in name for name in expected) else set()):
+        largest = np.abs(expected[name]).max()
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5 * largest, err_msg=name)
+
+
+def leaves(variables):
+    named = jax.tree_util.tree_leaves_with_path(variables)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(x) for path, x in named}
+
+
+def rows(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", ["lenet5", "vgg"])
+def test_twenty_steps_give_the_weights_they_gave_before(name, tmp_path, monkeypatch):
+    one = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda: one)
+    experiment = from_json(json.loads((FIXTURES / "twenty_steps.json").read_text())[name])
+    assert jaxcnn.train(experiment, tmp_path / "run", verbose=False).steps == 20
+    close(leaves(jaxcnn.restore(tmp_path / "run")[1]), dict(np.load(FIXTURES / f"{name}_20_steps.npz")))
+
+
+def test_a_run_stopped_before_is_resumed_and_ends_as_the_one_that_was_not(tmp_path):
+    run = Path(shutil.copytree(FIXTURES / "stopped_run", tmp_path / "run"))
+    jaxcnn.train(load_saved(run), run, verbose=False)
+    close(leaves(jaxcnn.restore(run)[1]), leaves(jaxcnn.restore(FIXTURES / "finished_run")[1]))
+    found, expected = rows(run), rows(FIXTURES / "finished_run")
+    assert [(row["step"], row["split"]) for row in found] == [(row["step"], row["split"]) for row in expected]
+    for row, other in zip(found, expected, strict=True):
+        assert row.keys() == other.keys()
+        for metric in row.keys() - {"time", "split"}:
+            assert row[metric] == pytest.approx(other[metric], rel=1e-4), (row, other)
+
+
+def test_a_run_finished_before_is_finished(tmp_path, capsys):
+    run = Path(shutil.copytree(FIXTURES / "finished_run", tmp_path / "run"))
+    results = jaxcnn.train(load_saved(run), run)
+    assert results.steps == 32 and "finished" in capsys.readouterr().out
+
+
+def test_a_checkpoint_without_key_hyperparameters_and_momentum_gets_them(tmp_path):
+    """A momentum of 0 had no stage; one that is named now begins at 0."""
+    plan = make_plan(load_saved(FIXTURES / "stopped_run"))
+    folder = Path(shutil.copytree(FIXTURES / "stopped_run" / "checkpoints", tmp_path / "checkpoints"))
+    state, _ = checkpoint.restore_state(folder, plan.state, pytest.fail)
+    np.testing.assert_array_equal(state.key, jax.random.key_data(jax.random.key(3)))
+    assert {name: float(x) for name, x in state.hyper.items()} == pytest.approx(
+        {"learning_rate": 0.01, "weight_decay": 5e-4, "momentum": 0.9}
+    )
+    without = state.replace(opt_state={k: v for k, v in state.opt_state.items() if k != "momentum"})
+    with checkpoint.Checkpoints(tmp_path / "without") as checkpoints:
+        checkpoints.save(without, carry={}, accuracies={})
+    again, _ = checkpoint.restore_state(tmp_path / "without", plan.state, pytest.fail)
+    assert jax.tree.structure(again) == jax.tree.structure(state)
+    assert all(float(np.abs(x).max()) == 0 for x in jax.tree.leaves(again.opt_state["momentum"]))
+
+
+def test_saved_settings_load_and_are_saved_again_as_they_load():
+    saved = json.loads((FIXTURES / "configs.json").read_text())
+    for name, entry in saved.items():
+        experiment = from_json(entry["config"])
+        assert from_json(json.loads(json.dumps(to_json(experiment)))) == experiment, name

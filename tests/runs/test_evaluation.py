@@ -1,0 +1,162 @@
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import jaxcnn
+from jaxcnn import Augment, Data, Experiment, Fake, InputError, create_state, evaluate_run
+from jaxcnn.runs import checkpoint
+from jaxcnn.__main__ import main
+from jaxcnn.config import to_json
+from jaxcnn.data import center_crop, load, make_preprocess
+from jaxcnn.runs.evaluation import parse_scales
+from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Flatten
+from jaxcnn.models import Chain
+from tests.tiny import get_config
+
+EXPERIMENT = Experiment(
+    model=Chain(
+        (
+            Conv(4, kernel=3, stride=3, padding=1, name="conv1"),
+            BatchNorm(name="norm1"),
+            Activation("relu", name="act1"),
+            Conv(4, kernel=2, name="conv2"),
+            BatchNorm(name="norm2"),
+            Flatten(name="flatten"),
+            Dense(7, name="fc3"),
+        )
+    ),
+    data=Data(
+        source="fake",
+        fake=Fake(shape=(12, 13, 1), num_classes=7, train=43, test=30),
+        batch_size=16,
+        eval_batch_size=16,
+        mean=(0.4,),
+        std=(0.3,),
+    ),
+    augment=Augment(crop=9),
+)
+
+
+def write(folder, experiment, shape=None):
+    """A run with random weights; without a checkpoint where there is no shape."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(to_json(experiment)))
+    if shape is None:
+        return None
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda: experiment.model.init(jax.random.key(0), np.zeros((1, *shape)), train=False))
+    variables = jax.tree.map(lambda x: rng.uniform(0.2, 1, x.shape).astype(np.float32), shapes)
+    variables["params"] = jax.tree.map(lambda x: (x - 0.6).astype(np.float32), variables["params"])
+    state = create_state(variables, optax.identity()).replace(step=np.int32(3))
+    with checkpoint.Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(state, carry={}, accuracies={})
+    return variables
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    return folder, write(folder, EXPERIMENT, (9, 9, 1))
+
+
+def test_center_is_the_network_on_the_test_images(run):
+    folder, variables = run
+    (found,) = evaluate_run(folder)
+    test = load(EXPERIMENT.data, EXPERIMENT.seed).test
+    x = make_preprocess(EXPERIMENT.data)(center_crop(test.images, 9))
+    logits = np.asarray(EXPERIMENT.model.apply(variables, x, train=False), np.float64)
+    losses = np.log(np.exp(logits).sum(-1)) - logits[range(30), test.labels]
+    assert found.nll == pytest.approx(losses.mean(), rel=1e-5)
+    assert found.top1_error == np.mean(logits.argmax(-1) != test.labels)
+    assert found.top5_error is not None and found.ece > 0 and found.seconds > 0
+    assert (found.protocol, found.batch_stats, found.part, found.views) == ("center", "ema", "test", 1)
+    assert (found.crop, found.scales, found.flip, found.n) == ((9, 9), (12,), False, 30)
+
+
+def test_full_pass_is_the_training_part_as_one_batch(run):
+    """Images, crop, preprocessing and the smaller last batch included."""
+    options = {"part": "train", "batch_size": 43}
+    full, batch = evaluate_run(run[0], batch_stats=("full_pass", "batch"), **options)
+    assert full.n == 43 and full.nll == pytest.approx(batch.nll, rel=1e-4)
+    assert batch.top1_error == full.top1_error
+
+
+def test_every_pair_and_nothing_is_written(run):
+    folder = run[0]
+    before = sorted(path.stat().st_mtime_ns for path in folder.rglob("*"))
+    options = {"protocol": ("dense", "center"), "batch_stats": ("ema", "algorithm2"), "scales": (12,)}
+    found = evaluate_run(folder, **options, stats_batches=1)
+    assert sorted(path.stat().st_mtime_ns for path in folder.rglob("*")) == before
+    pairs = [("dense", "ema"), ("center", "ema"), ("dense", "algorithm2"), ("center", "algorithm2")]
+    assert [(e.protocol, e.batch_stats) for e in found] == pairs
+    assert len({e.nll for e in found}) == 4
+    (more,) = evaluate_run(folder, batch_stats="algorithm2", stats_batches=2)
+    assert more.nll != found[3].nll
+
+
+def test_printed_and_written(run, tmp_path, capsys):
+    output = tmp_path / "out.json"
+    arguments = ["evaluate", str(run[0]), "--scales=12,15", "--flip=True"]
+    assert main([*arguments, "--format=json", f"--output={output}"]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record == json.loads(output.read_text())[0]
+    assert record["views"] == 4 and record["scales"] == [12, 15] and record["flip"] is True
+    assert main([*arguments, f"--output={tmp_path}/none/out.json"]) == 2
+    table, errors = capsys.readouterr()
+    for word in ("center + flips", "12,15", "ema", f"{record['top1_error']:.2%}", f"{record['nll']:.4f}"):
+        assert word in table
+    assert "…" not in table
+    assert errors.startswith("error: output ") and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--protocol=center,densee"], "protocol 'densee' is unknown; there are center, ten_crop, multi_crop, dense"),
+        (["--crop=14"], "crop is 14x14; images at 12x13 are smaller"),
+        (["--crop=12"], "crop is 12x12; the network's weights are for images of another size"),
+        (["--crop=2"], "images are 2x2; this network needs at least"),
+        (["--protocol=dense", "--scales=6"], "images are 6x6; this network needs at least"),
+        (["--scales=36,x"], "scales is '36,x'"),
+        (["--batch_stats=em"], "batch_stats 'em' is unknown; there are ema"),
+        (["--part=validation"], "part is 'validation', but this run set none aside"),
+        (["--batch_size=0"], "batch_size is 0"),
+    ],
+)
+def test_bad_input_is_one_line(run, arguments, words, capsys):
+    assert main(["evaluate", str(run[0]), *arguments]) == 2
+    out, errors = capsys.readouterr()
+    assert errors.startswith(f"error: {words}") and errors.count("\n") == 1 and not out
+
+
+def test_a_run_that_cannot_be_tested(tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        evaluate_run(tmp_path / "none")
+    write(tmp_path / "run", EXPERIMENT)
+    with pytest.raises(InputError, match="no checkpoint that can be read"):
+        evaluate_run(tmp_path / "run")
+
+
+def test_data_that_is_not_there(tmp_path):
+    write(tmp_path / "run", replace(EXPERIMENT, data=Data(source="tfds", name="mnist")), (9, 9, 1))
+    with pytest.raises(InputError, match=f"'mnist' is not prepared in {tmp_path}/data"):
+        evaluate_run(tmp_path / "run", data_dir=str(tmp_path / "data"))
+
+
+def test_someone_elses_network(tmp_path):
+    """Its batch normalization is flax's."""
+    write(tmp_path / "run", get_config(), (8, 8, 1))
+    with pytest.raises(InputError, match="protocol dense cannot rewrite Tiny"):
+        evaluate_run(tmp_path / "run", protocol="dense")
+    with pytest.raises(InputError, match="Tiny has no batch normalization"):
+        evaluate_run(tmp_path / "run", batch_stats="pooled")
+    (found,) = evaluate_run(tmp_path / "run", protocol="ten_crop", scales=(9,))
+    assert found.views == 10 and found.n == 40
+
+
+def test_scales_are_whole_numbers_of_pixels():
+    assert parse_scales(None) is None and parse_scales("224,256") == (224, 256)

@@ -1,0 +1,101 @@
+"""Weights of another run: all of them, or what the paper of VGG takes."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn.runs import checkpoint
+from jaxcnn.runs import init_from as transfer
+from jaxcnn.config import Data, Experiment, Fake
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.models import VGG, LeNet5
+from jaxcnn.runs.plan import make_plan
+
+HEAD = "--init_from=runs/a (step 7) "
+SMALL = {"norm": "batch", "width": 1 / 64, "num_classes": 3}
+
+
+def plan_of(model, channels=3):
+    fake = Fake(shape=(32, 32, channels), num_classes=3, train=16, test=8)
+    return make_plan(Experiment(model=model, data=Data(source="fake", fake=fake, batch_size=8), epochs=1))
+
+
+def numbered(variables):
+    """Every array filled with a number of its own."""
+    leaves, tree = jax.tree.flatten(variables)
+    return jax.tree.unflatten(tree, [np.full(x.shape, float(i), np.float32) for i, x in enumerate(leaves)])
+
+
+def changed(variables, name, leaf, value):
+    """The variables with one leaf of the parameters replaced; None takes it away."""
+    leaves = {k: v for k, v in (variables["params"][name] | {leaf: value}).items() if v is not None}
+    return variables | {"params": variables["params"] | {name: leaves}}
+
+
+@pytest.fixture
+def take(monkeypatch):
+    """What a plan takes of a run that has trained a model to these variables."""
+
+    def give(plan, model, variables):
+        experiment = dataclasses.replace(plan.experiment, model=model)
+        found = {Path("runs/a/checkpoints").absolute(): (7, variables)}
+        monkeypatch.setattr(checkpoint, "restore_variables", found.__getitem__)
+        monkeypatch.setattr(transfer, "load_saved", lambda run: experiment)
+        return transfer.transfer(plan, "runs/a")
+
+    return give
+
+
+@pytest.fixture(scope="module")
+def lenet():
+    return plan_of(LeNet5(3, norm="batch"), channels=1)
+
+
+def test_weights_of_the_same_network_are_all_taken(take, lenet):
+    variables = numbered(lenet.state.variables)
+    assert take(lenet, lenet.experiment.model, variables) == (variables, HEAD[:-1] + ": all weights taken.")
+
+
+def test_weights_of_another_network_are_refused_with_the_array_that_does_not_fit(take, lenet):
+    variables = numbered(lenet.state.variables)
+    for other, words in (
+        (changed(variables, "f6", "kernel", np.zeros((2, 5))),
+         "params/f6/kernel is of shape (2, 5); this needs (120, 84)."),
+        (changed(variables, "f6", "kernel", np.zeros((84, 120))),
+         "params/f6/kernel is of shape (84, 120); this needs (120, 84)."),
+        (changed(variables, "f6", "bias", None), "params/f6/bias is absent; this needs (84,)."),
+        (changed(variables, "f6", "gain", np.zeros(3)), "it has params/f6/gain, this one does not."),
+        (variables | {"batch_stats": {}}, "batch_stats/norm1/mean is absent; this needs (6,)."),
+    ):  # fmt: skip
+        with pytest.raises(InputError) as error:
+            take(lenet, lenet.experiment.model, other)
+        assert str(error.value) == HEAD + "is of another network: " + words
+
+
+def test_e_starts_from_the_first_four_convolutions_and_the_dense_layers_of_a(take):
+    shallow, deep = VGG("A", **SMALL), plan_of(VGG("E", **SMALL))
+    trained = numbered(plan_of(shallow).state.variables)
+    taken, line = take(deep, shallow, trained)
+    convolutions = ["conv1_1", "conv2_1", "conv3_1", "conv3_2"]
+    norms = [name.replace("conv", "norm") for name in convolutions]
+    assert sorted(taken["params"]) == sorted([*convolutions, *norms, "fc6", "fc7", "fc8"])
+    assert sorted(taken["batch_stats"]) == sorted(norms)
+    assert f"{HEAD[:-1]}: took conv1_1, norm1_1, conv2_1, norm2_1, conv3_1, norm3_1, conv3_2, norm3_2, fc6" in line
+    left = line[line.index("left") : line.index("from the seed")]
+    assert "conv4_1" in left and "conv3_2" not in left
+    assert "conv3_3" in line[line.index("from the seed") :]
+
+
+def test_networks_of_one_configuration_or_of_other_widths_are_not_mixed(take):
+    deep = plan_of(VGG("E", **SMALL))
+    narrow = VGG("A", **SMALL | {"width": 1 / 32})
+    with pytest.raises(
+        InputError, match=r"another network: batch_stats/norm1_1/mean is of shape \(2,\); this needs \(1,\)"
+    ):
+        take(deep, narrow, numbered(plan_of(narrow).state.variables))
+    assert VGG("E").takes_from(VGG("D")) is None
+    assert VGG("A").takes_from(VGG("A-LRN")) is None
+    assert VGG("E").takes_from(LeNet5()) is None

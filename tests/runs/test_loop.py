@@ -1,0 +1,566 @@
+"""A run that is stopped, killed, damaged or moved ends as one that was not; and says what is wrong in a line."""
+
+import contextlib
+import ctypes
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+import jaxcnn
+from jaxcnn import data
+from jaxcnn.runs import checkpoint
+from jaxcnn.runs.checkpoint import SaveError
+from jaxcnn.config import from_json, load_config, override
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.lock import locked
+from jaxcnn.objectives import Classification
+from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.signals import Preempted, Signals
+from jaxcnn.runs.loop import NonFinite, train
+
+TINY = load_config(Path(__file__).parents[1] / "tiny.py")
+STEPS = 24  # 6 epochs of 4 full batches
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_once(tmp_path_factory):
+    """Every run compiles the same functions."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for values in (settings, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is settings:
+            yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The workdir of a run that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    train(TINY, workdir, verbose=False)
+    return workdir
+
+
+@pytest.fixture
+def unfinished(whole, tmp_path):
+    """A copy of it as if it had been stopped before its final evaluation."""
+    workdir = Path(shutil.copytree(whole, tmp_path / "unfinished"))
+    (workdir / "results.json").unlink()
+    return workdir
+
+
+def newest(workdir, experiment=TINY):
+    """The newest state in a folder."""
+    state, _ = checkpoint.restore_state(workdir / "checkpoints", make_plan(experiment).state, pytest.fail)
+    return state
+
+
+def rows(workdir):
+    """metrics.jsonl as text, without what the clock says."""
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [json.dumps({k: v for k, v in row.items() if k != "time"}) for row in found]
+
+
+def assert_same(a, b):
+    """Bit for bit."""
+    leaves, others = (jax.tree_util.tree_leaves_with_path(x) for x in (a, b))
+    assert [p for p, _ in leaves] == [p for p, _ in others]
+    for (path, x), (_, y) in zip(leaves, others, strict=True):
+        assert (x.dtype, x.shape, np.asarray(x).tobytes()) == (y.dtype, y.shape, np.asarray(y).tobytes()), path
+
+
+def assert_same_run(workdir, whole):
+    assert_same(newest(workdir), newest(whole))
+    assert rows(workdir) == rows(whole)
+    saved, expected = (json.loads((w / "results.json").read_text()) for w in (workdir, whole))
+    assert saved | {"seconds": 0} == expected | {"seconds": 0}
+
+
+class PowerCut(Exception):
+    """Ends a run as kill -9 does: nothing more is saved."""
+
+
+@contextlib.contextmanager
+def interrupted(monkeypatch, *, at_step=None, at_evaluation=None, cut=False):
+    """SIGTERM to this process, or a power cut, when the batch of a step is made, or in the midst of an evaluation
+    (counted from 0 over this launch)."""
+    evaluations = 0
+
+    def stop():
+        if cut:
+            raise PowerCut
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def train_batches(*args, start_step, original=data.train_batches, **kwargs):
+        for step, batch in enumerate(original(*args, start_step=start_step, **kwargs), start_step):
+            if step == at_step:
+                stop()
+            yield batch
+
+    def eval_batches(*args, original=data.eval_batches, **kwargs):
+        nonlocal evaluations
+        number, evaluations = evaluations, evaluations + 1
+        for position, batch in enumerate(original(*args, **kwargs)):
+            if (number, position) == (at_evaluation, 1):
+                stop()
+            yield batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "train_batches", train_batches)
+        patch.setattr(data, "eval_batches", eval_batches)
+        with pytest.raises(PowerCut if cut else Preempted) as caught:
+            yield caught
+
+
+def test_what_a_run_leaves(whole):
+    results = json.loads((whole / "results.json").read_text())
+    assert results.keys() == {"test", "steps", "seconds", "seed", "run_id"}
+    assert results["test"].keys() == {"accuracy", "error", "loss", "n"}
+    assert results["steps"] == STEPS and results["test"]["n"] == 40 and results["seconds"] > 0
+    assert results["test"]["accuracy"] == pytest.approx(1 - results["test"]["error"])
+    # Read anew: other tests read the file, too, and each reading makes classes of its own, of which the last is found.
+    expected = load_config(Path(__file__).parents[1] / "tiny.py")
+    assert from_json(json.loads((whole / "config.json").read_text())) == expected
+    assert json.loads((whole / "provenance.json").read_text())["seed"] == TINY.seed
+    assert list((whole / "tensorboard").iterdir())
+    pictures = {path.stem for path in whole.glob("*.png")}
+    assert pictures == {"learning_curves", "confusion_matrix", "confident_errors", "first_layer_filters"}
+    assert not list(whole.glob(".*"))
+
+
+def test_the_rows_of_a_run(whole):
+    found = [json.loads(row) for row in rows(whole)]
+    logged = [row["step"] for row in found if row["split"] == "train"]
+    evaluated = [row["step"] for row in found if row["split"] == "test"]
+    assert logged == list(range(3, STEPS + 1, 3)) and evaluated == list(range(4, STEPS + 1, 4))
+    assert [row["step"] for row in found] == sorted(logged + evaluated)
+    assert all(row["epoch"] == row["step"] / 4 for row in found)
+    assert found[-1]["accuracy"] == json.loads((whole / "results.json").read_text())["test"]["accuracy"]
+
+
+def test_learns(whole):
+    assert json.loads((whole / "results.json").read_text())["test"]["accuracy"] >= 0.9  # chance is 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Three(Classification):
+    def losses(self, logits, labels):
+        return 0 * logits[:, 0] + 3
+
+
+def test_the_objective_of_the_experiment_is_trained_on_and_reported(tmp_path):
+    results = train(override(TINY, {"objective": Three(), "epochs": 1}), tmp_path / "run", verbose=False)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [results.test["loss"], *(row["loss"] for row in rows)] == [3.0] * 4
+
+
+def test_restore_gives_the_network_of_the_results(whole):
+    model, variables = jaxcnn.restore(whole)
+    test = data.load(TINY.data, TINY.seed).test
+    images = (test.images / np.float32(255) - 0.4) / 0.3
+    logits = model.apply(variables, images.astype(np.float32), train=False)
+    accuracy = np.mean(np.argmax(logits, -1) == test.labels)
+    assert accuracy == json.loads((whole / "results.json").read_text())["test"]["accuracy"]
+
+
+def test_a_finished_run_is_not_run_again(whole, monkeypatch, capsys):
+    monkeypatch.setattr(sys.modules["jaxcnn.runs.loop"], "make_plan", lambda *_: pytest.fail("it was"))
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    results = train(TINY, whole)
+    assert dataclasses.asdict(results)["test"] == json.loads((whole / "results.json").read_text())["test"]
+    assert "finished" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+
+
+def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(whole, tmp_path, monkeypatch, capsys):
+    workdir = tmp_path / "run"
+    for where in (
+        {"at_step": 0},
+        {"at_step": 1, "cut": True},
+        {"at_step": 5},
+        {"at_evaluation": 0},  # of step 8, where a checkpoint is due as well
+        {"at_step": 10, "cut": True},  # after the row of that evaluation
+        {"at_step": 9},
+        {"at_evaluation": 0},  # of step 12, where none is due
+        {"at_evaluation": 0, "cut": True},
+        {"at_step": 18},
+        {"at_evaluation": 1, "cut": True},  # of step 24,
+    ):
+        with interrupted(monkeypatch, **where) as caught:
+            train(TINY, workdir)
+        if not where.get("cut"):
+            step = int(newest(workdir).step)
+            assert str(caught.value) == f"stopped at step {step}; the same command continues this run"
+        assert not (workdir / "results.json").exists()
+    said = capsys.readouterr().out
+    resumed = [int(line.split()[3]) for line in said.splitlines() if line.startswith("resuming")]
+    assert resumed == [1, 1, 6, 8, 8, 10, 12, 12, 19]
+    before, step = checkpoint.steps(workdir / "checkpoints")[-2:]
+    for path in (workdir / "checkpoints" / str(step)).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:10])
+    with interrupted(monkeypatch, at_evaluation=1):  # that of the last step
+        train(TINY, workdir)
+    train(TINY, workdir)
+    assert f"checkpoint {step} is damaged, using {before}" in capsys.readouterr().out
+    assert_same_run(workdir, whole)
+
+
+def test_a_run_on_random_windows_resumes_bit_for_bit(tmp_path, monkeypatch):
+    window = {"augment.crop": 6, "augment.crop_pad": 1, "augment.pca_color": 0.5}
+    experiment = override(TINY, {"data.fake.shape": (8, 9, 3), "epochs": 2, "checkpoint_every": 1, **window})
+    train(experiment, tmp_path / "whole", verbose=False)
+    with interrupted(monkeypatch, at_step=6):
+        train(experiment, tmp_path / "run", verbose=False)
+    train(experiment, tmp_path / "run", verbose=False)
+    assert_same(newest(tmp_path / "run", experiment), newest(tmp_path / "whole", experiment))
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    # 4 maps of 3x3: the network was made for the window, in training and in evaluation.
+    assert newest(tmp_path / "run", experiment).params["output"]["kernel"].shape == (36, 4)
+
+
+def test_a_second_ctrl_c_acts_at_once(whole, tmp_path, monkeypatch):
+    def train_batches(*args, original=data.train_batches, **kwargs):
+        for number, batch in enumerate(original(*args, **kwargs)):
+            if number == 9:
+                for _ in range(2):
+                    signal.raise_signal(signal.SIGINT)
+                    ctypes.pythonapi.PyErr_CheckSignals()  # Else two may become one, or wait for a thread to give way.
+                pytest.fail("it did not")
+            yield batch
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(data, "train_batches", train_batches)
+        train(TINY, tmp_path / "run", verbose=False)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(TINY, tmp_path / "run", verbose=False)
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_run_moved_from_eight_devices_to_one_and_back(whole, tmp_path, monkeypatch):
+    one = jax.devices()[:1]
+    with interrupted(monkeypatch, at_step=10):
+        train(TINY, tmp_path / "run", verbose=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "devices", lambda: one)
+        with interrupted(monkeypatch, at_step=18):
+            train(TINY, tmp_path / "run", verbose=False)
+    train(TINY, tmp_path / "run", verbose=False)
+    found, expected = ([json.loads(row) for row in rows(workdir)] for workdir in (tmp_path / "run", whole))
+    assert [(r["step"], r["split"]) for r in found] == [(r["step"], r["split"]) for r in expected]
+    for a, b in zip(found, expected, strict=True):
+        # Sums over a batch are rounded in another order on another number of devices.
+        assert a["loss"] == (b["loss"] if b["step"] < 11 else pytest.approx(b["loss"], rel=1e-4))
+
+
+@pytest.mark.slow
+def test_one_and_eight_devices_differ_by_less_than_seeds_do(tmp_path, monkeypatch):
+    devices, accuracy = jax.devices(), {}
+    for number in (1, 8):
+        monkeypatch.setattr(jax, "devices", lambda number=number: devices[:number])
+        for seed in range(3):
+            experiment = override(TINY, {"seed": seed, "epochs": 3, "data.fake.test": 400})
+            results = train(experiment, tmp_path / f"{number}-{seed}", verbose=False)
+            accuracy[number, seed] = results.test["accuracy"]
+    spread = np.ptp([accuracy[1, seed] for seed in range(3)])
+    assert 0 < spread < 0.4
+    assert max(abs(accuracy[1, seed] - accuracy[8, seed]) for seed in range(3)) < spread
+
+
+def test_what_may_change_on_resume_changes_no_weight(whole, tmp_path, monkeypatch):
+    with interrupted(monkeypatch, at_step=5):
+        train(TINY, tmp_path / "run", verbose=False)
+    changes = {"log_every": 1, "eval_every": 3, "checkpoint_every": 5, "data.data_dir": "x", "data.eval_batch_size": 8}
+    train(override(TINY, changes), tmp_path / "run", verbose=False)
+    assert_same(newest(tmp_path / "run"), newest(whole))
+    changed = [json.loads(row) for row in rows(tmp_path / "run")]
+    assert [r["step"] for r in changed if r["split"] == "train"] == [3, *range(6, STEPS + 1)]
+    assert [r["step"] for r in changed if r["split"] == "test"] == [4, 12, 24]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer.learning_rate": 0.5}, "optimizer.learning_rate: saved 0.02, now 0.5"),
+        ({"model.features": 8}, "model.features: saved 4, now 8"),
+        ({"seed": 1}, "seed: saved 0, now 1"),
+    ],
+)
+def test_another_experiment_in_the_workdir(whole, changes, message):
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    with pytest.raises(InputError, match=message) as caught:
+        train(override(TINY, changes), whole, verbose=False)
+    assert f"--init_from={whole}" in str(caught.value) and "\n" not in str(caught.value)
+    assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+
+
+def test_a_checkpoint_of_another_network_in_the_workdir(whole, tmp_path):
+    shutil.copytree(whole / "checkpoints", tmp_path / "run" / "checkpoints")
+    with pytest.raises(InputError, match=r"network: batch_stats/norm/mean was float32\[4\], is now float32\[8\]"):
+        train(override(TINY, {"model.features": 8}), tmp_path / "run", verbose=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints"]
+
+
+def test_init_from_takes_the_weights_alone(whole, tmp_path, monkeypatch):
+    other = override(TINY, {"optimizer.algorithm": "adam", "seed": 3})
+    with interrupted(monkeypatch, at_step=0):
+        # One step at a rate of nothing.
+        train(override(other, {"optimizer.learning_rate": 1e-30}), tmp_path / "run", init_from=whole, verbose=False)
+    state = newest(tmp_path / "run", other)
+    _, variables = jaxcnn.restore(whole)
+    assert_same(state.params, variables["params"])
+    assert int(state.step) == 1 and int(state.opt_state["adam"].count) == 1
+    with pytest.raises(InputError, match=f"started with init_from {whole}, not None"):
+        train(override(other, {"optimizer.learning_rate": 1e-30}), tmp_path / "run", verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.features": 8}, r"of another network: batch_stats/norm/mean is of shape \(4,\); this needs \(8,\)"),
+        ({"model.hidden": (5,)}, r"of another network: params/hidden0/bias is absent; this needs \(5,\)"),
+    ],
+)
+def test_init_from_another_network(whole, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        train(override(TINY, changes), tmp_path / "run", init_from=whole, verbose=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("source", ["nothing", "checkpoints"])
+def test_init_from_no_run(whole, tmp_path, source):
+    (tmp_path / "checkpoints" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(InputError, match="no checkpoint that can be read"):
+        train(TINY, tmp_path / "run", init_from=tmp_path / source, verbose=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("decay", "message"),
+    [
+        (0.0, "the loss of step 3 is (nan|inf); the last good checkpoint is step 2 in "),
+        (1e9, "a weight is not finite after step 2; the last good checkpoint is step 1 in "),
+    ],
+)
+def test_a_loss_or_a_weight_that_is_not_finite(tmp_path, decay, message):
+    """One step an epoch; the warm-up makes the first update nothing and the second too large."""
+    changes = {"data.batch_size": 64, "optimizer.schedule.warmup_epochs": 1, "checkpoint_every": 1}
+    changes |= {"optimizer.learning_rate": 1e36, "optimizer.weight_decay": decay}
+    with pytest.raises(NonFinite, match=message) as caught:
+        train(override(TINY, changes), tmp_path / "run", verbose=False)
+    assert str(tmp_path / "run" / "checkpoints") in str(caught.value)
+    _, variables = jaxcnn.restore(tmp_path / "run")
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(variables))
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_not_finite_before_any_checkpoint(tmp_path):
+    with pytest.raises(NonFinite, match=r"the loss of step [23] is (nan|inf); no checkpoint was saved"):
+        train(override(TINY, {"optimizer.learning_rate": 1e36}), tmp_path / "run", verbose=False)
+
+
+def test_arrays_in_memory_a_validation_part_and_silence(tmp_path, capfd, monkeypatch):
+    made = data.load(TINY.data, 0)
+    arrays = {f"{n}_{k}": getattr(getattr(made, n), k) for n in ("train", "test") for k in ("images", "labels")}
+    experiment = override(TINY, {"data.source": "arrays", "data.validation": 0.5, "epochs": 2})
+    monkeypatch.chdir(tmp_path)
+    results = train(experiment, "run", arrays=arrays, verbose=False)
+    assert results.workdir == str(tmp_path / "run")
+    assert results.test["n"] == 40 and results.validation["n"] == 35 and results.steps == 2 * (35 // 16)
+    assert json.loads(Path("run/results.json").read_text())["validation"] == results.validation
+    assert [json.loads(row)["split"] for row in rows(tmp_path / "run")] == [
+        "validation",
+        "train",
+        "train",
+        "validation",
+    ]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("size", [1, 13, 10_000])
+def test_results_do_not_depend_on_the_evaluation_batch(whole, unfinished, size):
+    results = train(override(TINY, {"data.eval_batch_size": size}), unfinished, verbose=False)
+    expected = json.loads((whole / "results.json").read_text())["test"]
+    assert results.test == expected | {"loss": pytest.approx(expected["loss"], rel=1e-6)}
+
+
+def test_a_run_in_a_thread(whole, unfinished):
+    """Signals belong to the main thread; a run elsewhere goes without."""
+    thread = threading.Thread(target=train, args=(TINY, unfinished), kwargs={"verbose": False})
+    thread.start()
+    thread.join()
+    assert_same_run(unfinished, whole)
+
+
+def test_a_failed_save_ends_the_run(tmp_path, monkeypatch):
+    from orbax.checkpoint._src.path import async_path
+
+    async def rename(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(async_path, "rename", rename)
+    with pytest.raises(SaveError, match="No space left on device"):
+        train(TINY, tmp_path / "run", verbose=False)
+    assert checkpoint.steps(tmp_path / "run" / "checkpoints") == []
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_a_row_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
+    def write(self, row):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jaxcnn.runs.metrics.Writer.write", write)
+    with pytest.raises(SaveError, match=f"{tmp_path}/run cannot be written any more: .*No space left on device"):
+        train(TINY, tmp_path / "run", verbose=False)
+
+
+@pytest.mark.parametrize("name", ["config.json", "results.json", "provenance.json"])
+def test_a_damaged_json_file_is_named(whole, unfinished, name):
+    shutil.copy(whole / name, unfinished)
+    (unfinished / name).write_text((whole / name).read_text()[:20])
+    with pytest.raises(InputError, match=f"{unfinished}/{name} is damaged .* delete it") as caught:
+        train(TINY, unfinished, verbose=False)
+    assert "\n" not in str(caught.value)
+    (unfinished / name).unlink()
+    train(TINY, unfinished, verbose=False)
+    assert_same_run(unfinished, whole)
+
+
+@pytest.mark.filterwarnings("ignore:Error (read|writ)ing persistent compilation cache")
+def test_a_folder_that_may_not_be_looked_into(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o700)
+    me = os.geteuid()
+    tmp_path.chmod(0o755)
+    if me == 0:
+        os.seteuid(65534)  # nobody
+    else:
+        (tmp_path / "locked").chmod(0)
+    try:
+        with pytest.raises(InputError, match=f"workdir {tmp_path}/locked/run cannot be written: Permission denied"):
+            train(TINY, tmp_path / "locked" / "run", verbose=False)
+    finally:
+        os.seteuid(me)
+        (tmp_path / "locked").chmod(0o700)
+    assert list((tmp_path / "locked").iterdir()) == []
+
+
+@pytest.mark.parametrize("workdir", ["gs://bucket/run", "s3:/bucket/run", "", " "])
+def test_a_workdir_that_is_no_folder(workdir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="--workdir is"):
+        train(TINY, workdir, verbose=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_launch_in_the_same_folder_touches_nothing(tmp_path):
+    with locked(tmp_path / "run"):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(InputError, match=f"in use by process {os.getpid()} on "):
+            train(TINY, tmp_path / "run", verbose=False)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_is_being_written_can_be_restored(whole):
+    with locked(whole):
+        jaxcnn.restore(whole)
+
+
+def test_a_finished_run_is_not_one_that_starts_from_other_weights(whole):
+    with pytest.raises(InputError, match=r"was started with init_from None, not elsewhere"):
+        train(TINY, whole, init_from="elsewhere", verbose=False)
+
+
+def test_a_finished_run_is_not_one_of_other_arrays(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"train_images": rng.normal(size=(24, 8, 8)), "train_labels": np.arange(24) % 4,
+              "test_images": rng.normal(size=(8, 8, 8)), "test_labels": np.arange(8) % 4}  # fmt: skip
+    experiment = override(TINY, {"data": data_of_arrays(TINY), "epochs": 1})
+    first = train(experiment, tmp_path / "run", arrays=arrays, verbose=False)
+    again = {name: array.copy() for name, array in reversed(arrays.items())}
+    assert train(experiment, tmp_path / "run", arrays=again, verbose=False) == first
+    again["train_images"][3, 2, 1] += 1
+    with pytest.raises(InputError, match="was started with other arrays"):
+        train(experiment, tmp_path / "run", arrays=again, verbose=False)
+
+
+def data_of_arrays(experiment):
+    return dataclasses.replace(experiment.data, source="arrays", batch_size=8, validation=0.0)
+
+
+def test_a_signal_between_two_looks_at_it_loses_no_metrics(whole, tmp_path, monkeypatch):
+    """It arrives after the loop has looked for one and before it would have looked again."""
+
+    class Late:
+        looks = 0
+
+        def __get__(self, signals, _):
+            self.looks += 1
+            return self.looks > 6  # Not at the look of step 5, at whatever comes next.
+
+        def __set__(self, signals, value):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Signals, "received", Late(), raising=False)
+        with pytest.raises(Preempted):
+            train(TINY, tmp_path / "run", verbose=False)
+    train(TINY, tmp_path / "run", verbose=False)
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_pictures_that_cannot_be_drawn_are_a_line(tmp_path, monkeypatch, capsys):
+    from jaxcnn import plots
+
+    def fail(*_):
+        assert (tmp_path / "run" / "results.json").exists()
+        raise ValueError("no font")
+
+    monkeypatch.setattr(plots, "learning_curves", fail)
+    results = train(override(TINY, {"epochs": 1}), tmp_path / "run")
+    assert results.test["n"] > 0
+    assert "pictures could not be drawn: ValueError: no font" in capsys.readouterr().out
+
+
+def test_the_last_evaluation_is_not_done_twice(tmp_path, monkeypatch):
+    module, parts = sys.modules["jaxcnn.runs.loop"], []
+
+    def evaluate(*args, original=module.evaluate, **kwargs):
+        parts.append(1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, "evaluate", evaluate)
+    train(override(TINY, {"epochs": 2}), tmp_path / "run", verbose=False)
+    assert len(parts) == 2
+
+
+def test_a_resume_needs_no_room_for_the_checkpoints_that_are_there(unfinished, monkeypatch):
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(make_plan(TINY).state))
+    free = SimpleNamespace(free=2**24 + 2 * size)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    train(TINY, unfinished, verbose=False)
+    with pytest.raises(InputError, match="MB are needed there"):
+        train(TINY, unfinished.parent / "another", verbose=False)
+
+
+@pytest.mark.parametrize("partitionable", [True, False])
+def test_no_setting_of_the_generator_changes_a_run(whole, tmp_path, partitionable):
+    with jax.threefry_partitionable(partitionable), jax.default_prng_impl("rbg"):
+        train(TINY, tmp_path / "run", verbose=False)
+    assert_same_run(tmp_path / "run", whole)

@@ -1,0 +1,83 @@
+"""What differs in numbers alone compiles once."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxcnn
+from jaxcnn import Augment, Data, Experiment, Fake, Optimizer, Schedule, override
+from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Dropout, Flatten
+from jaxcnn.models import Chain
+from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.programs import programs
+
+NETWORK = Chain(
+    (
+        Conv(4, name="conv1"),
+        BatchNorm(name="norm1"),
+        Activation("relu", name="relu1"),
+        Flatten(name="flatten"),
+        Dropout(0.2, name="drop"),
+        Dense(4, name="output"),
+    )
+)
+BASE = Experiment(
+    model=NETWORK,
+    data=Data(source="fake", fake=Fake(shape=(8, 8, 1), num_classes=4, train=64, test=24), batch_size=16),
+    augment=Augment(shift=1.0),
+    optimizer=Optimizer(schedule=Schedule(name="cosine", warmup_epochs=0.5)),
+    epochs=2,
+)
+POINTS = [
+    {"optimizer.learning_rate": 0.001 * (i + 1), "optimizer.weight_decay": 1e-4 * (i % 5 + 1), "seed": i}
+    for i in range(30)
+]
+
+
+@pytest.fixture
+def compiled():
+    """Names of what XLA compiles while the test runs."""
+    names = []
+
+    def note(event, _, fun_name="", **__):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(fun_name)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_thirty_points_compile_once_and_equal_their_lone_runs_bit_for_bit(tmp_path, compiled):
+    jax.clear_caches()
+    programs.cache_clear()
+    for i, changes in enumerate(POINTS):
+        jaxcnn.train(override(BASE, changes), tmp_path / str(i), verbose=False)
+        if i == 0:
+            first = list(compiled)
+    for name in ("train_step", "eval_step", "initialize"):
+        assert sum(name in of for of in first) == 1
+    assert compiled == first
+    for i in (0, 7, 29):
+        jax.clear_caches()
+        programs.cache_clear()
+        jaxcnn.train(override(BASE, POINTS[i]), tmp_path / f"alone{i}", verbose=False)
+        pairs = [jax.tree.leaves(jaxcnn.restore(tmp_path / name)[1]) for name in (str(i), f"alone{i}")]
+        for together, alone in zip(*pairs, strict=True):
+            np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"optimizer.learning_rate": 0.5, "optimizer.momentum": 0.0, "seed": 4, "data.eval_batch_size": 7}, True),
+        ({"optimizer.weight_decay": 0.0}, False),
+        ({"epochs": 3}, False),
+        ({"data.mean": (0.5,)}, False),
+        ({"augment.flip": True}, False),
+        ({"optimizer.nesterov": True}, False),
+        ({"model.records": (*NETWORK.records[:-1], Dense(5, name="output"))}, False),
+    ],
+)
+def test_programs_are_shared_by_experiments_of_one_structure(changes, same):
+    assert (make_plan(override(BASE, changes)).programs is make_plan(BASE).programs) is same

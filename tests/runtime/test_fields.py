@@ -1,0 +1,162 @@
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from jaxcnn.runtime import fields
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt, accept, describe
+
+ANYTHING = st.one_of(
+    st.floats(), st.integers(-3, 3), st.integers(), st.booleans(), st.none(), st.text(max_size=2), st.just(())
+)
+
+
+def is_number(value):
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def is_whole(value):
+    return type(value) is int
+
+
+@pytest.mark.parametrize(
+    ("hint", "allowed"),
+    [
+        (float, is_number),
+        (Positive, lambda v: is_number(v) and v > 0),
+        (NonNegative, lambda v: is_number(v) and v >= 0),
+        (Fraction, lambda v: is_number(v) and 0 <= v < 1),
+        (Positive | None, lambda v: v is None or (is_number(v) and v > 0)),
+        (int, is_whole),
+        (PositiveInt, lambda v: is_whole(v) and v > 0),
+        (NonNegativeInt, lambda v: is_whole(v) and v >= 0),
+        (bool, lambda v: type(v) is bool),
+        (str, lambda v: type(v) is str),
+        (Literal["a", "b", 1], lambda v: v in ("a", "b") or (v == 1 and type(v) is int)),
+        (Any, lambda v: True),
+    ],
+)
+@given(value=ANYTHING)
+@example(value=True)
+@example(value=1.0)
+@example(value=2**53 + 1)  # No float.
+@settings(max_examples=60, deadline=None)
+def test_a_value_passes_just_where_its_annotation_allows_it(hint, allowed, value):
+    if not allowed(value):
+        with pytest.raises(ValueError):
+            accept(value, hint)
+    else:
+        accepted = accept(value, hint)
+        if hint in (float, Positive, NonNegative, Fraction, Positive | None) and value is not None:
+            assert (type(accepted), accepted) == (float, float(value))
+        else:
+            assert accepted is value or accepted == value
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "python"),
+    [
+        (np.int64(3), PositiveInt, 3),
+        (np.uint8(0), NonNegativeInt, 0),
+        (np.float32(0.5), Fraction, 0.5),
+        (np.float64(2), Positive, 2.0),
+        (np.int32(2), float, 2.0),
+    ],
+)
+def test_numbers_from_numpy_become_pythons(value, hint, python):
+    accepted = accept(value, hint)
+    assert accepted == python
+    assert type(accepted) is type(python)
+
+
+def test_sequences_become_tuples_of_accepted_values():
+    assert accept([1, 2.5], tuple[float, ...]) == (1.0, 2.5)
+    assert all(type(v) is float for v in accept([1, 2], tuple[float, ...]))
+    assert accept([], tuple[float, ...]) == ()
+    assert accept([[1], [2, 3]], tuple[tuple[int, ...], ...]) == ((1,), (2, 3))
+    assert accept([4, "a"], tuple[int, str]) == (4, "a")
+    for wrong in ([1, 2, 3], [1], 1, "ab", None, [1, "a", "b"]):
+        with pytest.raises(ValueError):
+            accept(wrong, tuple[int, str])
+    with pytest.raises(ValueError):
+        accept([1.0, math.nan], tuple[float, ...])
+
+
+def test_other_annotations_are_classes():
+    assert accept(math.sin, Callable[[float], float]) is math.sin
+    assert accept({"a": 1}, dict[str, int]) == {"a": 1}
+    with pytest.raises(ValueError):
+        accept(3, Callable)
+    with pytest.raises(ValueError):
+        accept(np.zeros(2), Literal["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (int, "a whole number"),
+        (Positive, "a finite number > 0"),
+        (Fraction, "a finite number >= 0 and < 1"),
+        (PositiveInt | None, "a whole number > 0 or None"),
+        (Literal["sgd", "adam"], "one of sgd, adam"),
+        (bool, "True or False"),
+        (str, "a text"),
+        (tuple[Positive, ...], "a tuple, each a finite number > 0"),
+        (tuple[PositiveInt, PositiveInt], "a tuple of 2, each a whole number > 0"),
+        (InputError, "InputError"),
+    ],
+)
+def test_annotations_in_words(hint, words):
+    assert describe(hint) == words
+
+
+@dataclass(frozen=True)
+class Thing:
+    rate: Positive = 1.0
+    kind: Literal["fast", "slow"] = "fast"
+    sizes: tuple[PositiveInt, ...] = (1,)
+    pace: Literal["fast", "slow"] | None = None
+    other: int = 0
+
+    def __post_init__(self):
+        fields.check(self, ["rate", "kind", "sizes", "pace"])
+
+
+def test_check_converts_what_it_accepts():
+    thing = Thing(rate=2, sizes=[3, 4])
+    assert thing == Thing(rate=2.0, sizes=(3, 4))
+    assert type(thing.rate) is float
+    assert hash(thing) == hash(Thing(rate=2.0, sizes=(3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"rate": math.nan}, "Thing.rate is nan; it must be a finite number > 0."),
+        ({"rate": "1"}, "Thing.rate is '1'; it must be a finite number > 0."),
+        ({"kind": "fats"}, "Thing.kind is 'fats'; it must be one of fast, slow. Did you mean 'fast'?"),
+        ({"kind": "xyz"}, "Thing.kind is 'xyz'; it must be one of fast, slow."),
+        ({"pace": "slwo"}, "Thing.pace is 'slwo'; it must be one of fast, slow or None. Did you mean 'slow'?"),
+        ({"sizes": (1, 0)}, "Thing.sizes is (1, 0); it must be a tuple, each a whole number > 0."),
+    ],
+)
+def test_check_names_class_field_value_and_what_is_allowed(given, message):
+    with pytest.raises(InputError) as error:
+        Thing(**given)
+    assert str(error.value) == message
+
+
+def test_check_leaves_fields_that_are_not_named():
+    assert Thing(other="anything").other == "anything"
+
+
+def test_did_you_mean():
+    assert fields.did_you_mean("learning_rat", ["learning_rate", "momentum"]) == " Did you mean 'learning_rate'?"
+    assert fields.did_you_mean("zzz", ["learning_rate", "momentum"]) == ""
+    assert fields.did_you_mean(3, []) == ""

@@ -1,0 +1,71 @@
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from jaxcnn.runtime.provenance import provenance
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A working folder that belongs to no repository, even where the temporary folder does."""
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_versions_devices_and_command(outside, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["launch.py", "--workdir=a b"])
+    record = provenance()
+    assert record["command"] == [sys.executable, "launch.py", "--workdir=a b"]
+    assert record["versions"]["python"] == platform.python_version()
+    for name in ("jax", "flax", "numpy", "orbax-checkpoint"):
+        assert record["versions"][name] == importlib.metadata.version(name)
+    assert len(record["devices"]) == jax.device_count() == 8
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_the_revision_is_that_of_the_package_wherever_it_is_called(outside, tmp_path, monkeypatch):
+    source = tmp_path / "checkout" / "package" / "file.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("1")
+    monkeypatch.setattr("jaxcnn.runtime.provenance._SOURCE", source)
+    git(source.parents[1], "init", "--quiet")
+    assert provenance()["git"] == {"revision": None, "dirty": None}  # It is not part of the repository around it.
+    git(source.parents[1], "add", ".")
+    git(source.parents[1], "commit", "--quiet", "--message=a")
+    revision = git(source.parents[1], "rev-parse", "HEAD")
+    git(outside, "init", "--quiet")  # The current folder is another repository's.
+    (source.parents[1] / "untracked.txt").write_text("1")
+    assert provenance()["git"] == {"revision": revision, "dirty": False}
+    (source.parents[1] / "new.py").write_text("1")
+    assert provenance()["git"] == {"revision": revision, "dirty": True}
+    (source.parents[1] / "new.py").unlink()
+    source.write_text("2")
+    assert provenance()["git"] == {"revision": revision, "dirty": True}
+
+
+def test_what_is_not_to_be_had_is_none(outside, monkeypatch):
+    nothing = {"revision": None, "dirty": None}
+    monkeypatch.setattr("jaxcnn.runtime.provenance._SOURCE", outside / "file.py")
+    assert provenance()["git"] == nothing
+    monkeypatch.setenv("PATH", "")
+    assert provenance()["git"] == nothing
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    versions = provenance()["versions"]
+    assert versions.pop("python") == platform.python_version()
+    assert set(versions.values()) == {None}

@@ -1,0 +1,57 @@
+"""Imports run one way: from a room to those before it, and never in a circle."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import jaxcnn
+
+ROOT = Path(jaxcnn.__file__).parent
+ROOMS = (
+    "runtime", "objectives", "config", "ops", "norms", "layers", "models", "data", "training", "evaluation", "plots",
+    "describe", "runs", "weights", "bench", "cli",
+)  # fmt: skip
+
+
+def module(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module(path): path for path in ROOT.rglob("*.py")}
+
+
+def imported(path):
+    """Modules of this package that a file names in its imports, those inside functions included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "jaxcnn":
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                yield full if full in FILES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in FILES)
+
+
+def room(name):
+    return [*name.split("."), ""][1]
+
+
+def test_every_file_is_in_a_room():
+    assert {room(name) for name in FILES} == {*ROOMS, "", "__main__"}
+
+
+def test_a_room_imports_only_rooms_before_it():
+    wrong = [
+        f"{name} imports {other}"
+        for name, path in FILES.items()
+        if room(name) in ROOMS
+        for other in imported(path)
+        if room(other) not in ROOMS[: ROOMS.index(room(name)) + 1]
+    ]
+    assert wrong == []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """A package's own files name each other by file, not by what the package exports."""
+    graph = {name: {other for other in imported(path)} for name, path in FILES.items()}
+    graphlib.TopologicalSorter(graph).prepare()
