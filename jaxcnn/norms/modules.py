@@ -44,8 +44,9 @@ class BatchNorm(nn.Module):
             x: [N, H, W, C] or [N, C], floating point.
             train: normalise with the statistics of x (True) or with the running ones as they stood before (False).
                 Without default: a network that forgets to pass it would silently train on frozen statistics.
-            update_stats: move the running statistics towards those of x. None: where train is True and the caller made
-                `batch_stats` mutable. True with an immutable `batch_stats` is Flax's error. Never while initialising.
+            update_stats: move the running statistics towards those of x. None: where train is True, as Flax's own. Flax
+                raises ModifyScopeVariableError where they would move and the caller did not make `batch_stats`
+                mutable; False leaves them unchanged. Never while initialising.
 
         Returns:
             Shape and dtype of x.
@@ -57,7 +58,7 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:], jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:], jnp.float32)
         if update_stats is None:
-            update_stats = train and self.is_mutable_collection("batch_stats")
+            update_stats = train
         update = update_stats and not self.is_initializing()
         running = Statistics(mean.value, var.value)
         batch = batch_statistics(x, fast_variance=self.fast_variance) if train or update else running
