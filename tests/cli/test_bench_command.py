@@ -5,11 +5,11 @@ import json
 import pytest
 
 from jaxcnn.__main__ import main
-from jaxcnn.bench import command
 from jaxcnn.bench.chart import speed_chart
 from jaxcnn.bench.process import WorkerError
 from jaxcnn.bench.summary import speed_ratio, summarize
 from jaxcnn.bench.tables import markdown, readme_tables
+from jaxcnn.cli import bench as command
 from jaxcnn.cli.report import update_readme
 
 

@@ -37,7 +37,7 @@ def rows(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", ["lenet5", "vgg"])
+@pytest.mark.parametrize("name", ["lenet5", pytest.param("vgg", marks=pytest.mark.slow)])
 def test_twenty_steps_give_the_weights_they_gave_before(name, tmp_path, monkeypatch):
     one = jax.devices()[:1]
     monkeypatch.setattr(jax, "devices", lambda: one)

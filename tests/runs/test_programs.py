@@ -48,6 +48,7 @@ def compiled():
     jax.monitoring.unregister_event_duration_listener(note)
 
 
+@pytest.mark.slow
 def test_thirty_points_compile_once_and_equal_their_lone_runs_bit_for_bit(tmp_path, compiled):
     jax.clear_caches()
     programs.cache_clear()
@@ -65,6 +66,13 @@ def test_thirty_points_compile_once_and_equal_their_lone_runs_bit_for_bit(tmp_pa
         pairs = [jax.tree.leaves(jaxcnn.restore(tmp_path / name)[1]) for name in (str(i), f"alone{i}")]
         for together, alone in zip(*pairs, strict=True):
             np.testing.assert_array_equal(together, alone)
+
+
+def test_a_second_learning_rate_and_seed_compile_nothing(tmp_path, compiled):
+    jaxcnn.train(override(BASE, POINTS[0]), tmp_path / "a", verbose=False)
+    before = list(compiled)
+    jaxcnn.train(override(BASE, POINTS[7]), tmp_path / "b", verbose=False)
+    assert compiled == before
 
 
 @pytest.mark.parametrize(
