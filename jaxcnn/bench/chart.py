@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from jaxcnn.bench.tables import NAMES, machine, step_name
+from jaxcnn.bench.tables import NAMES, machine, shown_ratio, step_name
 from jaxcnn.plots.page import FAINT, MARGIN, WIDTH, add_panel, blank_page, save
 from jaxcnn.plots.words import INK, LABEL, MUTED, SMALL, TITLE, add_text, shortened
 
@@ -16,17 +16,19 @@ def speed_chart(record: dict[str, Any], path: str | Path) -> Path | None:
     """Draw how many times as fast as PyTorch each library runs every step; without PyTorch, as plain flax.
 
     Args:
-        record: what was measured; steps without the library that all are compared with are left out.
+        record: what was measured; steps without the library that all are compared with, or with too few turns for a
+            ratio, are left out.
         path: .png or .svg file to write; one that is there is replaced only when the new one is complete.
 
     Returns:
         `path`; None, with nothing drawn, where nothing was compared.
     """
-    peer = next((name for name in ("torch", "flax") if any(name in m["ratios"] for m in record["steps"])), None)
+    ours = {name: [m for m in record["steps"] if shown_ratio(m, "jaxcnn", name)] for name in ("torch", "flax")}
+    peer = next((name for name, steps in ours.items() if steps), None)
     if peer is None:
         return None
-    steps = [m for m in record["steps"] if peer in m["variants"]]
-    drawn = [name for name in _COLOURS if name != peer and any(name in m["variants"] for m in steps)]
+    steps = ours[peer]
+    drawn = [name for name in _COLOURS if name != peer and any(shown_ratio(m, name, peer) for m in steps)]
     top, left, right = 92, 210, 60
     tall = len(drawn) * _BAR + _SPACE
     height = tall * len(steps)
@@ -35,10 +37,10 @@ def speed_chart(record: dict[str, Any], path: str | Path) -> Path | None:
     add_text(page, MARGIN, 40, shortened(machine(record), WIDTH - 2 * MARGIN, SMALL), SMALL, va="top", color=MUTED)
     panel = add_panel(page, left, top, WIDTH - left - right, height)
     speeds = [
-        (i * tall + _SPACE / 2 + (k + 0.5) * _BAR, name, m["variants"][peer]["milliseconds"] / v["milliseconds"])
+        (i * tall + _SPACE / 2 + (k + 0.5) * _BAR, name, found["ratio"])
         for i, m in enumerate(steps)
         for k, name in enumerate(drawn)
-        if (v := m["variants"].get(name))
+        if (found := shown_ratio(m, name, peer))
     ]
     panel.set(xlim=(0, 1.05 * max(1, *(speed for _, _, speed in speeds))), ylim=(height, 0))
     panel.grid(True, axis="x", color=FAINT, linewidth=0.6)

@@ -26,7 +26,8 @@ def compare(
     """Time the steps of a network in each library, in turn, while the processes of the others sleep.
 
     One after the other, the libraries start, compile, and do their first step. After a turn to warm up, each runs for a
-    twentieth of the time, at least one step, and so on until each has run for the whole of it.
+    twentieth of the time, at least one step, and so on until each has run for the whole of it. Every turn ends with a
+    matrix product in one of the processes, the peak with which all libraries are compared in this turn.
 
     Args:
         case: the network, in the dtype to measure.
@@ -45,6 +46,7 @@ def compare(
     work = case.batch_size * operations(case.model, case.shape, mode)
     entrants: dict[str, _Entrant] = {}
     errors: dict[str, str] = {}
+    peaks: list[float] = []
 
     def each(names: Sequence[str], act: Callable[[_Entrant], None]) -> None:
         """Whoever cannot is out."""
@@ -54,6 +56,12 @@ def compare(
             except WorkerError as error:
                 errors[name] = str(error)
                 del entrants[name]
+
+    def find_peak() -> None:
+        """Append the peak of this turn, from the first library that can measure it."""
+        turn = len(peaks)
+        while entrants and len(peaks) == turn:
+            each(list(entrants)[:1], lambda entrant: peaks.append(entrant.peak()))
 
     with contextlib.ExitStack() as stack:
         for library in libraries:
@@ -69,11 +77,9 @@ def compare(
             done = min(entrants[name].seconds for name in waiting)
             report(f"{done:.0f} of {seconds:g} s each for {', '.join(waiting)}")
             each(waiting, lambda entrant: entrant.run(seconds / _TURNS))
-        report("peak of the machine")
-        each(list(entrants), _Entrant.find_peak)
+            find_peak()
     variants = {
-        name: entrant.facts
-        | summarize(entrant.rounds, images=case.batch_size, operations=work, peak_gflops=entrant.peak)
+        name: entrant.facts | summarize(entrant.rounds, images=case.batch_size, operations=work, peaks=peaks)
         for name, entrant in entrants.items()
     }
     ours = variants.get("jaxcnn")
@@ -97,7 +103,6 @@ class _Entrant:
     worker: Worker
     facts: dict[str, Any] = field(default_factory=dict)
     rounds: list[list[float]] = field(default_factory=list)
-    peak: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -112,5 +117,6 @@ class _Entrant:
         self.rounds.append(answer["milliseconds"])
         self.facts["peak_memory_bytes"] = answer["memory_bytes"]
 
-    def find_peak(self) -> None:
-        self.peak = self.worker.ask({"peak": True})["peak_gflops"]
+    def peak(self) -> float:
+        """Billions of operations a second in a matrix product."""
+        return self.worker.ask({"peak": True})["peak_gflops"]

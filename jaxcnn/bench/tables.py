@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxcnn.bench.summary import MEDIAN_ROUNDS, QUARTILE_ROUNDS, speed_ratio
 from jaxcnn.describe.tables import Grid, shape_text
 
 Record = dict[str, Any]
@@ -88,6 +89,19 @@ def readme_tables(folder: str | Path) -> str:
     return "\n\n".join(parts)
 
 
+def shown_ratio(measured: Record, library: str, peer: str) -> Record | None:
+    """How many times as fast as a peer a library is, from the rounds of a record's step, whenever it was recorded.
+
+    Returns:
+        As `summary.speed_ratio`; None where one of them was not measured, or in fewer than `MEDIAN_ROUNDS` rounds.
+    """
+    variants = measured["variants"]
+    if library not in variants or peer not in variants:
+        return None
+    ratio = speed_ratio(variants[library], variants[peer])
+    return ratio if ratio["rounds"] >= MEDIAN_ROUNDS else None
+
+
 def _ratios(steps: list[Record]) -> Grid:
     peers = [name for name in NAMES if any(name in m["ratios"] for m in steps)]
     shown = ["jaxcnn", *peers]
@@ -96,7 +110,7 @@ def _ratios(steps: list[Record]) -> Grid:
             step_name(m),
             f"{m['batch_size']} of {shape_text(m['image'])}",
             *(f"{m['variants'][name]['milliseconds']:,.1f}" if name in m["variants"] else "" for name in shown),
-            *(_ratio(m["ratios"].get(name)) for name in peers),
+            *(_ratio(m, name) for name in peers),
         )
         for m in steps
     )
@@ -122,7 +136,8 @@ def _libraries(steps: list[Record]) -> Grid:
                     _range(v["quartiles"], ",.1f"),
                     f"{v['images_per_second']:,.0f}",
                     f"{v['gflops']:,.1f}",
-                    f"{v['utilization']:.0%}",
+                    # Records of one peak for all rounds, from before each round had its own, show no share of it.
+                    f"{v['utilization']:.0%}" if len(v.get("round_peak_gflops", ())) >= MEDIAN_ROUNDS else "",
                     "" if v["compile_seconds"] is None else f"{v['compile_seconds']:.1f}",
                     f"{v['first_step_seconds']:.1f}",
                     *(
@@ -135,8 +150,14 @@ def _libraries(steps: list[Record]) -> Grid:
     return Grid("Libraries", _LIBRARY_HEADINGS, tuple(rows), left=("library",), sections=frozenset(ends))
 
 
-def _ratio(ratio: Record | None) -> str:
-    return f"{ratio['ratio']:.2f} ({_range(ratio['quartiles'], '.2f')})" if ratio else ""
+def _ratio(measured: Record, peer: str) -> str:
+    """Median and quartiles, as far as there are enough rounds for them."""
+    ratio = shown_ratio(measured, "jaxcnn", peer)
+    if ratio is None:
+        return "too few turns" if peer in measured["ratios"] else ""
+    enough = ratio["rounds"] >= QUARTILE_ROUNDS
+    spread = _range(ratio["quartiles"], ".2f") if enough else f"{ratio['rounds']} turns"
+    return f"{ratio['ratio']:.2f} ({spread})"
 
 
 def _range(ends: list[float], form: str) -> str:

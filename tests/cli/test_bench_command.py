@@ -13,11 +13,11 @@ from jaxcnn.bench.tables import markdown, readme_tables
 from jaxcnn.cli.report import update_readme
 
 
-def variant(milliseconds, **facts):
+def variant(milliseconds, rounds=5, **facts):
     facts = {"platform": "cpu", "device": "cpu", "compile_seconds": 1.0, "temporary_bytes": 5_000_000} | facts
     facts |= {"first_step_seconds": 3.0, "peak_memory_bytes": 400_000_000}
-    times = [[0.9 * milliseconds, milliseconds], [milliseconds, 1.1 * milliseconds]]
-    return facts | summarize(times, images=8, operations=1e9, peak_gflops=200.0)
+    times = ([[0.9 * milliseconds, milliseconds], [milliseconds, 1.1 * milliseconds]] * 3)[:rounds]
+    return facts | summarize(times, images=8, operations=1e9, peaks=[200.0] * rounds)
 
 
 def compared(case, mode, libraries, *, seconds, threads, report):
@@ -97,13 +97,42 @@ def test_markdown_says_what_the_file_has(kept):
     ]  # fmt: skip
     assert cells(ratios, "vgg_d forward bfloat16")[4:] == ["", "4.00 (4.00 to 4.00)", ""]
     assert cells(libraries, "lenet5 train | PyTorch") == [
-        "lenet5 train", "PyTorch", "1,200.0", "1,170.0 to 1,230.0", "7", "0.8", "0%", "", "3.0", "400", "",
+        "lenet5 train", "PyTorch", "1,200.0", "1,110.0 to 1,200.0", "7", "0.8", "0%", "", "3.0", "400", "",
     ]  # fmt: skip
     assert cells(libraries, "vgg_d train | jaxcnn")[7:] == ["1.0", "3.0", "400", "5"]
     assert cells(text, "lenet5_digits") == ["lenet5_digits", "12.3", "5.0"]
     assert cells(text, "lenet5_mnist")[1:] == ["128", "9.00", "1.2% (1.0% to 2.0%)", "1.2% (1.0% to 2.0%)"]
     assert "vgg_d forward, torch: killed by SIGKILL" in text
     assert "launch vgg_a_cifar10: exit status 2: cifar10 is not prepared" in text
+
+
+@pytest.mark.parametrize(
+    ("rounds", "shown", "bars"), [(2, "too few turns", 0), (3, "0.80 (3 turns)", 1), (5, "0.80 (0.80 to 0.80)", 1)]
+)
+def test_a_ratio_is_shown_only_with_enough_turns(kept, rounds, shown, bars, tmp_path):
+    _, found = kept
+    del found["steps"][1:]
+    (step,) = found["steps"]
+    step["variants"] = {"jaxcnn": variant(1500.0), "torch": variant(1200.0, rounds)}
+    del step["ratios"]["flax"]
+    ratios, libraries = markdown(found, None).split("<details>")
+    assert cells(ratios, "lenet5 train")[4] == shown
+    assert cells(libraries, "lenet5 train | PyTorch")[6] == ("0%" if bars else "")
+    drawn = speed_chart(found, tmp_path / "a.svg")
+    assert (drawn is not None) == bool(bars)
+
+
+def test_a_record_of_one_peak_for_all_turns_shows_no_share_and_the_ratio_of_its_turns(kept):
+    _, found = kept
+    del found["steps"][1:]
+    (step,) = found["steps"]
+    for v in step["variants"].values():
+        del v["round_peak_gflops"]
+        v |= {"peak_gflops": 1.0, "utilization": 2.38}
+    step["ratios"]["torch"] = {"ratio": 9.9, "quartiles": [0.7, 0.8], "rounds": 5}
+    ratios, libraries = markdown(found, None).split("<details>")
+    assert cells(ratios, "lenet5 train")[6] == "0.80 (0.80 to 0.80)"
+    assert cells(libraries, "lenet5 train | jaxcnn")[6] == ""
 
 
 def test_the_readme_is_made_from_the_files(kept, tmp_path):
