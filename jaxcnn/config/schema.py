@@ -200,7 +200,8 @@ class Experiment(Part):
     checkpoint_every: PositiveInt = field(default=1, metadata=_FREE)
     """Epochs between checkpoints; the last is always saved."""
     log_every: PositiveInt = field(default=20, metadata=_FREE)
-    """Steps between rows of training metrics, each the mean since the row before."""
+    """Steps between rows of training metrics, each the mean since the row before. The last row, where fewer steps are
+    left for it, includes the steps of the row before."""
     compilation_cache: bool = field(default=False, metadata=_FREE)
     """Keep compiled programs in the cache folder ($JAXCNN_CACHE_DIR, else the user's) and look for them there, so that
     later launches start sooner."""

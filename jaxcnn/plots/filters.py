@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,16 +12,17 @@ from jaxcnn.plots.words import TITLE, add_text, text_width
 from jaxcnn.runtime.errors import InputError
 
 
-def first_layer_filters(kernel: ArrayLike, path: str | Path) -> Path:
+def first_layer_filters(kernel: ArrayLike, path: str | Path, *, channel_order: Literal["rgb", "bgr"] = "rgb") -> Path:
     """Draw the filters of a convolution that sees the image.
 
-    Filters over RGB are shown in colour, each stretched to its own range. Filters over one channel share one scale,
-    symmetric about 0, dark for negative and light for positive weights. Of other kernels, the first 8 input channels
-    (rows) of the first 16 filters (columns) are shown on one such scale.
+    Filters over three channels are shown in colour, each stretched to its own range. Filters over one channel share one
+    scale, symmetric about 0, dark for negative and light for positive weights. Of other kernels, the first 8 input
+    channels (rows) of the first 16 filters (columns) are shown on one such scale.
 
     Args:
         kernel: weights [height, width, in, out].
         path: PNG file to write.
+        channel_order: order of the kernel's input channels, as in `Data.channel_order`, where there are three.
 
     Returns:
         `path`.
@@ -36,6 +38,8 @@ def first_layer_filters(kernel: ArrayLike, path: str | Path) -> Path:
     rgb = channels == 3
     if rgb:
         title += ", each stretched to its own range"
+        if channel_order == "bgr":
+            kernel = kernel[:, :, ::-1]
         low, high = kernel.min(axis=(0, 1, 2)), kernel.max(axis=(0, 1, 2))
         tiles = np.moveaxis((kernel - low) / np.where(high > low, high - low, 1), 3, 0)
     else:

@@ -117,7 +117,7 @@ def _begin(
     if init_from:
         variables, line = transfer(plan, init_from)
         console.print(line)
-    return plan.initial_state(variables), {"sums": {}, "seconds": 0.0}
+    return plan.initial_state(variables), {"sums": {}, "previous_sums": {}, "seconds": 0.0}
 
 
 class _Run:
@@ -126,6 +126,7 @@ class _Run:
     def __init__(self, plan: Plan, workdir: Path, console: Console, state: TrainState, carry: dict[str, Any]) -> None:
         self.plan, self.workdir, self.console, self.state = plan, workdir, console, state
         self.sums, self.seconds_before = carry["sums"], carry["seconds"]
+        self.previous_sums: dict[str, float] = carry.get("previous_sums", {})  # Those of the row before.
         self.images = 0.0  # Since the last row, of this launch alone, as its clock.
         self.folder = workdir / "checkpoints"
         self.saved = int(state.step) if int(state.step) in checkpoint.steps(self.folder) else -1
@@ -233,8 +234,12 @@ class _Run:
         if not self._logging(step):
             return
         self.checkpoints.check()
-        means, rate = mean_metrics(self.sums), self.clock.lap(self.images)
-        self.sums, self.images = {}, 0.0
+        sums, rate = self.sums, self.clock.lap(self.images)
+        if step % self.plan.experiment.log_every:
+            # The last row, with too few steps of its own for a mean that compares with the other rows.
+            sums = {name: value + self.previous_sums.get(name, 0.0) for name, value in sums.items()}
+        means = mean_metrics(sums)
+        self.previous_sums, self.sums, self.images = self.sums, {}, 0.0
         self._row(step, "train", means | {"learning_rate": float(learning_rate)}, {"images_per_second": rate})
         self.bar.update(self.bar.task_ids[0], completed=step, latest=f"loss {means['loss']:.4f}  {rate:,.0f} images/s")
 
@@ -261,7 +266,7 @@ class _Run:
         step = int(self.state.step)
         if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(self.state.variables)):
             raise self._non_finite(f"a weight is not finite after step {step}")
-        carry = {"sums": self.sums, "seconds": self.seconds}
+        carry = {"sums": self.sums, "previous_sums": self.previous_sums, "seconds": self.seconds}
         self.checkpoints.save(self.state, carry=carry, accuracies=self.accuracies)
         self.saved = step
 
@@ -297,7 +302,8 @@ class _Run:
         channels = test.images.shape[-1]
         kernels = [x for x in jax.tree.leaves(self.state.params) if x.ndim == 4 and x.shape[2] == channels]
         if kernels:
-            plots.first_layer_filters(np.asarray(kernels[0]), self.workdir / "first_layer_filters.png")
+            order, path = self.plan.experiment.data.channel_order, self.workdir / "first_layer_filters.png"
+            plots.first_layer_filters(np.asarray(kernels[0]), path, channel_order=order)
 
     def _summary(self, results: Results) -> None:
         test = results.test

@@ -43,6 +43,15 @@ def test_rgb_filters_are_stretched_one_by_one(drawn, tmp_path):
         assert np.abs(tile - expected.repeat(size // 5, axis=0).repeat(size // 5, axis=1)).max() <= 1
 
 
+def test_filters_over_bgr_have_the_colours_of_the_image(drawn, tmp_path):
+    weights = np.zeros((3, 3, 3, 2))
+    weights[:, :, 0, 0] = 1  # The first channel is blue.
+    weights[1, 1, 2, 1] = 1
+    first_layer_filters(weights, tmp_path / "a.png", channel_order="bgr")
+    blue, red = (np.asarray(tile.get_array()) for tile in drawn.figure.axes[0].images)
+    assert (blue == [0, 0, 1]).all() and (red[1, 1] == [1, 0, 0]).all()
+
+
 def test_filters_of_one_channel_share_a_scale_that_greyscale_keeps(drawn, tmp_path):
     ramp = np.linspace(-2, 2, 9).reshape(1, 9, 1, 1) * np.array([1.0, 0.5])
     shown = pixels(first_layer_filters(ramp, tmp_path / "a.png"))

@@ -155,6 +155,34 @@ def test_the_rows_of_a_run(whole):
     assert found[-1]["accuracy"] == json.loads((whole / "results.json").read_text())["test"]["accuracy"]
 
 
+@pytest.mark.parametrize("stop", [None, 22])
+def test_the_last_row_averages_its_steps_and_those_of_the_row_before(tmp_path, monkeypatch, stop):
+    """Also in a run that was stopped after the row before."""
+    every = {n: override(TINY, {"log_every": n, "eval_every": 6}) for n in (1, 10)}
+    for n, experiment in every.items():
+        if n == 10 and stop is not None:
+            with interrupted(monkeypatch, at_step=stop):
+                train(experiment, tmp_path / f"{n}", verbose=False)
+        train(experiment, tmp_path / f"{n}", verbose=False)
+    single, shown = (
+        {row["step"]: row for row in map(json.loads, rows(tmp_path / f"{n}")) if row["split"] == "train"} for n in every
+    )
+    assert list(shown) == [10, 20, STEPS]
+    for last, first in ((10, 1), (20, 11), (STEPS, 11)):
+        for metric in ("loss", "accuracy"):
+            mean = np.mean([single[step][metric] for step in range(first, last + 1)])
+            assert shown[last][metric] == pytest.approx(mean, rel=1e-6), (last, metric)
+    assert shown[STEPS]["learning_rate"] == single[STEPS]["learning_rate"]
+
+
+def test_a_run_draws_its_filters_in_the_order_of_its_channels(tmp_path, monkeypatch):
+    orders = []
+    monkeypatch.setattr("jaxcnn.plots.first_layer_filters", lambda *_, channel_order: orders.append(channel_order))
+    experiment = override(TINY, {"data.fake.shape": (8, 8, 3), "data.channel_order": "bgr", "epochs": 1})
+    train(experiment, tmp_path / "run", verbose=False)
+    assert orders == ["bgr"]
+
+
 def test_learns(whole):
     assert json.loads((whole / "results.json").read_text())["test"]["accuracy"] >= 0.9  # chance is 0.25
 
@@ -246,10 +274,15 @@ def test_a_second_ctrl_c_acts_at_once(whole, tmp_path, monkeypatch):
                 pytest.fail("it did not")
             yield batch
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(data, "train_batches", train_batches)
-        train(TINY, tmp_path / "run", verbose=False)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # A script that starts these tests in the background has them ignore Ctrl-C.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(data, "train_batches", train_batches)
+            train(TINY, tmp_path / "run", verbose=False)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, inherited)
     train(TINY, tmp_path / "run", verbose=False)
     assert_same_run(tmp_path / "run", whole)
 
