@@ -101,13 +101,22 @@ def structure(
     )
 
 
-@functools.lru_cache(maxsize=_KEPT)
 def programs(of: Structure) -> Programs:
     """The programs of a structure, the same ones whenever an equal structure comes again.
+
+    A network with a field that cannot be hashed, such as a list, has programs of its own each time.
 
     Raises:
         InputError: its parts do not fit together.
     """
+    try:
+        hash(of)
+    except TypeError:
+        return _make(of)
+    return shared(of)
+
+
+def _make(of: Structure) -> Programs:
     images = jnp.zeros((1, *of.image_shape), jnp.float32)
     preprocess = data.make_preprocess(of.preprocessing)
     jax.eval_shape(preprocess, images)
@@ -150,6 +159,10 @@ def programs(of: Structure) -> Programs:
         train_step=jax.jit(train_step, donate_argnums=0, out_shardings=replicated),
         eval_step=jax.jit(eval_step),
     )
+
+
+shared = functools.lru_cache(maxsize=_KEPT)(_make)
+"""Programs by structure."""
 
 
 def _key(seed: int | jax.Array) -> jax.Array:

@@ -3,13 +3,14 @@
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import jaxcnn
 from jaxcnn import Augment, Data, Experiment, Fake, Optimizer, Schedule, override
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Dropout, Flatten
 from jaxcnn.models import Chain
 from jaxcnn.runs.plan import make_plan
-from jaxcnn.runs.programs import programs
+from jaxcnn.runs.programs import shared
 
 NETWORK = Chain(
     (
@@ -51,7 +52,7 @@ def compiled():
 @pytest.mark.slow
 def test_thirty_points_compile_once_and_equal_their_lone_runs_bit_for_bit(tmp_path, compiled):
     jax.clear_caches()
-    programs.cache_clear()
+    shared.cache_clear()
     for i, changes in enumerate(POINTS):
         jaxcnn.train(override(BASE, changes), tmp_path / str(i), verbose=False)
         if i == 0:
@@ -61,7 +62,7 @@ def test_thirty_points_compile_once_and_equal_their_lone_runs_bit_for_bit(tmp_pa
     assert compiled == first
     for i in (0, 7, 29):
         jax.clear_caches()
-        programs.cache_clear()
+        shared.cache_clear()
         jaxcnn.train(override(BASE, POINTS[i]), tmp_path / f"alone{i}", verbose=False)
         pairs = [jax.tree.leaves(jaxcnn.restore(tmp_path / name)[1]) for name in (str(i), f"alone{i}")]
         for together, alone in zip(*pairs, strict=True):
@@ -89,3 +90,20 @@ def test_a_second_learning_rate_and_seed_compile_nothing(tmp_path, compiled):
 )
 def test_programs_are_shared_by_experiments_of_one_structure(changes, same):
     assert (make_plan(override(BASE, changes)).programs is make_plan(BASE).programs) is same
+
+
+class Listed(nn.Module):
+    """A field that cannot be hashed."""
+
+    widths: list[int]
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        for width in self.widths:
+            x = nn.Dense(width)(x.reshape(len(x), -1))
+        return x
+
+
+def test_a_network_that_cannot_be_hashed_trains(tmp_path):
+    results = jaxcnn.train(override(BASE, {"model": Listed([5, 4]), "epochs": 1}), tmp_path / "run", verbose=False)
+    assert results.steps == 4
