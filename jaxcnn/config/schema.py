@@ -8,7 +8,7 @@ from flax import linen as nn
 from jaxcnn.objectives import CrossEntropy, Objective
 from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
-from jaxcnn.runtime.fields import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
+from jaxcnn.runtime.fields import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt, Seed
 
 # Marks a field that changes neither the weights nor the reported result: not part of the run id, free on resume.
 _FREE = {"identity": False}
@@ -191,7 +191,7 @@ class Experiment(Part):
     objective: Objective = CrossEntropy()
     """What training minimizes and evaluation reports; `MaximumAPosteriori()` and `MeanSquaredError()` are LeNet-5's of
     1998 (section II.C, equations 9 and 8), for logits that are negative squared distances."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seeds the weights, the order of the data, augmentation, dropout and the validation split."""
     epochs: PositiveInt = 20
     """Passes over the training images."""

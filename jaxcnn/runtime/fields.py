@@ -20,6 +20,8 @@ NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 PositiveInt = Annotated[int, Gt(0)]
 NonNegativeInt = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+"""JAX would take a larger seed modulo 2**32, so that two of them would draw the same numbers."""
 
 _BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
     Gt: ("gt", ">", operator.gt),

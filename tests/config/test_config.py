@@ -376,7 +376,8 @@ def test_what_cannot_be_found_again_is_refused_before_it_is_saved():
         ({"model": {"class": "jaxcnn.models.LeNet6"}}, "jaxcnn.models.LeNet6 is named in a saved configuration but"),
         ({"model": {"class": "no_such_package.Net"}}, "no_such_package.Net is named in a saved configuration but"),
         ({"model": {"class": "/no/such/file.py:Net"}}, "/no/such/file.py"),
-        ({"seed": 0.5}, "Experiment.seed is 0.5; it must be a whole number >= 0."),
+        ({"seed": 0.5}, "Experiment.seed is 0.5; it must be a whole number >= 0 and < 4294967296."),
+        ({"seed": 2**32}, "Experiment.seed is 4294967296; it must be a whole number >= 0 and < 4294967296."),
     ],
 )
 def test_a_config_json_that_does_not_fit_says_where(change, words):
