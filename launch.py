@@ -44,4 +44,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from jaxcnn.runtime.pipes import exits_with_its_reader
+
+    with exits_with_its_reader():
+        sys.exit(main(sys.argv[1:]))

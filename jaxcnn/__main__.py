@@ -8,6 +8,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.pipes import exits_with_its_reader
 
 Name = Annotated[Positional[str], arg(metavar="NAME")]
 Folder = Annotated[str | None, arg(metavar="DIR")]
@@ -171,8 +172,9 @@ def report(runs: Runs, name: str, results: str = "configs/results", readme: str 
         results: folder of NAME.jsonl (a line a seed) and NAME.png (learning curves).
         readme: file whose results table is made anew.
     """
-    from jaxcnn.cli.report import collect, update_readme
+    from jaxcnn.cli.report import collect, marked_readme, update_readme
 
+    marked_readme(readme)
     print(collect(runs, name, results))
     update_readme(readme, results)
 
@@ -227,6 +229,7 @@ def bench(
         raise SystemExit(1)
 
 
+@exits_with_its_reader()
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line.
 

@@ -23,7 +23,7 @@ from jaxcnn.bench.launching import ROOT, time_launches
 from jaxcnn.bench.pipeline import Pipeline
 from jaxcnn.bench.process import WorkerError, usable_cpus, working
 from jaxcnn.bench.tables import NAMES, Record, failures, grids, machine, markdown, step_name
-from jaxcnn.cli.report import update_readme
+from jaxcnn.cli.report import marked_readme, update_readme
 from jaxcnn.describe.tables import print_table
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
@@ -133,6 +133,8 @@ def _checked(
         raise InputError(f"output is {str(output)!r}; it must be a .json file in a folder that exists.")
     if readme is not None and (output is None or not Path(output).name.startswith("bench_")):
         raise InputError(f"readme shows files bench_NAME.json; output is {output}, so name it like that.")
+    if readme is not None:
+        marked_readme(readme, ("results", "zoo", "speed"))
     return threads or cpus
 
 

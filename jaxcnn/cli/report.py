@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jaxcnn.bench.tables import readme_tables
@@ -89,22 +89,40 @@ def zoo_table() -> str:
     return "\n".join(rows)
 
 
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+def marked_readme(readme: str | Path, names: Iterable[str] = ("results", "zoo")) -> str:
+    """The text of a README that has the marks of these tables; to be read before anything is written for it.
+
+    Raises:
+        InputError: the README cannot be read, or a mark is missing.
+    """
+    try:
+        text = Path(readme).read_text()
+    except OSError as error:
+        raise InputError(f"readme {readme} cannot be read: {error.strerror}; give the README to update.") from None
+    for begin, end in map(_marks, names):
+        if begin not in text or end not in text:
+            raise InputError(f"{readme} has no lines {begin} and {end} for the table to stand between.")
+    return text
+
+
 def update_readme(readme: str | Path, folder: str | Path) -> None:
     """Replace what stands between the README's marks `<!-- results: begin -->`, `<!-- results: end -->` by
     `results_table`, between those of `zoo` by `zoo_table`, and, where a benchmark has been kept, between those of
     `speed` by `readme_tables`.
 
     Raises:
-        InputError: a mark is missing.
+        InputError: the README cannot be read, or a mark is missing.
     """
-    text = Path(readme).read_text()
     tables = {"results": results_table(folder), "zoo": zoo_table()}
     if speed := readme_tables(folder):
         tables["speed"] = speed
+    text = marked_readme(readme, tables)
     for name, table in tables.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        if begin not in text or end not in text:
-            raise InputError(f"{readme} has no lines {begin} and {end} for the table to stand between.")
+        begin, end = _marks(name)
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
     with replacing(Path(readme)) as draft:

@@ -1,7 +1,10 @@
 """Architectures as linen modules: `VGG("D").init(key, x, train=False)`."""
 
-from jaxcnn.models.alexnet import AlexNet
+# First, so that the file of a network may import it from here.
 from jaxcnn.models.convnet import Chain, ConvNet
+
+# isort: split
+from jaxcnn.models.alexnet import AlexNet
 from jaxcnn.models.lenet import LeNet5
 from jaxcnn.models.vgg import VGG
 from jaxcnn.models.zoo import ZOO, Entry, named

@@ -177,6 +177,7 @@ def test_what_is_printed(capsys):
         (["--output=/no/such/folder/a.json"], "output is '/no/such/folder/a.json'; it must be a .json file in a fol"),
         (["--output=a.txt"], "output is 'a.txt'; it must be a .json file"),
         (["--readme=README.md"], "readme shows files bench_NAME.json; output is None"),
+        (["--output=bench_a.json", "--readme=/no/such/README.md"], "readme /no/such/README.md cannot be read: No such"),
         (["--output=a.json", "--readme=README.md"], "readme shows files bench_NAME.json; output is a.json"),
         (["--peer=torch"], "peer torch needs PyTorch, which is not installed: pip install torch."),
     ],

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from jaxcnn import Experiment, InputError
+from jaxcnn.__main__ import main
 from jaxcnn.cli.report import collect, results_table, update_readme, zoo_table
 from jaxcnn.config import to_json
 from jaxcnn.describe.diagram import draw
@@ -76,6 +77,18 @@ def test_readme_changes_between_its_marks_alone(runs, tmp_path):
     with pytest.raises(InputError, match="has no lines"):
         update_readme(readme, tmp_path / "results")
     assert readme.read_text() == "no marks"
+
+
+@pytest.mark.parametrize("text", [None, "no marks"])
+def test_the_command_checks_the_readme_before_it_writes(text, runs, tmp_path, capsys):
+    readme, results = tmp_path / "README.md", tmp_path / "results"
+    if text is not None:
+        readme.write_text(text)
+    assert main(["report", *map(str, runs), "--name=x", f"--results={results}", f"--readme={readme}"]) == 2
+    words = "has no lines <!-- results: begin -->" if text else "cannot be read: No such file or directory"
+    out, err = capsys.readouterr()
+    assert out == "" and words in err and err.count("\n") == 1
+    assert not results.exists() and readme.exists() == (text is not None)
 
 
 def test_zoo_table_has_a_row_for_every_network():

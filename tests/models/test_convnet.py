@@ -1,4 +1,9 @@
 import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +11,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+import jaxcnn
 from jaxcnn.layers import Activation, AveragePool, BatchNorm, Conv, Dense, Dropout, Flatten, Layer, LocalResponseNorm
 from jaxcnn.models import ConvNet, LeNet5
 from jaxcnn.runtime.errors import InputError
@@ -117,3 +123,15 @@ def test_training_updates_statistics_and_drops_units(images, variables):
 def test_dropout_without_a_key_is_flax_error(images, variables):
     with pytest.raises(Exception, match="dropout"):
         jax.eval_shape(lambda: Small().apply(variables, images, train=True, mutable=["batch_stats"]))
+
+
+def test_a_network_that_is_added_to_the_package_may_import_its_base_from_there(tmp_path):
+    package = Path(shutil.copytree(Path(jaxcnn.__file__).parent, tmp_path / "jaxcnn"))
+    (package / "models" / "aaa.py").write_text("from jaxcnn.models import ConvNet\nclass Added(ConvNet): ...\n")
+    exports = package / "models" / "__init__.py"
+    first = "from jaxcnn.models.alexnet"  # Where sorted imports have it.
+    exports.write_text(exports.read_text().replace(first, f"from jaxcnn.models.aaa import Added\n{first}"))
+    command = [sys.executable, "-c", "from jaxcnn.models import Added; print(Added.__module__)"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("jaxcnn.models.aaa\n", 0), done.stderr

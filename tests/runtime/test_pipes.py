@@ -1,0 +1,54 @@
+"""A command whose output is read no further ends without a word."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import launch
+from jaxcnn.runtime.pipes import exits_with_its_reader
+
+ROOT = Path(launch.__file__).parent
+
+
+def with_closed_output(*arguments):
+    """(status, stderr) of a Python command that writes into a pipe without a reader."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, *arguments], stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, text=True, check=False
+        )
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("launch.py", "--help"),
+        ("-m", "jaxcnn", "--help"),
+        ("-m", "jaxcnn", "describe", "vgg_d"),
+        ("-m", "jaxcnn", "describe", "lenet5", "--format=csv"),
+    ],
+)
+def test_a_command_ends_quietly_when_its_reader_has_gone(arguments):
+    assert with_closed_output(*arguments) == (1, "")
+
+
+@pytest.mark.parametrize("code", ["print('buffered')", "print('x' * 100_000)", "print('x', flush=True)"])
+def test_output_fails_at_the_end_at_once_or_in_between(code):
+    program = f"from jaxcnn.runtime.pipes import exits_with_its_reader\nwith exits_with_its_reader():\n    {code}\n"
+    assert with_closed_output("-c", program) == (1, "")
+
+
+def test_a_status_and_other_errors_pass_through(capsys):
+    with pytest.raises(SystemExit, match="7"), exits_with_its_reader():
+        print("told")
+        sys.exit(7)
+    with pytest.raises(FileNotFoundError), exits_with_its_reader():
+        Path("/no/such/file").read_text()
+    assert capsys.readouterr() == ("told\n", "")
