@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ class BatchNormExample(NamedTuple):
         normalised: x with these.
         scale, shift: [6], chosen by hand: a fresh layer has 1 and 0, which would change nothing.
         y: x normalised, scaled and shifted, as in training.
+        restored: x again, normalised, scaled by the batch's standard deviation and shifted by its mean.
         batches: statistics of random training batches of n images, [batches, 6] each.
         population: from these by the paper's algorithm 2.
         running: from these by moving average.
@@ -37,50 +38,58 @@ class BatchNormExample(NamedTuple):
     """
 
     images: np.ndarray
-    kernel: jax.Array
-    x: jax.Array
+    kernel: np.ndarray
+    x: np.ndarray
     batch: norms.Statistics
-    normalised: jax.Array
-    scale: jax.Array
-    shift: jax.Array
-    y: jax.Array
+    normalised: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    y: np.ndarray
+    restored: np.ndarray
     batches: norms.Statistics
     population: norms.Statistics
     running: norms.Statistics
-    inferred: jax.Array
+    inferred: np.ndarray
 
 
 @functools.cache
 def batch_norm_example() -> BatchNormExample:
     """The first test images of scikit-learn's digits, with a population of all training images."""
-    digits, kernel, outputs = _digits(LeNet5().layers()[:1], mean=0.08, std=0.78)
+    digits, init, outputs = _digits(LeNet5().layers()[:1], mean=0.08, std=0.78)
     train, images = digits.train.images, digits.test.images[:_BATCH]
     order = shuffled(len(train), 0)[: len(train) // _BATCH * _BATCH].reshape(-1, _BATCH)
-    every = [norms.batch_statistics(outputs(train[rows])) for rows in order]
-    x = outputs(images)
-    channels = x.shape[-1]
-    count, running = x.size // channels, norms.Statistics(jnp.zeros(channels), jnp.ones(channels))
-    for mean, var in every:
-        unbiased = norms.Statistics(mean, norms.unbiased_variance(var, count))
-        running = norms.update_running(running, unbiased, momentum=norms.BatchNorm.momentum)
-    batch = norms.batch_statistics(x)
-    batches = norms.Statistics(*map(jnp.stack, zip(*every, strict=True)))
-    population = norms.population_statistics("algorithm2", *batches, [count] * len(every))
     scale, shift = jnp.array([1.5, 0.5, 1.0, 2.0, 0.75, 1.25]), jnp.array([-1.0, 1.0, 0.0, 0.5, -0.5, 1.5])
-    return BatchNormExample(
-        images=images,
-        kernel=kernel,
-        x=x,
-        batch=batch,
-        normalised=norms.batch_norm(x, *batch, jnp.ones(channels), jnp.zeros(channels)),
-        scale=scale,
-        shift=shift,
-        y=norms.batch_norm(x, *batch, scale, shift),
-        batches=batches,
-        population=population,
-        running=running,
-        inferred=norms.batch_norm(x, *population, scale, shift),
-    )
+
+    def example(key: jax.Array, images: jax.Array, train: jax.Array) -> dict[str, Any]:
+        variables = init(key)
+        x = outputs(variables, images)
+        channels, count = x.shape[-1], x.size // x.shape[-1]
+        batch = norms.batch_statistics(x)
+        batches = jax.lax.map(lambda images: norms.batch_statistics(outputs(variables, images)), train)
+        population = norms.population_statistics("algorithm2", *batches, [count] * len(train))
+
+        def update(running: norms.Statistics, batch: norms.Statistics) -> tuple[norms.Statistics, None]:
+            unbiased = norms.Statistics(batch.mean, norms.unbiased_variance(batch.var, count))
+            return norms.update_running(running, unbiased, momentum=norms.BatchNorm.momentum), None
+
+        running, _ = jax.lax.scan(update, norms.Statistics(jnp.zeros(channels), jnp.ones(channels)), batches)
+        deviation = jnp.sqrt(batch.var + norms.BatchNorm.epsilon)
+        return {
+            "kernel": variables["params"]["c1"]["kernel"],
+            "x": x,
+            "batch": batch,
+            "normalised": norms.batch_norm(x, *batch, jnp.ones(channels), jnp.zeros(channels)),
+            "scale": scale,
+            "shift": shift,
+            "y": norms.batch_norm(x, *batch, scale, shift),
+            "restored": norms.batch_norm(x, *batch, deviation, batch.mean),
+            "batches": batches,
+            "population": population,
+            "running": running,
+            "inferred": norms.batch_norm(x, *population, scale, shift),
+        }
+
+    return BatchNormExample(images=images, **_computed(example, images, train[order]))
 
 
 class LocalResponseExample(NamedTuple):
@@ -122,13 +131,16 @@ def local_response_example() -> LocalResponseExample:
     """A position in the first test images of scikit-learn's digits at which many maps respond."""
     layers = LeNet5(activation="relu").layers()
     layers = layers[: [layer.name for layer in layers].index("act3") + 1]
-    digits, _, outputs = _digits(layers, mean=0.0, std=1.0)
+    digits, init, outputs = _digits(layers, mean=0.0, std=1.0)
     images, paper = digits.test.images[:_BATCH], norms.LRN_PRESETS["paper"]
-    # Rectified maps without biases grow as their pixels do.
-    unit = outputs(images)
-    raw = 255 * unit
-    normalised = [norms.local_response_norm(x, **paper) for x in (raw, unit)]
-    raw, unit, raw_normalised, unit_normalised = map(np.asarray, (raw, unit, *normalised))
+
+    def example(key: jax.Array, images: jax.Array) -> tuple[jax.Array, ...]:
+        # Rectified maps without biases grow as their pixels do.
+        unit = outputs(init(key), images)
+        raw = 255 * unit
+        return raw, unit, *(norms.local_response_norm(x, **paper) for x in (raw, unit))
+
+    raw, unit, raw_normalised, unit_normalised = _computed(example, images)
     share = response_share(raw, raw_normalised)
     place = _telling(raw, share)
     rows = trace(layers, images.shape[1:])
@@ -168,13 +180,21 @@ def _scans() -> Dataset:
 
 def _digits(
     layers: tuple[Layer, ...], mean: float, std: float
-) -> tuple[Dataset, jax.Array, Callable[[np.ndarray], jax.Array]]:
-    """Scikit-learn's digits, the first kernel of freshly drawn layers, and what the layers make of images."""
+) -> tuple[Dataset, Callable[[jax.Array], Any], Callable[[Any, jax.Array], jax.Array]]:
+    """Scikit-learn's digits; the variables of the layers by key; the outputs of the layers by variables and images."""
     data = Data(source="digits", mean=(mean,), std=(std,))
-    digits, preprocess, net = _scans(), make_preprocess(data), Chain(layers)
+    # XLA compiles its own convolution sooner than our formulations.
+    digits, preprocess, net = _scans(), make_preprocess(data), Chain(layers, ops="lax")
     image = jnp.zeros((1, *digits.test.images.shape[1:]))
-    # As for a run: random numbers are slow to optimize and quick to draw on a CPU.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    variables = jax.jit(lambda key: net.init(key, image, train=False), compiler_options=options)(jax.random.key(0))
-    outputs = jax.jit(lambda images: net.apply(variables, preprocess(images), train=False))
-    return digits, variables["params"][layers[0].name]["kernel"], outputs
+    return (
+        digits,
+        lambda key: net.init(key, image, train=False),
+        lambda variables, images: net.apply(variables, preprocess(images), train=False),
+    )
+
+
+def _computed(example: Callable[..., Any], *images: np.ndarray) -> Any:
+    """What a function of a random key and images returns, as NumPy arrays, compiled as one program."""
+    # The program runs once and quickly, so optimizing it would take longer than it saves.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.device_get(jax.jit(example, compiler_options=options)(jax.random.key(0), *images))

@@ -70,6 +70,23 @@ def test_a_class_without_words():
 # --- batch normalization
 
 
+@pytest.mark.parametrize("example", [batch_norm_example, local_response_example])
+def test_an_example_is_one_program(example):
+    """An operation outside it would be a program of its own; compiling dozens of those took longer than all else."""
+    compiled = []
+
+    def listen(event, seconds, **_):
+        compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        example.__wrapped__()
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    # Besides: the constants and the key that it is called with.
+    assert compiled.count("/jax/core/compile/backend_compile_duration") <= 8
+
+
 def statistics(x):
     values = np.asarray(x, np.float64).reshape(-1, x.shape[-1])
     return values.mean(0), values.var(0)
