@@ -241,7 +241,11 @@ def test_signal_saves_and_the_same_command_continues(number, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     arguments = [*FAKE, "--config.epochs=400", "--config.eval_every=400", "--config.checkpoint_every=400"]
     command = [sys.executable, str(ROOT / "launch.py"), *arguments, "--config.log_every=1", f"--workdir={workdir}"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # As in a terminal: a test that a script started in the background would have the run ignore Ctrl-C.
+    process = subprocess.Popen(
+        command, env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
+    )
     metrics = workdir / "metrics.jsonl"
     while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 3):
         time.sleep(0.01)
