@@ -40,6 +40,11 @@ def test_every_file_is_in_a_room():
     assert {room(name) for name in FILES} == {*ROOMS, "", "__main__"}
 
 
+def test_every_folder_is_a_package():
+    """Setuptools leaves the others out of a wheel."""
+    assert {path.parent for path in FILES.values()} == {path.parent for path in ROOT.rglob("__init__.py")}
+
+
 def test_a_room_imports_only_rooms_before_it():
     wrong = [
         f"{name} imports {other}"

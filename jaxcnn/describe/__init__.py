@@ -1,0 +1,1 @@
+"""Architectures and norms as tables, words and pictures."""

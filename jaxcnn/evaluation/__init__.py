@@ -1,0 +1,1 @@
+"""Exact metrics, test-time augmentation, scores."""

@@ -21,12 +21,12 @@ from jaxcnn import data
 from jaxcnn.config import Experiment
 from jaxcnn.data.sources import shuffled
 from jaxcnn.describe.tables import print_table
-from jaxcnn.runtime.errors import InputError
 from jaxcnn.evaluation.exact import evaluate_model, protocol_network
-from jaxcnn.runtime.atomic import write_json
-from jaxcnn.norms.population import EstimatedKind, batch_norm_paths, estimate_statistics, parse_batch_stats
 from jaxcnn.evaluation.test_time_augmentation import Protocol, check_name, make_protocol, views
+from jaxcnn.norms.population import EstimatedKind, batch_norm_paths, estimate_statistics, parse_batch_stats
 from jaxcnn.runs.workdir import load_saved, restore
+from jaxcnn.runtime.atomic import write_json
+from jaxcnn.runtime.errors import InputError
 
 # What a draw of images is for; `data` and `evaluate` have the others.
 _STATISTICS = 5

@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 
-from jaxcnn.runs import checkpoint
-from jaxcnn.runtime.errors import InputError
 from jaxcnn.models import ConvNet
+from jaxcnn.runs import checkpoint
 from jaxcnn.runs.plan import Plan
 from jaxcnn.runs.workdir import load_saved
+from jaxcnn.runtime.errors import InputError
 
 
 def transfer(plan: Plan, run: str | Path) -> tuple[dict[str, Any], str]:

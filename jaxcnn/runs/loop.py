@@ -13,20 +13,20 @@ import numpy as np
 from rich.console import Console
 
 from jaxcnn import data
-from jaxcnn.runs import checkpoint
-from jaxcnn.runtime import compilation_cache
-from jaxcnn.describe import tables as describe
-from jaxcnn.training import optim
 from jaxcnn.config import Experiment
+from jaxcnn.describe import tables as describe
 from jaxcnn.evaluation.exact import evaluate
-from jaxcnn.runtime.lock import locked
 from jaxcnn.objectives import mean_metrics
+from jaxcnn.runs import checkpoint
+from jaxcnn.runs.init_from import transfer
 from jaxcnn.runs.metrics import Writer, progress_bar, read_rows
 from jaxcnn.runs.plan import Plan, make_plan
 from jaxcnn.runs.signals import Preempted, Signals
-from jaxcnn.training.state import TrainState
-from jaxcnn.runs.init_from import transfer
 from jaxcnn.runs.workdir import Results, Source, check_workdir, finished, open_workdir, write_results
+from jaxcnn.runtime import compilation_cache
+from jaxcnn.runtime.lock import locked
+from jaxcnn.training import optim
+from jaxcnn.training.state import TrainState
 
 
 class NonFinite(FloatingPointError):

@@ -10,9 +10,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcnn import data
-from jaxcnn.training import optim
 from jaxcnn.config import Experiment
 from jaxcnn.runs.programs import Programs, programs, structure
+from jaxcnn.training import optim
 from jaxcnn.training.state import IMPLEMENTATION, TrainState
 
 

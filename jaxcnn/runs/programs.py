@@ -17,10 +17,10 @@ from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxcnn import data
-from jaxcnn.training import optim
 from jaxcnn.config import Augment, Data, Experiment, Optimizer
-from jaxcnn.runtime.errors import InputError
 from jaxcnn.objectives import Objective
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.training import optim
 from jaxcnn.training.state import IMPLEMENTATION, TrainState, create_state
 from jaxcnn.training.steps import make_eval_step, make_train_step
 

@@ -15,11 +15,11 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxcnn.runs import checkpoint
 from jaxcnn.config import Experiment, differences, from_json, run_id, to_json
-from jaxcnn.runtime.errors import InputError
-from jaxcnn.runtime.atomic import write_json
+from jaxcnn.runs import checkpoint
 from jaxcnn.runs.plan import Plan
+from jaxcnn.runtime.atomic import write_json
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.provenance import provenance
 
 

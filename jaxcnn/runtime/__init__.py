@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, field checks, files, locks, XLA, provenance."""

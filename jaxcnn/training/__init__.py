@@ -1,0 +1,1 @@
+"""The optax chain, the state and the steps: pure functions, no files."""

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxcnn.config import Optimizer
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.checkpoint import Checkpoints, RestoreError, SaveError
-from jaxcnn.config import Optimizer
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.training.optim import make_optimizer
 from jaxcnn.training.state import TrainState

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import jaxcnn
-from jaxcnn.runs import checkpoint
 from jaxcnn.config import from_json, to_json
+from jaxcnn.runs import checkpoint
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.workdir import load_saved
 

@@ -6,15 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-import jaxcnn
 from jaxcnn import Augment, Data, Experiment, Fake, InputError, create_state, evaluate_run
-from jaxcnn.runs import checkpoint
 from jaxcnn.__main__ import main
 from jaxcnn.config import to_json
 from jaxcnn.data import center_crop, load, make_preprocess
-from jaxcnn.runs.evaluation import parse_scales
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Flatten
 from jaxcnn.models import Chain
+from jaxcnn.runs import checkpoint
+from jaxcnn.runs.evaluation import parse_scales
 from tests.tiny import get_config
 
 EXPERIMENT = Experiment(

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
+from jaxcnn.config import Data, Experiment, Fake
+from jaxcnn.models import VGG, LeNet5
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs import init_from as transfer
-from jaxcnn.config import Data, Experiment, Fake
-from jaxcnn.runtime.errors import InputError
-from jaxcnn.models import VGG, LeNet5
 from jaxcnn.runs.plan import make_plan
+from jaxcnn.runtime.errors import InputError
 
 HEAD = "--init_from=runs/a (step 7) "
 SMALL = {"norm": "batch", "width": 1 / 64, "num_classes": 3}

@@ -19,15 +19,15 @@ from jax.experimental.compilation_cache import compilation_cache
 
 import jaxcnn
 from jaxcnn import data
+from jaxcnn.config import from_json, load_config, override
+from jaxcnn.objectives import Classification
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.checkpoint import SaveError
-from jaxcnn.config import from_json, load_config, override
-from jaxcnn.runtime.errors import InputError
-from jaxcnn.runtime.lock import locked
-from jaxcnn.objectives import Classification
+from jaxcnn.runs.loop import NonFinite, train
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.signals import Preempted, Signals
-from jaxcnn.runs.loop import NonFinite, train
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.lock import locked
 
 TINY = load_config(Path(__file__).parents[1] / "tiny.py")
 STEPS = 24  # 6 epochs of 4 full batches

@@ -9,8 +9,8 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
 from jaxcnn.objectives import mean_metrics
-from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runs.metrics import Writer, progress_bar, read_rows
+from jaxcnn.runtime.atomic import write_json
 
 
 def row(step, loss=1.0):

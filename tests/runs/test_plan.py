@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxcnn.training import optim
 from jaxcnn.config import Data, Experiment, Fake, Optimizer, Schedule, override
-from jaxcnn.runtime.errors import InputError
 from jaxcnn.models import LeNet5
 from jaxcnn.norms import BatchNorm
 from jaxcnn.runs.plan import make_plan
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.training import optim
 
 
 class Small(nn.Module):

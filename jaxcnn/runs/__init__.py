@@ -1,0 +1,1 @@
+"""Experiments run in a folder: the loop, its programs, checkpoints, evaluation."""
