@@ -328,12 +328,14 @@ def _read_item(step_folder: Path, name: str, info: dict[str, Any], like: Any) ->
     return None
 
 
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, EOFError)
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
-# Orbax's storage library raises ValueError for everything, with a status and the cause in its message.
-_STATUS = re.compile(r"^([A-Z]+(?:_[A-Z]+)*): ")
-_STATUSES = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
-_PASSING = re.compile("input/output error|permission denied|too many open files|cannot allocate|stale file", re.I)
+# Malformed files raise all kinds of errors. Those of the machine are few: no memory, the operating system's, and what
+# orbax's storage library reports of both, with a status and the cause in the message of a ValueError.
+_MACHINE = re.compile(
+    "^(PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED|UNAUTHENTICATED): |"
+    "input/output error|permission denied|too many open files|cannot allocate|out of memory|stale file",
+    re.IGNORECASE,
+)
 
 
 @contextlib.contextmanager
@@ -352,9 +354,8 @@ def _damage(step_folder: Path) -> Iterator[None]:
             list(step_folder.iterdir())
         except OSError as unlisted:
             error = unlisted
-        status = _STATUS.match(str(error))
-        malformed = isinstance(error, _MALFORMED) and (status is None or status[1] in _STATUSES)
-        if (malformed and not _PASSING.search(str(error))) or (isinstance(error, _MISSING) and step_folder.is_dir()):
+        of_machine = isinstance(error, MemoryError | OSError) or _MACHINE.search(str(error))
+        if not of_machine or (isinstance(error, _MISSING) and step_folder.is_dir()):
             return
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RestoreError(
