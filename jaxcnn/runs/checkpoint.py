@@ -7,19 +7,14 @@ a damaged array without a word, so the digests decide whether a checkpoint is go
 """
 
 import contextlib
-import functools
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
-import sys
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, ModuleType, TracebackType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import jax
@@ -105,34 +100,11 @@ class Checkpoints:
             self._manager.close()
 
 
-@functools.cache
 def _orbax() -> ModuleType:
-    """Orbax without its noise: it logs at length what it also raises, and of a read or write that fails, what is left
-    in other threads complains whenever it is collected."""
+    """Orbax, imported when a checkpoint is first written or read."""
     import orbax.checkpoint
 
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(
-            lambda record: (
-                "/orbax/checkpoint/" not in f"{record.pathname} {record.getMessage()}"
-                and not _of_orbax(*(record.exc_info or (None,) * 3)[1:])
-            )
-        )
-    # Such a warning does not say whose it is. While Python ends, those filters act that the last warning has met.
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-    warnings.warn("coroutine of nobody was never awaited", RuntimeWarning, stacklevel=2)
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda event: None if _of_orbax(event.exc_value, event.exc_traceback) else hook(event)
     return orbax.checkpoint
-
-
-def _of_orbax(error: BaseException | None, trace: TracebackType | None) -> bool:
-    """Whether an exception passed through orbax or an event loop that it has closed, or is of its storage library,
-    whose own leave no trace and begin with a status such as `NOT_FOUND: `."""
-    frames = traceback.extract_tb(trace)
-    passed = any("/orbax/checkpoint/" in frame.filename or frame.name == "_check_closed" for frame in frames)
-    stored = "tensorstore" in str(error) or (not frames and re.match("[A-Z_]+: ", str(error)) is not None)
-    return passed or stored
 
 
 class _LatestAndBest:

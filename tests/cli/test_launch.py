@@ -242,10 +242,10 @@ def test_signal_saves_and_the_same_command_continues(number, tmp_path):
     arguments = [*FAKE, "--config.epochs=400", "--config.eval_every=400", "--config.checkpoint_every=400"]
     command = [sys.executable, str(ROOT / "launch.py"), *arguments, "--config.log_every=1", f"--workdir={workdir}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # As in a terminal: a test that a script started in the background would have the run ignore Ctrl-C.
-    process = subprocess.Popen(
-        command, env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes
-    )
+    # As in a terminal: a test that a script started in the background would have the run ignore Ctrl-C. (A `preexec_fn`
+    # would fork this process, of which JAX warns once it is in use.)
+    listen = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", listen, *command], env=environment, **pipes)
     metrics = workdir / "metrics.jsonl"
     while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 3):
         time.sleep(0.01)
