@@ -10,7 +10,7 @@ from jaxcnn.config import differences
 from jaxcnn.layers import trace
 from jaxcnn.models import ZOO
 from jaxcnn.runs.metrics import read_rows
-from jaxcnn.runs.workdir import load_saved
+from jaxcnn.runs.workdir import load_saved, same_init_from
 from jaxcnn.runtime.atomic import replacing
 from jaxcnn.runtime.errors import InputError
 
@@ -40,11 +40,8 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
         experiment, record = load_saved(run), json.loads((run / "provenance.json").read_text())
         other = [line for line in differences(load_saved(runs[0]), experiment) if not line.startswith("seed:")]
         first = json.loads((Path(runs[0]) / "provenance.json").read_text())
-        other += [
-            f"{name}: {first.get(name)} and {record.get(name)}"
-            for name in ("init_from", "arrays")
-            if first.get(name) != record.get(name)
-        ]
+        same = {"init_from": same_init_from(first, record), "arrays": first.get("arrays") == record.get("arrays")}
+        other += [f"{name}: {first.get(name)} and {record.get(name)}" for name, equal in same.items() if not equal]
         if other:
             raise InputError(f"{run} is not the experiment of {runs[0]} with another seed: {other[0]}.")
         lines[experiment.seed] = json.loads((run / "results.json").read_text()) | {

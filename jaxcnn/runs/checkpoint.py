@@ -187,28 +187,47 @@ def restore_variables(folder: Path) -> tuple[int, dict[str, Any]]:
     Raises:
         InputError: there is no good checkpoint.
     """
-    for step in reversed(steps(folder)):
+    saved = steps(folder)
+    for step in reversed(saved):
         try:
-            info = _read_info(folder / str(step))
+            variables = _read_variables(folder / str(step))
         except RestoreError:
-            # A run that goes on meanwhile has removed it, and has newer ones.
-            if not (folder / str(step)).exists() and steps(folder):
-                return restore_variables(folder)
-            raise
-        if info is None:
-            continue
-        like: dict[str, Any] = {"params": {}, "batch_stats": {}}
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        for path, (shape, dtype) in info["variables"]["tree"].items():
-            *parents, leaf = path.split("/")
-            node = like
-            for key in parents:
-                node = node.setdefault(key, {})
-            node[leaf] = jax.ShapeDtypeStruct(shape, dtype, sharding=here)
-        variables = _read_item(folder / str(step), "variables", info, like)
+            if steps(folder)[-1:] == saved[-1:]:
+                raise
+            variables = None
         if variables is not None:
-            return step, jax.tree.map(np.asarray, variables)
+            return step, variables
+        if steps(folder)[-1:] != saved[-1:]:
+            # A run that goes on meanwhile has saved a newer one and may have removed this one.
+            return restore_variables(folder)
     raise InputError(f"{folder} has no checkpoint that can be read; give a folder in which a run has saved one.")
+
+
+def _read_variables(step_folder: Path) -> dict[str, Any] | None:
+    """The variables as NumPy arrays, or None where the checkpoint is damaged."""
+    info = _read_info(step_folder)
+    if info is None:
+        return None
+    like: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    for path, (shape, dtype) in info["variables"]["tree"].items():
+        *parents, leaf = path.split("/")
+        node = like
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[leaf] = jax.ShapeDtypeStruct(shape, dtype, sharding=here)
+    variables = _read_item(step_folder, "variables", info, like)
+    return None if variables is None else jax.tree.map(np.asarray, variables)
+
+
+def variables_digest(folder: Path) -> str | None:
+    """Digest of the variables of the newest checkpoint, as recorded in it; None where there is none to be read."""
+    with contextlib.suppress(RestoreError, OSError):
+        for step in reversed(steps(folder)):
+            info = _read_info(folder / str(step))
+            if info is not None:
+                return info["variables"]["digest"]
+    return None
 
 
 _LATER = ("key", "hyper")

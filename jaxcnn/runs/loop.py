@@ -64,9 +64,7 @@ def train(
     workdir = check_workdir(workdir)
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
     source = Source.of(experiment, init_from, arrays)
-    results = finished(experiment, workdir, source)
-    if results is not None:
-        console.print(f"{workdir} holds this experiment, finished: test error {results.test['error']:.2%}.")
+    if (results := _finished(experiment, workdir, source, console)) is not None:
         return results
     if experiment.compilation_cache:
         compilation_cache.enable(console.print)
@@ -75,12 +73,23 @@ def train(
         plan = make_plan(experiment, arrays)
         print_plan(console, plan)
         with locked(workdir):
+            # Before the folder was locked, another launch may have trained there.
+            if (results := _finished(experiment, workdir, source, console)) is not None:
+                return results
             state, carry = _begin(plan, workdir, init_from, console)
             open_workdir(plan, workdir, source)
             try:
                 return _Run(plan, workdir, console, state, carry).go()
             except OSError as error:
                 raise checkpoint.SaveError(f"workdir {workdir} cannot be written any more: {error}") from error
+
+
+def _finished(experiment: Experiment, workdir: Path, source: Source, console: Console) -> Results | None:
+    """The results of a finished run, with a line that says so; None if it is not finished."""
+    results = finished(experiment, workdir, source)
+    if results is not None:
+        console.print(f"{workdir} holds this experiment, finished: test error {results.test['error']:.2%}.")
+    return results
 
 
 def print_devices(console: Console) -> None:

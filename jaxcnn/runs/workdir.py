@@ -47,18 +47,30 @@ class Source:
     """Where a run's weights and data come from, besides its experiment.
 
     Attributes:
-        init_from: folder of the run whose weights it started from, or None.
+        init_from: absolute path of the run whose weights it started from, or None.
+        init_from_digest: digest of those weights; None where there are none or they cannot be read.
         arrays: digest of images and labels given in memory, or None.
     """
 
     init_from: str | None = None
+    init_from_digest: str | None = None
     arrays: str | None = None
 
     @staticmethod
     def of(experiment: Experiment, init_from: str | Path | None, arrays: Mapping[str, np.ndarray] | None) -> "Source":
-        """The source that `jaxcnn.train` is given."""
+        """The source that `jaxcnn.train` is given.
+
+        Raises:
+            InputError: `init_from` is empty.
+        """
         given = arrays if experiment.data.source == "arrays" else None
-        return Source(init_from and str(init_from), None if given is None else _arrays_digest(given))
+        digest = None if given is None else _arrays_digest(given)
+        if init_from is None:
+            return Source(arrays=digest)
+        if not str(init_from).strip():
+            raise InputError("--init_from is empty; give the folder of a run, or leave the option out.")
+        run = Path(init_from).resolve()
+        return Source(str(run), checkpoint.variables_digest(run / "checkpoints"), digest)
 
 
 def _arrays_digest(arrays: Mapping[str, Any]) -> str:
@@ -101,25 +113,39 @@ def finished(experiment: Experiment, workdir: Path, source: Source) -> Results |
             f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another --workdir; "
             f"--init_from={workdir} takes over its weights."
         )
-    _check_source(workdir, source)
-    if not (workdir / "results.json").exists():
+    done = (workdir / "results.json").exists()
+    _check_source(workdir, source, finished=done)
+    if not done:
         return None
     saved = _read_json(workdir / "results.json")
     return Results(saved["test"], saved["steps"], saved["seconds"], str(workdir), saved.get("validation"))
 
 
-def _check_source(workdir: Path, source: Source) -> None:
-    """InputError unless the folder's run was started from the same weights and data."""
+def _check_source(workdir: Path, source: Source, *, finished: bool) -> None:
+    """InputError unless the folder's run was started from the same weights and data.
+
+    A run that is not finished goes on from its own checkpoint, so the run that it was started from may have trained on.
+    """
     record = workdir / "provenance.json"
     saved = _read_json(record) if os.path.exists(record) else {}
-    if "init_from" in saved and _resolved(saved["init_from"]) != _resolved(source.init_from):
+    same_folder = _resolved(saved.get("init_from")) == source.init_from
+    if "init_from" in saved and not same_init_from(saved, asdict(source)) and (finished or not same_folder):
+        other = "whose weights were others" if same_folder else f"not {source.init_from}"
         raise InputError(
-            f"{workdir} was started with init_from {saved['init_from']}, not {source.init_from}. Give the same or "
-            "another --workdir."
+            f"{workdir} was started with init_from {saved['init_from']}, {other}. Give the same or another --workdir."
         )
     # Records made before version 0.2 have no digest.
     if "arrays" in saved and saved["arrays"] != source.arrays:
         raise InputError(f"{workdir} was started with other arrays. Give those, or another --workdir.")
+
+
+def same_init_from(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two records of provenance name the same weights to start from: those of one content, or of one folder
+    where the content of one of them is not known."""
+    digests = [record.get("init_from_digest") for record in (a, b)]
+    if None not in digests:
+        return digests[0] == digests[1]
+    return _resolved(a.get("init_from")) == _resolved(b.get("init_from"))
 
 
 def _resolved(folder: str | None) -> str | None:
@@ -158,7 +184,8 @@ def open_workdir(plan: Plan, workdir: Path, source: Source) -> None:
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
     there = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
     # Three checkpoints are kept, of which some may be there already, and one more is being written.
-    kept = min(3, len(checkpoint.steps(workdir / "checkpoints")))
+    saved = len(checkpoint.steps(workdir / "checkpoints"))
+    kept = min(3, saved)
     needed = (4 - kept) * size + 2**24
     free = shutil.disk_usage(there).free
     if free < needed:
@@ -170,6 +197,9 @@ def open_workdir(plan: Plan, workdir: Path, source: Source) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         earlier = _read_json(path) if path.exists() else None
+        if earlier and saved:
+            # The run goes on from its own checkpoint; what it was started from has been recorded.
+            record |= {key: earlier[key] for key in asdict(source) if key in earlier}
         if earlier:
             record["earlier"] = [*earlier.pop("earlier", []), earlier]
         write_json(path, record)

@@ -110,6 +110,20 @@ def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_runs_from_other_weights_are_refused_and_the_same_weights_moved_are_not(runs, tmp_path):
+    def start_from(run, **source):
+        write_json(run / "provenance.json", RECORD | source)
+
+    for run in runs:
+        start_from(run, init_from="/a/source", init_from_digest="ab")
+    start_from(runs[1], init_from="/moved/source", init_from_digest="ab")
+    collect(runs, "x", tmp_path / "results")
+    for other in ({"init_from": "/a/source", "init_from_digest": "cd"}, {"init_from": "/b", "init_from_digest": None}):
+        start_from(runs[1], **other)
+        with pytest.raises(InputError, match="init_from: /a/source and"):
+            collect(runs, "x", tmp_path / "results")
+
+
 def test_this_readme_is_made_from_these_results(tmp_path):
     copy = tmp_path / "README.md"
     copy.write_text((ROOT / "README.md").read_text())

@@ -440,6 +440,22 @@ def test_an_error_that_is_not_the_checkpoints_own_condemns_none(copy, monkeypatc
     assert bits(restore_newest(copy)) == bits(make_state(2))
 
 
+@pytest.mark.parametrize("left", ["nothing", "some files"])
+def test_variables_are_of_a_newer_checkpoint_where_a_run_removes_the_one_being_read(saved, tmp_path, monkeypatch, left):
+    """The run keeps its best checkpoint, which is old and must not be taken for the newest."""
+    folder = Path(shutil.copytree(saved, tmp_path / "checkpoints"))
+
+    def read(step_folder, *args, original=checkpoint._read_item):
+        if step_folder.name == "2":
+            write(folder, [3], {1: 0.9})
+            shutil.rmtree(folder / "2" / "variables" if left == "some files" else folder / "2", ignore_errors=True)
+        return original(step_folder, *args)
+
+    monkeypatch.setattr(checkpoint, "_read_item", read)
+    step, variables = checkpoint.restore_variables(folder)
+    assert step == 3 and bits(variables) == bits(make_state(3).variables)
+
+
 def test_a_step_folder_that_cannot_be_listed_is_not_damaged(copy, monkeypatch):
     def iterdir(self, original=Path.iterdir):
         if self == copy / "2":

@@ -502,6 +502,12 @@ def test_a_workdir_that_is_no_folder(workdir, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_empty_init_from(tmp_path):
+    with pytest.raises(InputError, match="--init_from is empty"):
+        train(TINY, tmp_path / "run", init_from="", verbose=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_second_launch_in_the_same_folder_touches_nothing(tmp_path):
     with locked(tmp_path / "run"):
         before = sorted(tmp_path.rglob("*"))
@@ -516,8 +522,55 @@ def test_a_run_that_is_being_written_can_be_restored(whole):
 
 
 def test_a_finished_run_is_not_one_that_starts_from_other_weights(whole):
-    with pytest.raises(InputError, match=r"was started with init_from None, not elsewhere"):
+    with pytest.raises(InputError, match=r"was started with init_from None, not /.*/elsewhere"):
         train(TINY, whole, init_from="elsewhere", verbose=False)
+
+
+def test_a_launch_that_waited_for_no_lock_sees_what_another_did_meanwhile(whole, tmp_path, monkeypatch):
+    """The folder is looked at again once it is locked: another experiment has run there since the first look."""
+    module = sys.modules["jaxcnn.runs.loop"]
+
+    def plan(*args, original=module.make_plan):
+        shutil.copytree(whole, tmp_path / "run", dirs_exist_ok=True)
+        return original(*args)
+
+    monkeypatch.setattr(module, "make_plan", plan)
+    with pytest.raises(InputError, match="holds another experiment; seed: saved 0, now 1"):
+        train(override(TINY, {"seed": 1}), tmp_path / "run", verbose=False)
+    assert_same_run(tmp_path / "run", whole)
+    assert train(TINY, tmp_path / "other", verbose=False).steps == STEPS
+
+
+def start_from(source, workdir, experiment=TINY):
+    return train(override(experiment, {"seed": 3, "epochs": 1}), workdir, init_from=source, verbose=False)
+
+
+def test_init_from_is_known_by_its_weights(whole, tmp_path, monkeypatch):
+    """A folder of the same weights is the same source wherever it lies; the same name may be another."""
+    source = Path(shutil.copytree(whole, tmp_path / "a" / "source"))
+    monkeypatch.chdir(tmp_path / "a")
+    first = start_from("source", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert record["init_from"] == str(source)
+    source.rename(tmp_path / "moved")
+    assert start_from(tmp_path / "moved", tmp_path / "run") == first
+    train(override(TINY, {"seed": 5, "epochs": 1}), source, verbose=False)
+    with pytest.raises(InputError, match=r"was started with init_from .*/a/source, whose weights were others"):
+        start_from("source", tmp_path / "run")
+
+
+def test_a_stopped_run_is_resumed_though_its_source_has_changed_or_is_gone(whole, tmp_path):
+    """Its weights are in its own checkpoint; what it was started from stays recorded."""
+    source = Path(shutil.copytree(whole, tmp_path / "source"))
+    start_from(source, tmp_path / "run")
+    digest = json.loads((tmp_path / "run" / "provenance.json").read_text())["init_from_digest"]
+    results = (tmp_path / "run" / "results.json").read_text()
+    for change in (lambda: shutil.rmtree(source / "checkpoints" / "24"), lambda: shutil.rmtree(source)):
+        change()
+        (tmp_path / "run" / "results.json").unlink()
+        start_from(source, tmp_path / "run")
+        assert json.loads((tmp_path / "run" / "results.json").read_text())["test"] == json.loads(results)["test"]
+        assert json.loads((tmp_path / "run" / "provenance.json").read_text())["init_from_digest"] == digest
 
 
 def test_a_finished_run_is_not_one_of_other_arrays(tmp_path):
