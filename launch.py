@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         if launch.dry_run:
             cli.show_plan(launch)
         else:
-            train(launch.config, launch.workdir, init_from=launch.init_from)
+            train(launch.config, launch.workdir, init_from=launch.init_from, config_file=launch.config_file)
     except KeyboardInterrupt:
         print("launch.py: interrupted; the same command continues from the newest checkpoint", file=sys.stderr)
         return 130

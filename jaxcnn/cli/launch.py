@@ -35,6 +35,8 @@ class Launch:
     """Stop if JAX does not run on this platform."""
     deterministic: tyro.conf.FlagCreatePairsOff[bool] = False
     """Ask the GPU for bit-identical repeats (slower); a CPU repeats itself anyway."""
+    config_file: tyro.conf.Suppress[str | None] = None
+    """The file that `--config` named, or the default one."""
 
 
 def parse(arguments: list[str], *, default_config: Path) -> Launch:
@@ -55,7 +57,7 @@ def parse(arguments: list[str], *, default_config: Path) -> Launch:
         prog="launch.py",
         description=f"Run the experiment of a config file (now {file or default_config}).",
         args=[part for argument in rest for part in _tuple(argument, experiment)],
-        default=Launch(config=experiment, workdir=workdir),
+        default=Launch(config=experiment, workdir=workdir, config_file=str(file or default_config)),
         use_underscores=True,
     )
     found = jax.default_backend()

@@ -24,6 +24,7 @@ from jaxcnn.runs.plan import Plan, make_plan
 from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runs.workdir import Results, Source, check_workdir, finished, open_workdir, write_results
 from jaxcnn.runtime import compilation_cache
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.lock import locked
 from jaxcnn.training import optim
 from jaxcnn.training.state import TrainState
@@ -39,6 +40,7 @@ def train(
     *,
     arrays: Mapping[str, np.ndarray] | None = None,
     init_from: str | Path | None = None,
+    config_file: str | Path | None = None,
     verbose: bool = True,
 ) -> Results:
     """Run an experiment in a folder, from its newest checkpoint if the folder has one.
@@ -52,6 +54,7 @@ def train(
         arrays: images and labels in memory for `data.source="arrays"`: `train_images`, `train_labels`, `test_images`,
             `test_labels`.
         init_from: folder of a run whose weights to start from, without its optimizer state.
+        config_file: where the experiment was loaded from, if from a file; its text is kept as `config.py`.
         verbose: print devices, tables, a progress bar on a terminal, and a summary.
 
     Raises:
@@ -64,6 +67,7 @@ def train(
     workdir = check_workdir(workdir)
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
     source = Source.of(experiment, init_from, arrays)
+    config_text = None if config_file is None else _config_text(config_file)
     if (results := _finished(experiment, workdir, source, console)) is not None:
         return results
     if experiment.compilation_cache:
@@ -77,11 +81,19 @@ def train(
             if (results := _finished(experiment, workdir, source, console)) is not None:
                 return results
             state, carry = _begin(plan, workdir, init_from, console)
-            open_workdir(plan, workdir, source)
+            if line := open_workdir(plan, workdir, source, config_text):
+                console.print(line)
             try:
                 return _Run(plan, workdir, console, state, carry).go()
             except OSError as error:
                 raise checkpoint.SaveError(f"workdir {workdir} cannot be written any more: {error}") from error
+
+
+def _config_text(file: str | Path) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"config_file {file} cannot be read: {error.strerror}; give the file or leave it out.") from error
 
 
 def _finished(experiment: Experiment, workdir: Path, source: Source, console: Console) -> Results | None:

@@ -18,9 +18,10 @@ from flax import linen as nn
 from jaxcnn.config import Experiment, differences, from_json, run_id, to_json
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.plan import Plan
-from jaxcnn.runtime.atomic import write_json
+from jaxcnn.runtime.atomic import replacing, write_json
 from jaxcnn.runtime.errors import InputError
-from jaxcnn.runtime.provenance import provenance
+from jaxcnn.runtime.provenance import machine_differences, provenance
+from jaxcnn.training.state import IMPLEMENTATION
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,18 @@ def restore(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     return experiment.model, variables
 
 
-def open_workdir(plan: Plan, workdir: Path, source: Source) -> None:
+def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes | None = None) -> str | None:
     """Make the folder and write what is known before the first step.
+
+    Args:
+        plan: of the run.
+        workdir: its folder.
+        source: where its weights and data come from.
+        config_text: the config file's, kept as `config.py`.
+
+    Returns:
+        A line that says how the machine differs from that of the launch before; None where it does not, or the run
+        begins.
 
     Raises:
         InputError: the folder cannot be written, or the disk is too full; nothing has been written.
@@ -192,11 +203,14 @@ def open_workdir(plan: Plan, workdir: Path, source: Source) -> None:
         raise InputError(f"workdir {workdir}: {needed / 1e6:.0f} MB are needed there, {free / 1e6:.0f} MB are free.")
     made = None if there == workdir else there / workdir.relative_to(there).parts[0]
     experiment = plan.experiment
-    record = provenance() | {"seed": experiment.seed, "run_id": run_id(experiment), **asdict(source)}
+    # The settings that draw this run's numbers, whatever JAX's own are.
+    random = {"implementation": IMPLEMENTATION, "partitionable": bool(jax.config.jax_threefry_partitionable)}
+    record = provenance() | {"seed": experiment.seed, "run_id": run_id(experiment), "random": random, **asdict(source)}
     path = workdir / "provenance.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         earlier = _read_json(path) if path.exists() else None
+        moved = machine_differences(earlier, record) if earlier and saved else []
         if earlier and saved:
             # The run goes on from its own checkpoint; what it was started from has been recorded.
             record |= {key: earlier[key] for key in asdict(source) if key in earlier}
@@ -204,10 +218,16 @@ def open_workdir(plan: Plan, workdir: Path, source: Source) -> None:
             record["earlier"] = [*earlier.pop("earlier", []), earlier]
         write_json(path, record)
         write_json(workdir / "config.json", to_json(experiment))
+        if config_text is not None:
+            with replacing(workdir / "config.py") as draft:
+                draft.write_bytes(config_text)
     except OSError as error:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
         raise InputError(f"workdir {workdir} cannot be written: {error.strerror}. Give another --workdir.") from error
+    if not moved:
+        return None
+    return f"this run went on before with {', '.join(moved)}: results are equal up to rounding, bits may differ"
 
 
 def write_results(results: Results, experiment: Experiment) -> None:

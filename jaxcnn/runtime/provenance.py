@@ -1,9 +1,12 @@
 """Where a result comes from: command, code, packages, devices."""
 
+import contextlib
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ _SOURCE = Path(__file__)
 
 
 def provenance() -> dict[str, Any]:
-    """Command line, git revision of this package and whether its tree differs from it, versions, devices, time.
+    """Command line, git revision of this package and whether its tree differs from it, versions, devices, CPU, time.
 
     Never fails: what is not to be had is None.
     """
@@ -28,7 +31,37 @@ def provenance() -> dict[str, Any]:
         **software(),
         "devices": [str(device) for device in jax.devices()],
         "device_kind": jax.devices()[0].device_kind,
+        "cpu": _cpu(),
     }
+
+
+def _cpu() -> dict[str, Any]:
+    """Model of the CPU and the number of cores that this process may use; they decide the order of sums on a CPU."""
+    model = platform.processor() or None
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"model": model, "cores": cores}
+
+
+def machine_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of the machine differs between two records of `provenance`, as in `cpu cores 4, now 2`.
+
+    A record made before version 0.2 says nothing of the CPU.
+    """
+
+    def parts(record: Mapping[str, Any]) -> dict[str, Any]:
+        cpu = record.get("cpu", {})
+        return {
+            "devices": len(record["devices"]) if "devices" in record else None,
+            "device kind": record.get("device_kind"),
+            "cpu model": cpu.get("model"),
+            "cpu cores": cpu.get("cores"),
+        }
+
+    a, b = parts(saved), parts(now)
+    return [f"{name} {a[name]}, now {b[name]}" for name in a if None not in (a[name], b[name]) and a[name] != b[name]]
 
 
 def software() -> dict[str, Any]:

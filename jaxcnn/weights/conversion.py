@@ -17,6 +17,7 @@ from jaxcnn.layers import Dense, LocalResponseNorm, Shape
 from jaxcnn.models import VGG, ZOO, ConvNet, named
 from jaxcnn.runs.workdir import load_saved
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.training.state import IMPLEMENTATION
 from jaxcnn.weights.file import PREPROCESSING, Layout, Preprocessing, WeightFile, read
 from jaxcnn.weights.match import Pair, match
 
@@ -229,4 +230,5 @@ def _draw(experiment: Experiment, shape: Shape, paths: list[str]) -> dict[str, j
 
     # Runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    return jax.jit(init, compiler_options=options)(jax.random.key(experiment.seed))
+    with jax.threefry_partitionable(True):
+        return jax.jit(init, compiler_options=options)(jax.random.key(experiment.seed, impl=IMPLEMENTATION))

@@ -163,6 +163,7 @@ def test_run_from_another_folder_without_a_network(finished):
     assert results["seconds"] > 0
     names = {"learning_curves", "confusion_matrix", "confident_errors", "first_layer_filters"}
     assert {p.stem for p in workdir.glob("*.png")} == names
+    assert (workdir / "config.py").read_text() == (ROOT / "configs" / "lenet5_digits.py").read_text()
     record = json.loads((workdir / "provenance.json").read_text())
     assert record["command"][1:] == [str(ROOT / "launch.py"), *FAKE, "--workdir=./run"]
     assert record["versions"]["jax"] and record["devices"] and record["seed"] == 0

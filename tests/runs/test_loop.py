@@ -351,6 +351,33 @@ def test_a_checkpoint_of_another_network_in_the_workdir(whole, tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints"]
 
 
+def test_a_resume_on_another_machine_says_that_bits_may_differ(tmp_path, monkeypatch, capsys):
+    def resume(step, cores=4, model="A"):
+        monkeypatch.setattr("jaxcnn.runtime.provenance._cpu", lambda: {"model": model, "cores": cores})
+        with interrupted(monkeypatch, at_step=step):
+            train(TINY, tmp_path / "run")
+        return [line for line in capsys.readouterr().out.splitlines() if "may differ" in line]
+
+    assert resume(2) == [] and resume(4) == []
+    assert resume(6, cores=2) == [
+        "this run went on before with cpu cores 4, now 2: results are equal up to rounding, bits may differ"
+    ]
+    assert "cpu model A, now B" in resume(8, cores=2, model="B")[0]
+    one = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda: one)
+    assert "devices 8, now 1" in resume(10, cores=2, model="B")[0]
+
+
+def test_the_text_of_the_config_file_and_the_generator_are_kept(tmp_path):
+    file = Path(__file__).parents[1] / "tiny.py"
+    train(override(TINY, {"epochs": 1}), tmp_path / "run", config_file=file, verbose=False)
+    assert (tmp_path / "run" / "config.py").read_text() == file.read_text()
+    with pytest.raises(InputError, match="config_file nowhere.py cannot be read: No such file"):
+        train(TINY, tmp_path / "other", config_file="nowhere.py", verbose=False)
+    record = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert record["random"] == {"implementation": "threefry2x32", "partitionable": True}
+
+
 def test_init_from_takes_the_weights_alone(whole, tmp_path, monkeypatch):
     other = override(TINY, {"optimizer.algorithm": "adam", "seed": 3})
     with interrupted(monkeypatch, at_step=0):

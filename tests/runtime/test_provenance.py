@@ -1,8 +1,10 @@
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -32,6 +34,8 @@ def test_versions_devices_and_command(outside, monkeypatch):
     for name in ("jax", "flax", "numpy", "orbax-checkpoint"):
         assert record["versions"][name] == importlib.metadata.version(name)
     assert len(record["devices"]) == jax.device_count() == 8
+    assert record["cpu"]["cores"] == len(os.sched_getaffinity(0))
+    assert record["cpu"]["model"] in Path("/proc/cpuinfo").read_text()
     assert json.loads(json.dumps(record)) == record
 
 

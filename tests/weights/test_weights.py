@@ -764,6 +764,9 @@ def test_a_dropped_head_is_drawn_from_the_seed(tmp_path, config):
     head, dropped = dropped.variables()["params"].pop("fc8"), dropped.variables()["params"]
     assert head["kernel"].shape == (128, 5) and not head["bias"].any()
     np.testing.assert_array_equal(head["kernel"], again["params"]["fc8"]["kernel"])
+    with jax.default_prng_impl("rbg"), jax.threefry_partitionable(False):
+        again = weights.load(path, str(config), num_classes=5, drop_head=True).variables()
+    np.testing.assert_array_equal(head["kernel"], again["params"]["fc8"]["kernel"])
     limit = (6 / (128 + 5)) ** 0.5
     assert 0.9 * limit < np.abs(head["kernel"]).max() <= limit
     np.testing.assert_array_equal(dropped["fc7"]["kernel"], kept["params"]["fc7"]["kernel"])
