@@ -15,6 +15,7 @@ from jaxcnn.config import Experiment, flatten, load_config
 from jaxcnn.describe.tables import settings_table
 from jaxcnn.runs.loop import print_plan
 from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
 
@@ -68,11 +69,12 @@ def parse(arguments: list[str], *, default_config: Path) -> Launch:
 
 def show_plan(launch: Launch) -> None:
     """Print what the run would be."""
+    workdir = check_workdir(launch.workdir)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     plan = make_plan(launch.config)
     console.print(settings_table(flatten(launch.config)))
     print_plan(console, plan)
-    console.print(f"workdir: {Path(launch.workdir).absolute()} (nothing was written)")
+    console.print(f"workdir: {workdir} (nothing was written)")
 
 
 def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:

@@ -93,7 +93,9 @@ def _config_text(file: str | Path) -> bytes:
     try:
         return Path(file).read_bytes()
     except OSError as error:
-        raise InputError(f"config_file {file} cannot be read: {error.strerror}; give the file or leave it out.") from error
+        raise InputError(
+            f"config_file {file} cannot be read: {error.strerror}; give the file or leave it out."
+        ) from error
 
 
 def _finished(experiment: Experiment, workdir: Path, source: Source, console: Console) -> Results | None:
@@ -177,7 +179,8 @@ class _Run:
         try:
             self._pictures(logits)
         except Exception as error:
-            self.console.print(f"pictures could not be drawn: {type(error).__name__}: {error}")
+            cause = (str(error).strip() or "no message").splitlines()[0]
+            self.console.print(f"pictures could not be drawn: {type(error).__name__}: {cause}")
         self._summary(results)
         return results
 
@@ -216,6 +219,7 @@ class _Run:
                 batch = next(batches)
                 if compiled is None:
                     compiled = self._compile(batch)
+                    self.clock.start()
                 self.state, metrics, _ = compiled(self.state, batch)
                 step += 1
                 # One step late: the device works on this step while the last one's numbers are read.
@@ -230,11 +234,10 @@ class _Run:
         return step % self.plan.experiment.log_every == 0 or step == self.plan.total_steps
 
     def _compile(self, batch: dict[str, jax.Array]) -> Callable[..., Any]:
-        with self.clock.paused():
-            begun = time.perf_counter()
-            compiled = self.plan.programs.train_step.lower(self.state, batch).compile()
-            self.console.print(f"compiled the training step in {time.perf_counter() - begun:.1f} s")
-            return compiled
+        begun = time.perf_counter()
+        compiled = self.plan.programs.train_step.lower(self.state, batch).compile()
+        self.console.print(f"compiled the training step in {time.perf_counter() - begun:.1f} s")
+        return compiled
 
     def _learning_rate(self, step: int) -> jax.Array | None:
         """Asked for before the next step takes the state's arrays."""
@@ -347,6 +350,10 @@ class _Clock:
     """Images per second of training, pauses left out."""
 
     def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Leave out all that was before."""
         self._mark, self._paused = time.perf_counter(), 0.0
 
     @contextlib.contextmanager

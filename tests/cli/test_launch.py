@@ -220,6 +220,12 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys, monkeypatc
     assert list(tmp_path.iterdir()) == [tmp_path / "cache"] or not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("workdir", ["", "gs://bucket/run"])
+def test_dry_run_refuses_a_workdir_that_the_run_would_refuse(workdir, capsys):
+    status, text = call([*FAKE, f"--workdir={workdir}", "--dry_run"], capsys)
+    assert status == 2 and "--workdir is" in text
+
+
 def test_help_shows_type_default_and_meaning_of_fields(capsys):
     status, text = call(["--help"], capsys)
     assert status == 0

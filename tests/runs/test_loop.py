@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ from jaxcnn.objectives import Classification
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.checkpoint import SaveError
 from jaxcnn.runs.loop import NonFinite, train
+from jaxcnn.runs.metrics import read_rows
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runtime.errors import InputError
@@ -372,7 +374,7 @@ def test_the_text_of_the_config_file_and_the_generator_are_kept(tmp_path):
     file = Path(__file__).parents[1] / "tiny.py"
     train(override(TINY, {"epochs": 1}), tmp_path / "run", config_file=file, verbose=False)
     assert (tmp_path / "run" / "config.py").read_text() == file.read_text()
-    with pytest.raises(InputError, match="config_file nowhere.py cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"config_file nowhere\.py cannot be read: No such file"):
         train(TINY, tmp_path / "other", config_file="nowhere.py", verbose=False)
     record = json.loads((tmp_path / "run" / "provenance.json").read_text())
     assert record["random"] == {"implementation": "threefry2x32", "partitionable": True}
@@ -643,12 +645,26 @@ def test_pictures_that_cannot_be_drawn_are_a_line(tmp_path, monkeypatch, capsys)
 
     def fail(*_):
         assert (tmp_path / "run" / "results.json").exists()
-        raise ValueError("no font")
+        raise ValueError("no font\nin many lines")
 
     monkeypatch.setattr(plots, "learning_curves", fail)
     results = train(override(TINY, {"epochs": 1}), tmp_path / "run")
     assert results.test["n"] > 0
-    assert "pictures could not be drawn: ValueError: no font" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "pictures could not be drawn: ValueError: no font\n" in printed and "many lines" not in printed
+
+
+def test_images_per_second_count_training_alone_also_after_a_resume(tmp_path, monkeypatch):
+    """Neither what a launch does before its first step nor images of the launch before are in it."""
+    module = sys.modules["jaxcnn.runs.loop"]
+    monkeypatch.setattr(module, "read_rows", lambda *args, original=read_rows: time.sleep(3) or original(*args))
+    with interrupted(monkeypatch, at_step=2):
+        train(override(TINY, {"epochs": 2}), tmp_path / "run", verbose=False)
+    train(override(TINY, {"epochs": 2}), tmp_path / "run", verbose=False)
+    found = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rates = {row["step"]: row["time"]["images_per_second"] for row in found if row["split"] == "train"}
+    # Three steps of 16 images; with the pause before the first step it would be less than 16 a second.
+    assert rates.keys() == {3, 6, 8} and min(rates[3], rates[6]) > 32
 
 
 def test_the_last_evaluation_is_not_done_twice(tmp_path, monkeypatch):
