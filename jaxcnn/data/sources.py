@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxcnn.config import Data, Fake
 from jaxcnn.data.dataset import Dataset, Rows, Split, fit, padded
+from jaxcnn.data.streams import Stream
 from jaxcnn.runtime.errors import InputError
 
 _DIGITS_TEST = 360
@@ -20,7 +21,7 @@ def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None) -> Da
 
     Args:
         config: which source, and what to do to its images.
-        seed: of the experiment; draws the validation part and nothing else.
+        seed: of the experiment; draws the validation part, unless `config.split_seed` does, and nothing else.
         arrays: source "arrays" without a file: train_images, train_labels, test_images and test_labels, as arrays
             [n, height, width] or [n, height, width, channels], uint8 or float, and whole numbers [n].
 
@@ -45,17 +46,18 @@ def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None) -> Da
         raise InputError(f"Training and test images differ in kind, {kinds}; they must be alike.")
     validation = None
     if config.validation:
-        train, validation = _carve(train, config.validation, seed)
+        split_seed = seed if config.split_seed is None else config.split_seed
+        train, validation = _carve(train, config.validation, split_seed)
     return Dataset(train, test, validation, class_names)
 
 
-def shuffled(n: int, seed: int, *purpose: int) -> np.ndarray:
-    """A permutation of 0..n-1, int32 [n], drawn by (seed, purpose).
+def shuffled(n: int, seed: int, *stream: int) -> np.ndarray:
+    """A permutation of 0..n-1, int32 [n], drawn by a seed for a `Stream`, such as `Stream.ORDER, epoch`.
 
     Sorts raw output of PCG64, which NumPy promises to keep over versions (its `permutation` it does not), so that an
     order is the same wherever a run is resumed.
     """
-    sequence = np.random.SeedSequence(seed, spawn_key=purpose)
+    sequence = np.random.SeedSequence(seed, spawn_key=stream)
     return np.argsort(np.random.PCG64(sequence).random_raw(n), kind="stable").astype(np.int32)
 
 
@@ -76,7 +78,7 @@ def _carve(train: Split, share: float, seed: int) -> tuple[Split, Split]:
     count = round(share * n)
     if not 0 < count < n:
         raise InputError(f"Data.validation is {share}; of {n} training images that leaves an empty part.")
-    order = shuffled(n, seed, 1)
+    order = shuffled(n, seed, Stream.VALIDATION)
     parts = []
     for rows in (np.sort(order[count:]), np.sort(order[:count])):
         images = train.images[rows] if type(train.images) is np.ndarray else Rows(train.images, rows)

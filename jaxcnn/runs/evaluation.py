@@ -20,6 +20,7 @@ from rich.table import Table
 from jaxcnn import data
 from jaxcnn.config import Experiment
 from jaxcnn.data.sources import shuffled
+from jaxcnn.data.streams import Stream
 from jaxcnn.describe.tables import print_table
 from jaxcnn.evaluation.exact import evaluate_model, protocol_network
 from jaxcnn.evaluation.test_time_augmentation import Protocol, check_name, make_protocol, views
@@ -27,9 +28,6 @@ from jaxcnn.norms.population import EstimatedKind, batch_norm_paths, estimate_st
 from jaxcnn.runs.workdir import load_saved, restore
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
-
-# What a draw of images is for; `data` and `evaluate` have the others.
-_STATISTICS = 5
 
 
 @dataclass(frozen=True)
@@ -258,7 +256,7 @@ def _training_images(
     even = len(train) // size * size
     if limit is not None:
         even = min(even, limit * size)
-        order = shuffled(len(train), experiment.seed, _STATISTICS)[:even]
+        order = shuffled(len(train), experiment.seed, Stream.STATISTICS)[:even]
     for rows in filter(len, (order[:even], order[even:])):
         some, together = data.Split(data.Rows(train.images, rows), train.labels[rows]), min(size, len(rows))
         # A batch that does not divide among the devices would be filled with zeros, which would be measured, too.

@@ -27,7 +27,11 @@ def four(n=20, m=10, shape=(6, 5, 3), dtype=np.uint8):
 
 
 def arrays(given, **changes):
-    return load(Data(source="arrays", **changes), 0, given)
+    return arrays_of(given, 0, **changes)
+
+
+def arrays_of(given, seed, **changes):
+    return load(Data(source="arrays", **changes), seed, given)
 
 
 class TestDigits:
@@ -206,6 +210,21 @@ class TestValidation:
         first, again, other = (load(Data(source="arrays", validation=0.3), s, given).validation for s in (0, 0, 1))
         np.testing.assert_array_equal(first.images, again.images)
         assert not np.array_equal(first.images, other.images)
+
+    def test_is_the_one_that_runs_saved_before_have(self):
+        """Drawn by revision 648889a with seed 3."""
+        given = four(n=20)
+        given["train_images"][:, 0, 0, 0] = np.arange(20)
+        validation = arrays_of(given, 3, validation=0.3).validation
+        assert validation.images[:, 0, 0, 0].tolist() == [0, 6, 7, 9, 10, 12]
+
+    def test_has_a_seed_of_its_own(self):
+        given = four(n=200)
+        by_seed = [arrays_of(given, seed, validation=0.3).validation.images for seed in (5, 6)]
+        one, other = (arrays_of(given, seed, validation=0.3, split_seed=5).validation.images for seed in (0, 1))
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, by_seed[0])
+        assert not np.array_equal(one, by_seed[1])
 
     @pytest.mark.parametrize("share", [0.001, 0.999])
     def test_part_cannot_be_empty(self, share):
