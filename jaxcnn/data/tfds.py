@@ -40,9 +40,9 @@ _ROWS, _BYTES = 1000, 16 * 2**20
 # Examples that one thread reads and decodes at a time, so that some wait for the disk while others work.
 _EACH = 8
 
-# Images whose encoding has this many bytes are decoded in threads; smaller ones spend their time in Python, where
-# threads only wait for each other.
-_THREADED = 16 * 2**10
+# Images whose encoding has this many bytes on average are decoded in threads; smaller ones spend their time in Python,
+# where threads only wait for each other. So many examples, from everywhere in the split, tell the average.
+_THREADED, _SAMPLE = 16 * 2**10, 16
 
 
 @dataclass(frozen=True)
@@ -196,9 +196,10 @@ class _Reader:
         self.class_names = label.names or list(map(str, range(label.num_classes or 0)))
         self.sized = config.image_size is not None or None not in image.shape[:2]
         self.channels = image.shape[-1] or 3
-        encoded = self._read([0])[0][self.image_key]
-        self.threads = (os.cpu_count() or 1) if len(encoded) >= _THREADED else 1
-        self.decoded = self._decode(encoded).shape
+        sample = np.linspace(0, len(self.examples) - 1, min(_SAMPLE, len(self.examples))).astype(int).tolist()
+        encoded = [example[self.image_key] for example in self._read(sample)]
+        self.threads = (os.cpu_count() or 1) if sum(map(len, encoded)) >= _THREADED * len(encoded) else 1
+        self.decoded = self._decode(encoded[0]).shape
         self.shape = (len(self.examples), *(side + 2 * config.pad for side in self.decoded[:2]), self.channels)
         self.nbytes = math.prod(self.shape)
 

@@ -339,6 +339,19 @@ def test_large_encodings_are_decoded_in_order_by_threads(root, monkeypatch):
     np.testing.assert_array_equal(load(config(root), 0).train.images, truth["train"][0])
 
 
+@pytest.mark.parametrize("first_is_large", [True, False])
+def test_the_first_image_alone_does_not_decide_on_threads(root, monkeypatch, first_is_large):
+    monkeypatch.setattr(tfds.os, "cpu_count", lambda: 4)
+    flat, noisy = np.zeros((90, 90, 3), np.uint8), rng.integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    assert len(encode(flat)) < tfds._THREADED < len(encode(noisy))
+    first, others = (noisy, flat) if first_is_large else (flat, noisy)
+    images = np.stack([first, *[others] * 19])
+    write(root, {"train": (images, [0] * 20), "test": (images[1:2], [0])}, shape=(90, 90, 3))
+    data = load(config(root, decode="always"), 0)
+    assert data.train.images.source.threads == (1 if first_is_large else 4)
+    np.testing.assert_array_equal(data.train.images, images)
+
+
 def test_jpegs_and_other_colour_modes_become_what_the_features_say(root):
     image = np.asarray(Image.fromarray(rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)).resize((16, 16)))
     grey = np.full((16, 16, 1), 7, np.uint8)
