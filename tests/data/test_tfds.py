@@ -14,8 +14,9 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from PIL import Image
 
-from jaxcnn.config import Data
+from jaxcnn.config import Augment, Data
 from jaxcnn.data import eval_batches, load, pipeline, tfds, train_batches
+from jaxcnn.data.shape import image_shape
 from jaxcnn.runtime.errors import InputError
 
 pytest.importorskip("array_record", reason="array_record has no wheel for this platform")
@@ -289,6 +290,24 @@ def test_configurations_are_named(root):
     with pytest.raises(InputError, match=r"has configurations; prepared in .*: shapes/big"):
         load(config(root), 0)
     assert tfds.find("shapes/big", str(root)).splits == ("train", "test")
+
+
+def test_what_the_folder_holds_instead_is_said(root):
+    write(root / "shapes", parts(), name="big")
+    for version in ("1.0.0", "9.9.9.incomplete"):
+        write(root, parts(), name="letters", version=version)
+    write(root, parts(), name="letters", version="2.0.0")
+    run = "or run: python -m jaxcnn prepare"
+    for name, words in {
+        "letters:3.0.0": rf"in {root}, which holds letters:1\.0\.0, letters:2\.0\.0\. Set config\.data\.name .*, {run}",
+        "letters/round": rf"which holds letters:1\.0\.0, letters:2\.0\.0\. Set .*, {run} letters/round ",
+        "shapes/small": rf"which holds shapes/big:1\.0\.0\. Set .*, {run} shapes/small ",
+        "leters": r"is not prepared in .*data\. Did you mean 'letters'\? Else run: python -m jaxcnn prepare leters ",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            load(config(root, name=name), 0)
+        with pytest.raises(InputError, match=words):
+            image_shape(config(root, name=name), Augment())
 
 
 def test_another_format_is_said(root):
