@@ -92,7 +92,8 @@ def evaluate_run(
             depends on it, the run's `data.batch_size`.
         stats_batches: batches, drawn by the run's seed, for algorithm2 and pooled, at most as many as the training part
             has; some 10^4 images are enough (Wu and Johnson 2021, arXiv:2105.07576).
-        arrays: images and labels, where the run had them in memory.
+        arrays: images and labels, where the run had them in memory; those of the test part alone will do where neither
+            `part` nor `batch_stats` asks for others.
         verbose: a progress bar on stderr if that is a terminal.
 
     Returns:
@@ -112,7 +113,8 @@ def evaluate_run(
     experiment = load_saved(run)
     model, variables = restore(run)
     settings, augment = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir), experiment.augment
-    dataset = data.load(settings, experiment.seed, arrays)
+    estimated = any(kind in get_args(EstimatedKind) for kind, _ in kinds.values())
+    dataset = data.load(settings, experiment.seed, arrays, need_train=estimated or part != "test")
     split = _part(dataset, part)
     size, side = split.images.shape[1:3], augment.crop if crop is None else crop
     chosen = [

@@ -316,6 +316,13 @@ def test_another_format_is_said(root):
         load(config(root), 0)
 
 
+@pytest.mark.parametrize("decode", ["once", "always"])
+def test_a_class_without_training_images_is_said(root, decode):
+    write(root, parts(n=6, m=6))
+    with pytest.warns(UserWarning, match=r"^2 of 6 test images have a class that no training image has \(label 2\)"):
+        load(config(root, train_split="train[:2]", decode=decode), 0)
+
+
 def test_unknown_splits_are_told_from_known_ones(root):
     truth = parts()
     write(root, truth)
