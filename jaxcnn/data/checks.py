@@ -132,7 +132,7 @@ def _gaps(labels: np.ndarray) -> Iterator[str]:
         return
     if labels[0] and labels[-1] - labels[0] == len(labels) - 1:
         yield (
-            f"Labels are {labels[0]}..{labels[-1]}; classes are numbered from 0, so this takes a network of "
+            f"Labels begin at {labels[0]}; classes are numbered from 0, so this takes a network of "
             f"{labels[-1] + 1} classes. Should {labels[0]} be subtracted from every label?"
         )
         return

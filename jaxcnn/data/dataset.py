@@ -87,7 +87,7 @@ def _label_hint(labels: np.ndarray, num_classes: int) -> str:
     """What to do about labels (sorted, unique) of which the largest is beyond the classes."""
     first, last = int(labels[0]), int(labels[-1])
     if first and last - first < num_classes:
-        return f"Labels are {first}..{last} and must begin at 0; subtract {first} from each."
+        return f"Labels begin at {first} instead of 0; subtract {first} from each."
     if len(labels) <= num_classes:
         values = f"Only {len(labels)} different labels occur"
         return f"{values}; number them 0..{len(labels) - 1}, or set config.model.num_classes to {last + 1}."

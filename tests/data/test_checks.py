@@ -48,7 +48,7 @@ FLOATS = pixels(0, 255)
         ({"images": pixels(0, 16, np.uint8)}, ["train_images are uint8 in 0..16", "be scaled to 0..255?"]),
         ({"images": pixels(-2, 2), "test_images": pixels(-20, 20)}, ["in -2..2", "in -20..20", "scaled differently?"]),
         ({"images": pixels(-2, 2), "test_images": pixels(0, 1)}, ["Was the mean subtracted from one of them"]),
-        ({"labels": LABELS + 1}, ["Labels are 1..4;", "a network of 5 classes", "Should 1 be subtracted"]),
+        ({"labels": LABELS + 1}, ["Labels begin at 1;", "a network of 5 classes", "Should 1 be subtracted"]),
         (
             {"labels": np.array([0, 5, 9])[LABELS % 3]},
             ["3 different values with gaps (0, 5, 9)", "a network of 10 classes", "numbered 0..2"],

@@ -271,7 +271,7 @@ def test_labels_outside_the_classes_are_named():
     with pytest.raises(InputError, match="1 of 2 validation labels"):
         check_labels(Dataset(part(0), part(1), part(4, 0), ()), 4)
     for labels, classes, words in [
-        ((1, 2, 3), 3, r"Labels are 1\.\.3 and must begin at 0; subtract 1 from each\.$"),
+        ((1, 2, 3), 3, r"Labels begin at 1 instead of 0; subtract 1 from each\.$"),
         (
             (0, 5, 9),
             3,
