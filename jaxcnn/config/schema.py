@@ -13,6 +13,10 @@ from jaxcnn.runtime.fields import Fraction, NonNegative, NonNegativeInt, Positiv
 # Marks a field that changes neither the weights nor the reported result: not part of the run id, free on resume.
 _FREE = {"identity": False}
 
+# Marks a field that is younger than some saved runs: part of the run id only where it differs from its default, which
+# is what those runs did.
+_SINCE = {"identity": "unless default"}
+
 
 class Part:
     """A frozen dataclass whose fields are checked against their annotations when it is made."""
@@ -51,7 +55,10 @@ class Data(Part):
     test_split: str = "test"
     """tfds: split to test on (imagenet2012 has its labels in 'validation')."""
     validation: Fraction = 0.0
-    """Share of the training images set aside for validation, drawn by the experiment's seed."""
+    """Share of the training images set aside for validation, drawn by `split_seed`."""
+    split_seed: NonNegativeInt | None = field(default=None, metadata=_SINCE)
+    """Draws the validation part, so that runs of several seeds can be validated on the same images; None: the
+    experiment's seed does."""
     batch_size: PositiveInt = 128
     """Images a training step, over all devices (AlexNet section 5: 128)."""
     eval_batch_size: PositiveInt = field(default=500, metadata=_FREE)
@@ -192,7 +199,8 @@ class Experiment(Part):
     """What training minimizes and evaluation reports; `MaximumAPosteriori()` and `MeanSquaredError()` are LeNet-5's of
     1998 (section II.C, equations 9 and 8), for logits that are negative squared distances."""
     seed: Seed = 0
-    """Seeds the weights, the order of the data, augmentation, dropout and the validation split."""
+    """Seeds the weights, the order of the data, augmentation, dropout and, unless `data.split_seed` is set, the
+    validation split."""
     epochs: PositiveInt = 20
     """Passes over the training images."""
     eval_every: PositiveInt = field(default=1, metadata=_FREE)

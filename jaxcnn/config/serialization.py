@@ -69,9 +69,10 @@ def flatten(experiment: Experiment, *, identity_only: bool = False) -> dict[str,
 
     Args:
         experiment: what to list.
-        identity_only: leave out fields that change neither weights nor results (data_dir, cadences).
+        identity_only: leave out fields that change neither weights nor results (data_dir, cadences), and those that are
+            younger than some saved runs and have their default, so that the run ids of those runs stay.
     """
-    free = {p for p, f in _walk(experiment) if f.metadata.get("identity") is False} if identity_only else set()
+    free = {path for path, free in _walk(experiment) if free} if identity_only else set()
     return {path: v for path, v in _leaves(to_json(experiment)) if path not in free}
 
 
@@ -102,11 +103,12 @@ def _comes_with_class(value: Any, name: str) -> bool:
     return "<" in getattr(function, "__qualname__", "") and getattr(type(value), name, None) is function
 
 
-def _walk(value: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
+def _walk(value: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Every setting by its path, and whether it is no part of the experiment's identity."""
     for f in dataclasses.fields(value):
         if f.name in settings_of(value):
-            yield prefix + f.name, f
-            inner = getattr(value, f.name)
+            inner, identity = getattr(value, f.name), f.metadata.get("identity", True)
+            yield prefix + f.name, identity is False or (identity == "unless default" and inner == f.default)
             if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
                 yield from _walk(inner, f"{prefix}{f.name}.")
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxcnn.config import Augment, Data
 from jaxcnn.data.dataset import Rows
 from jaxcnn.data.sources import shuffled
+from jaxcnn.data.streams import Stream
 from jaxcnn.runtime.errors import InputError
 
 # Images, and pixels of each, from which `color_axes` estimates a covariance: eigenvalues come out right to some 3 %.
@@ -158,8 +159,8 @@ def color_axes(images: np.ndarray | Rows) -> np.ndarray:
         which its draw makes irrelevant, is such that its entries sum to 0 or more.
     """
     n, height, width, channels = images.shape
-    rows = np.sort(shuffled(n, 0, 2)[:_COLOR_IMAGES])
-    places = np.sort(shuffled(height * width, 0, 3)[:_COLOR_PIXELS])
+    rows = np.sort(shuffled(n, 0, Stream.COLOR_IMAGES)[:_COLOR_IMAGES])
+    places = np.sort(shuffled(height * width, 0, Stream.COLOR_PIXELS)[:_COLOR_PIXELS])
     some = (images[rows[i : i + 100]] for i in range(0, len(rows), 100))
     pixels = np.concatenate([x.reshape(-1, height * width, channels)[:, places] for x in some]).reshape(-1, channels)
     pixels = pixels / 255 if pixels.dtype == np.uint8 else pixels.astype(np.float64)

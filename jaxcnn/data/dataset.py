@@ -54,13 +54,13 @@ class Dataset:
     """The parts of a data set.
 
     Attributes:
-        train: what to train on.
+        train: what to train on; None where `load` was given test images alone.
         test: what to report on.
         validation: what to choose by, carved from the training images; None unless `Data.validation` asks for it.
         class_names: a name for every class that the source knows of.
     """
 
-    train: Split
+    train: Split | None
     test: Split
     validation: Split | None
     class_names: tuple[str, ...]
@@ -72,14 +72,26 @@ def check_labels(dataset: Dataset, num_classes: int) -> None:
     Raises:
         InputError: a label is `num_classes` or more; gathering its logit would silently give another's.
     """
-    for name in ("train", "validation", "test"):
-        part = getattr(dataset, name)
+    parts = {name: getattr(dataset, name) for name in ("train", "validation", "test")}
+    for name, part in parts.items():
         outside = part.labels[part.labels >= num_classes] if part else ()
         if len(outside):
             raise InputError(
                 f"Label {outside.max()} is outside 0..{num_classes - 1}, the classes of the network (num_classes "
-                f"{num_classes}); {len(outside)} of {len(part)} {name} labels are. Set config.model.num_classes."
+                f"{num_classes}); {len(outside)} of {len(part)} {name} labels are. "
+                + _label_hint(np.unique(np.concatenate([p.labels for p in parts.values() if p])), num_classes)
             )
+
+
+def _label_hint(labels: np.ndarray, num_classes: int) -> str:
+    """What to do about labels (sorted, unique) of which the largest is beyond the classes."""
+    first, last = int(labels[0]), int(labels[-1])
+    if first and last - first < num_classes:
+        return f"Labels begin at {first} instead of 0; subtract {first} from each."
+    if len(labels) <= num_classes:
+        values = f"Only {len(labels)} different labels occur"
+        return f"{values}; number them 0..{len(labels) - 1}, or set config.model.num_classes to {last + 1}."
+    return f"Set config.model.num_classes to {last + 1}."
 
 
 def fit(image: Any, size: int) -> Any:

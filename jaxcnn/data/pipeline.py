@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxcnn.data.dataset import Rows, Split
 from jaxcnn.data.sources import shuffled
+from jaxcnn.data.streams import Stream
 from jaxcnn.runtime.errors import InputError
 
 # Images at most this large stay on the device: a quarter of its memory, or this much where the backend does not say
@@ -31,7 +32,7 @@ def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
         epoch: from 0.
         n: training images.
     """
-    return shuffled(n, seed, 0, epoch)
+    return shuffled(n, seed, Stream.ORDER, epoch)
 
 
 def steps_per_epoch(n: int, batch_size: int, devices: int = 1) -> int:

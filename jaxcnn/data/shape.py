@@ -42,8 +42,7 @@ def _described(data: Data) -> tuple[int | None, int | None, int]:
     """What features.json says of the images, None where it leaves a side open."""
     prepared = tfds.find(data.name, data.data_dir)
     if prepared is None:
-        command = tfds.prepare_command(data.name, data.data_dir)
-        raise InputError(f"data set {data.name!r} is not prepared in {tfds.data_root(data.data_dir)}; run: {command}")
+        raise tfds.not_prepared(data.name, data.data_dir)
     path = prepared.folder / "features.json"
     try:
         features = json.loads(path.read_text())["featuresDict"]["features"].values()

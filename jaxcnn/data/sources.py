@@ -1,5 +1,6 @@
 """Where images come from: `load` turns a configuration into arrays."""
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,24 +9,31 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.config import Data, Fake
+from jaxcnn.data.checks import check_layout, doubts, unseen_classes
 from jaxcnn.data.dataset import Dataset, Rows, Split, fit, padded
+from jaxcnn.data.streams import Stream
 from jaxcnn.runtime.errors import InputError
 
 _DIGITS_TEST = 360
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None) -> Dataset:
+def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None, *, need_train: bool = True) -> Dataset:
     """The data set that a configuration describes; nothing is ever downloaded.
+
+    Images and labels that are probably not meant so (float images in 0..255 that nothing scales, labels that begin at
+    1, a class without training images) give a UserWarning with the likely cause.
 
     Args:
         config: which source, and what to do to its images.
-        seed: of the experiment; draws the validation part and nothing else.
+        seed: of the experiment; draws the validation part, unless `config.split_seed` does, and nothing else.
         arrays: source "arrays" without a file: train_images, train_labels, test_images and test_labels, as arrays
             [n, height, width] or [n, height, width, channels], uint8 or float, and whole numbers [n].
+        need_train: False: arrays need not have training images, and the data set has None in their place.
 
     Raises:
-        InputError: the data are missing, malformed, empty, or their parts do not fit together.
+        InputError: the data are missing, malformed, empty, in a scale or layout that cannot be meant, or their parts
+            do not fit together.
     """
     if arrays is not None and config.source != "arrays":
         raise InputError(f"arrays are given, but Data.source is {config.source!r}; it must be 'arrays'.")
@@ -34,29 +42,45 @@ def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None) -> Da
 
         train, test, class_names = tfds.load(config)
     else:
-        read = {"digits": _digits, "fake": lambda: _fake(config.fake), "arrays": lambda: _arrays(config.name, arrays)}
+        read = {
+            "digits": _digits,
+            "fake": lambda: _fake(config.fake),
+            "arrays": lambda: _arrays(config.name, arrays, need_train),
+        }
         train, test, class_names = read[config.source]()
-        train, test = (Split(_framed(part.images, config), part.labels) for part in (train, test))
-    for name, part in (("training", train), ("test", test)):
-        if not len(part):
-            raise InputError(f"The {name} part of the data (source {config.source!r}) is empty; it needs images.")
-    if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
-        kinds = " and ".join(f"{p.images.dtype} {p.images.shape[1:]}" for p in (train, test))
-        raise InputError(f"Training and test images differ in kind, {kinds}; they must be alike.")
+        train, test = (part and Split(_framed(part.images, config), part.labels) for part in (train, test))
+    _check_parts(train, test, config.source)
+    doubtful = [*doubts(train, test, config)] if config.source == "arrays" else []
+    if config.source in ("arrays", "tfds") and train is not None:
+        doubtful += unseen_classes(train, test)
+    for doubt in doubtful:
+        warnings.warn(doubt, stacklevel=2)
     validation = None
-    if config.validation:
-        train, validation = _carve(train, config.validation, seed)
+    if config.validation and train is not None:
+        split_seed = seed if config.split_seed is None else config.split_seed
+        train, validation = _carve(train, config.validation, split_seed)
     return Dataset(train, test, validation, class_names)
 
 
-def shuffled(n: int, seed: int, *purpose: int) -> np.ndarray:
-    """A permutation of 0..n-1, int32 [n], drawn by (seed, purpose).
+def shuffled(n: int, seed: int, *stream: int) -> np.ndarray:
+    """A permutation of 0..n-1, int32 [n], drawn by a seed for a `Stream`, such as `Stream.ORDER, epoch`.
 
     Sorts raw output of PCG64, which NumPy promises to keep over versions (its `permutation` it does not), so that an
     order is the same wherever a run is resumed.
     """
-    sequence = np.random.SeedSequence(seed, spawn_key=purpose)
+    sequence = np.random.SeedSequence(seed, spawn_key=stream)
     return np.argsort(np.random.PCG64(sequence).random_raw(n), kind="stable").astype(np.int32)
+
+
+def _check_parts(train: Split | None, test: Split, source: str) -> None:
+    for name, part in (("training", train), ("test", test)):
+        if part is not None and not len(part):
+            raise InputError(f"The {name} part of the data (source {source!r}) is empty; it needs images.")
+    if train is None:
+        return
+    if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
+        kinds = " and ".join(f"{p.images.dtype} {p.images.shape[1:]}" for p in (train, test))
+        raise InputError(f"Training and test images differ in kind, {kinds}; they must be alike.")
 
 
 def _framed(images: np.ndarray, config: Data) -> np.ndarray:
@@ -76,7 +100,7 @@ def _carve(train: Split, share: float, seed: int) -> tuple[Split, Split]:
     count = round(share * n)
     if not 0 < count < n:
         raise InputError(f"Data.validation is {share}; of {n} training images that leaves an empty part.")
-    order = shuffled(n, seed, 1)
+    order = shuffled(n, seed, Stream.VALIDATION)
     parts = []
     for rows in (np.sort(order[count:]), np.sort(order[:count])):
         images = train.images[rows] if type(train.images) is np.ndarray else Rows(train.images, rows)
@@ -118,21 +142,28 @@ def _fake(config: Fake) -> tuple[Split, Split, tuple[str, ...]]:
     return part(config.train), part(config.test), tuple(map(str, range(config.num_classes)))
 
 
-def _arrays(name: str, arrays: Mapping[str, Any] | None) -> tuple[Split, Split, tuple[str, ...]]:
+def _arrays(
+    name: str, arrays: Mapping[str, Any] | None, need_train: bool
+) -> tuple[Split | None, Split, tuple[str, ...]]:
     where = "arrays" if arrays is not None else f"Data.name {name!r}"
     if arrays is None:
         arrays = _read_npz(name)
-    missing = [key for key in _ARRAYS if key not in arrays]
+    wanted = _ARRAYS if need_train or any(key in arrays for key in _ARRAYS[:2]) else _ARRAYS[2:]
+    missing = [key for key in wanted if key not in arrays]
     if missing:
-        raise InputError(f"{where} lacks {', '.join(missing)}; it must hold {', '.join(_ARRAYS)}.")
+        raise InputError(f"{where} lacks {', '.join(missing)}; it must hold {', '.join(wanted)}.")
     parts = []
-    for part in ("train", "test"):
+    for part in ("train", "test") if wanted is _ARRAYS else ("test",):
         images = _images(np.asarray(arrays[f"{part}_images"]), f"{where}: {part}_images")
         labels = _labels(np.asarray(arrays[f"{part}_labels"]), f"{where}: {part}_labels")
         if len(images) != len(labels):
-            raise InputError(f"{where} has {len(images)} {part}_images and {len(labels)} {part}_labels; give as many.")
+            moved = len(labels) in images.shape[1:]
+            cause = f" Images have shape {images.shape}; their first axis must be the one that counts them." * moved
+            raise InputError(
+                f"{where} has {len(images)} {part}_images and {len(labels)} {part}_labels; give as many.{cause}"
+            )
         parts.append(Split(images, labels))
-    train, test = parts
+    train, test = (None, *parts)[-2:]
     classes = 1 + max((int(p.labels.max()) for p in parts if len(p)), default=-1)
     return train, test, tuple(map(str, range(classes)))
 
@@ -157,6 +188,7 @@ def _images(images: np.ndarray, where: str) -> np.ndarray:
         raise InputError(
             f"{where} has shape {images.shape}; it must be [n, height, width] or [n, height, width, channels]."
         )
+    check_layout(images, where)
     if images.dtype.kind in "iu" and (not images.size or (images.min() >= 0 and images.max() <= 255)):
         return images.astype(np.uint8, copy=False)
     if images.dtype.kind != "f":

@@ -27,9 +27,13 @@ from jaxcnn.data import cache
 from jaxcnn.data.dataset import Rows, Split, fit, padded
 from jaxcnn.runtime.cache_folder import cache_folder
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import did_you_mean
 
 # Splits larger than this when decoded are decoded whenever they are read, unless `Data.decode` says otherwise.
 DECODE_ONCE_BYTES = 32 * 2**30
+
+# TFDS keeps a data set in data_dir/NAME[/CONFIGURATION]/VERSION, which holds this file.
+_INFO, _VERSION = "dataset_info.json", re.compile(r"\d+(\.\d+)*")
 
 # Raised when the cached files change their form; older ones are then decoded anew.
 _LAYOUT = 1
@@ -40,9 +44,9 @@ _ROWS, _BYTES = 1000, 16 * 2**20
 # Examples that one thread reads and decodes at a time, so that some wait for the disk while others work.
 _EACH = 8
 
-# Images whose encoding has this many bytes are decoded in threads; smaller ones spend their time in Python, where
-# threads only wait for each other.
-_THREADED = 16 * 2**10
+# Images whose encoding has this many bytes on average are decoded in threads; smaller ones spend their time in Python,
+# where threads only wait for each other. So many examples, from everywhere in the split, tell the average.
+_THREADED, _SAMPLE = 16 * 2**10, 16
 
 
 @dataclass(frozen=True)
@@ -87,20 +91,34 @@ def find(name: str, data_dir: str | None) -> Prepared | None:
     """
     base, _, version = name.partition(":")
     root = data_root(data_dir) / base
-    folders = [p.parent for p in root.glob("*/dataset_info.json") if re.fullmatch(r"\d+(\.\d+)*", p.parent.name)]
+    folders = [p.parent for p in root.glob(f"*/{_INFO}") if _VERSION.fullmatch(p.parent.name)]
     folders = [p for p in folders if version in ("", p.name)]
     if not folders:
-        configs = sorted({f"{base}/{p.parent.parent.name}" for p in root.glob("*/*/dataset_info.json")})
+        configs = sorted({f"{base}/{p.parent.parent.name}" for p in root.glob(f"*/*/{_INFO}")})
         if configs:
             raise InputError(f"data set {name!r} has configurations; prepared in {root.parent}: {', '.join(configs)}")
         return None
     folder = max(folders, key=lambda p: [int(n) for n in p.name.split(".")])
     try:
-        info = json.loads((folder / "dataset_info.json").read_text())
+        info = json.loads((folder / _INFO).read_text())
         splits = tuple(split["name"] for split in info["splits"])
         return Prepared(base, folder, info.get("fileFormat", "tfrecord"), splits)
     except (OSError, ValueError, TypeError, KeyError):
         raise InputError(f"{folder}/dataset_info.json is damaged; delete {folder} and prepare {base} again.") from None
+
+
+def not_prepared(name: str, data_dir: str | None) -> InputError:
+    """The error for a data set that `find` does not find, with the versions and configurations that are there."""
+    root, dataset = data_root(data_dir), name.partition(":")[0].partition("/")[0]
+    folders = sorted(path.parent for depth in ("*", "*/*") for path in (root / dataset).glob(f"{depth}/{_INFO}"))
+    folders = [path for path in folders if _VERSION.fullmatch(path.name)]
+    there = ", ".join(f"{path.parent.relative_to(root).as_posix()}:{path.name}" for path in folders)
+    if there:
+        held = f", which holds {there}. Set config.data.name to one of these, or"
+    else:
+        near = did_you_mean(dataset, sorted({path.parent.parent.name for path in root.glob(f"*/*/{_INFO}")}))
+        held = f".{near} Else" if near else ";"
+    return InputError(f"data set {name!r} is not prepared in {root}{held} run: {prepare_command(name, data_dir)}")
 
 
 def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
@@ -113,9 +131,9 @@ def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
             for the cache.
     """
     prepared = find(config.name, config.data_dir)
-    root, command = data_root(config.data_dir), prepare_command(config.name, config.data_dir)
     if prepared is None:
-        raise InputError(f"data set {config.name!r} is not prepared in {root}; run: {command}")
+        raise not_prepared(config.name, config.data_dir)
+    root, command = data_root(config.data_dir), prepare_command(config.name, config.data_dir)
     if prepared.file_format != "array_record":
         raise InputError(
             f"data set {config.name!r} in {root} is prepared as {prepared.file_format}; only array_record can be read. "
@@ -196,9 +214,10 @@ class _Reader:
         self.class_names = label.names or list(map(str, range(label.num_classes or 0)))
         self.sized = config.image_size is not None or None not in image.shape[:2]
         self.channels = image.shape[-1] or 3
-        encoded = self._read([0])[0][self.image_key]
-        self.threads = (os.cpu_count() or 1) if len(encoded) >= _THREADED else 1
-        self.decoded = self._decode(encoded).shape
+        sample = np.linspace(0, len(self.examples) - 1, min(_SAMPLE, len(self.examples))).astype(int).tolist()
+        encoded = [example[self.image_key] for example in self._read(sample)]
+        self.threads = (os.cpu_count() or 1) if sum(map(len, encoded)) >= _THREADED * len(encoded) else 1
+        self.decoded = self._decode(encoded[0]).shape
         self.shape = (len(self.examples), *(side + 2 * config.pad for side in self.decoded[:2]), self.channels)
         self.nbytes = math.prod(self.shape)
 

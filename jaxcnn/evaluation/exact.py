@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding
 
 from jaxcnn import data
 from jaxcnn.data.sources import shuffled
+from jaxcnn.data.streams import Stream
 from jaxcnn.evaluation.scores import score
 from jaxcnn.evaluation.test_time_augmentation import Protocol, predict, views
 from jaxcnn.models.fully_convolutional import densify
@@ -19,9 +20,6 @@ from jaxcnn.norms.population import apply_blended
 from jaxcnn.objectives import mean_metrics
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.training.steps import Batch
-
-# What a draw of images is for; `data` and `population` have the others.
-_TEST_ORDER = 4
 
 
 def evaluate(
@@ -145,6 +143,6 @@ def _full_batches(
 ) -> tuple[data.Split, int, NamedSharding | None]:
     """The images in random order, some of the first again at the end, so that no batch holds anything but images."""
     size = min(batch_size, len(split))
-    order = np.resize(shuffled(len(split), seed, _TEST_ORDER), -(-len(split) // size) * size)
+    order = np.resize(shuffled(len(split), seed, Stream.TEST_ORDER), -(-len(split) // size) * size)
     even = sharding is not None and size % sharding.mesh.size == 0
     return data.Split(data.Rows(split.images, order), split.labels[order]), size, sharding if even else None

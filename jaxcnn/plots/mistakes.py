@@ -50,7 +50,8 @@ def confident_errors(
 ) -> Path:
     """Draw the images whose wrong class has the largest probability, each under `true → predicted, probability`.
 
-    Pixels are shown as they are, enlarged by a whole factor; images above 180 pixels are reduced.
+    Pixels are shown as they are, enlarged by a whole factor; images above 180 pixels are reduced. Only the images that
+    are drawn are read, so that `images` may be decoded when they are indexed.
 
     Args:
         images: [n, height, width, channels]; uint8, or floats, which are stretched to [0, 1] if they leave it. Three
@@ -69,7 +70,8 @@ def confident_errors(
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     worst = most_confident_errors(labels, probabilities, most)
-    shape, total = np.shape(images), len(labels)
+    images = images if hasattr(images, "shape") else np.asarray(images)
+    shape, total = images.shape, len(labels)
     if len(shape) != 4 or shape[0] != total:
         raise InputError(f"images are {shape}; with {total} labels they must be [{total}, height, width, channels].")
     if probabilities.shape[1] != len(class_names):
@@ -97,7 +99,8 @@ def confident_errors(
     page = blank_page(page_width, header + math.ceil(len(worst) / columns) * row)
     add_text(page, page_width / 2, 14, heading, TITLE, ha="center", va="top", weight="bold")
     start = (page_width - across * pitch) / 2
-    for place, (caption, image) in enumerate(zip(captions, _unit(np.asarray(images)[worst]), strict=True)):
+    drawn = np.asarray(images[worst])
+    for place, (caption, image) in enumerate(zip(captions, _unit(drawn), strict=True)):
         centre = start + (place % columns + 0.5) * pitch
         top = header + place // columns * row + lines * line_height(size) + 6
         add_text(page, centre, top - 6, caption, size, ha="center", va="bottom")

@@ -20,6 +20,7 @@ from rich.table import Table
 from jaxcnn import data
 from jaxcnn.config import Experiment
 from jaxcnn.data.sources import shuffled
+from jaxcnn.data.streams import Stream
 from jaxcnn.describe.tables import print_table
 from jaxcnn.evaluation.exact import evaluate_model, protocol_network
 from jaxcnn.evaluation.test_time_augmentation import Protocol, check_name, make_protocol, views
@@ -27,9 +28,6 @@ from jaxcnn.norms.population import EstimatedKind, batch_norm_paths, estimate_st
 from jaxcnn.runs.workdir import load_saved, restore
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
-
-# What a draw of images is for; `data` and `evaluate` have the others.
-_STATISTICS = 5
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,8 @@ def evaluate_run(
             depends on it, the run's `data.batch_size`.
         stats_batches: batches, drawn by the run's seed, for algorithm2 and pooled, at most as many as the training part
             has; some 10^4 images are enough (Wu and Johnson 2021, arXiv:2105.07576).
-        arrays: images and labels, where the run had them in memory.
+        arrays: images and labels, where the run had them in memory; those of the test part alone will do where neither
+            `part` nor `batch_stats` asks for others.
         verbose: a progress bar on stderr if that is a terminal.
 
     Returns:
@@ -114,7 +113,8 @@ def evaluate_run(
     experiment = load_saved(run)
     model, variables = restore(run)
     settings, augment = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir), experiment.augment
-    dataset = data.load(settings, experiment.seed, arrays)
+    estimated = any(kind in get_args(EstimatedKind) for kind, _ in kinds.values())
+    dataset = data.load(settings, experiment.seed, arrays, need_train=estimated or part != "test")
     split = _part(dataset, part)
     size, side = split.images.shape[1:3], augment.crop if crop is None else crop
     chosen = [
@@ -258,7 +258,7 @@ def _training_images(
     even = len(train) // size * size
     if limit is not None:
         even = min(even, limit * size)
-        order = shuffled(len(train), experiment.seed, _STATISTICS)[:even]
+        order = shuffled(len(train), experiment.seed, Stream.STATISTICS)[:even]
     for rows in filter(len, (order[:even], order[even:])):
         some, together = data.Split(data.Rows(train.images, rows), train.labels[rows]), min(size, len(rows))
         # A batch that does not divide among the devices would be filled with zeros, which would be measured, too.

@@ -91,6 +91,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Labels begin at 10:UserWarning")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistake_gets_one_short_message_and_nothing_is_written(mistake, tmp_path, capsys):
     arguments, words = MISTAKES[mistake]

@@ -16,7 +16,7 @@ rng = np.random.default_rng(0)
 
 def four(n=20, m=10, shape=(6, 5, 3), dtype=np.uint8):
     def images(count):
-        return (rng.random((count, *shape)) * 255).astype(dtype)
+        return (rng.random((count, *shape)) * (255 if np.issubdtype(dtype, np.integer) else 1)).astype(dtype)
 
     return {
         "train_images": images(n),
@@ -27,7 +27,11 @@ def four(n=20, m=10, shape=(6, 5, 3), dtype=np.uint8):
 
 
 def arrays(given, **changes):
-    return load(Data(source="arrays", **changes), 0, given)
+    return arrays_of(given, 0, **changes)
+
+
+def arrays_of(given, seed, **changes):
+    return load(Data(source="arrays", **changes), seed, given)
 
 
 class TestDigits:
@@ -97,6 +101,7 @@ class TestArrays:
             ({"train_images": None}, "lacks train_images; it must hold train_images, train_labels"),
             ({"train_images": np.zeros((20, 6))}, r"train_images has shape \(20, 6\); it must be \[n, height, width\]"),
             ({"train_images": np.zeros((20, 6, 5, 0))}, r"train_images has shape"),
+            ({"train_images": np.zeros((6, 5, 3, 20), np.uint8)}, "first axis must be the one that counts them"),
             ({"test_labels": np.zeros(9, int)}, "has 10 test_images and 9 test_labels"),
             ({"test_labels": np.zeros(10)}, "test_labels is float64 .*whole numbers"),
             ({"test_labels": np.zeros((10, 4), int)}, r"test_labels is int64 of shape \(10, 4\)"),
@@ -139,6 +144,22 @@ class TestArrays:
         }.items():
             with pytest.raises(InputError, match=message):
                 load(Data(source="arrays", name=name and str(tmp_path / name)), 0)
+
+    def test_of_the_test_part_will_do_where_no_others_are_needed(self, tmp_path):
+        given = {key: value for key, value in four().items() if key.startswith("test")}
+        np.savez(tmp_path / "test.npz", **given)
+        config = Data(source="arrays", name=str(tmp_path / "test.npz"), validation=0.5)
+        for data in (load(config, 0, given, need_train=False), load(config, 0, need_train=False)):
+            assert data.train is None and data.validation is None and len(data.test) == 10
+            assert data.class_names == ("0", "1", "2", "3")
+            check_labels(data, 4)
+        with pytest.raises(InputError, match="lacks train_images, train_labels; it must hold train_images"):
+            load(config, 0, given)
+        with pytest.raises(InputError, match="lacks train_labels; it must hold train_images, train_labels"):
+            load(config, 0, given | {"train_images": four()["train_images"]}, need_train=False)
+        with pytest.raises(InputError, match=r"test_images are uint8 in 0\.\.1"):
+            load(config, 0, given | {"test_images": given["test_images"] % 2}, need_train=False)
+        assert len(load(config, 0, four(), need_train=False).train) == 10
 
     def test_need_their_source(self):
         with pytest.raises(InputError, match="must be 'arrays'"):
@@ -207,6 +228,21 @@ class TestValidation:
         np.testing.assert_array_equal(first.images, again.images)
         assert not np.array_equal(first.images, other.images)
 
+    def test_is_the_one_that_runs_saved_before_have(self):
+        """Drawn by revision 648889a with seed 3."""
+        given = four(n=20)
+        given["train_images"][:, 0, 0, 0] = np.arange(20)
+        validation = arrays_of(given, 3, validation=0.3).validation
+        assert validation.images[:, 0, 0, 0].tolist() == [0, 6, 7, 9, 10, 12]
+
+    def test_has_a_seed_of_its_own(self):
+        given = four(n=200)
+        by_seed = [arrays_of(given, seed, validation=0.3).validation.images for seed in (5, 6)]
+        one, other = (arrays_of(given, seed, validation=0.3, split_seed=5).validation.images for seed in (0, 1))
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, by_seed[0])
+        assert not np.array_equal(one, by_seed[1])
+
     @pytest.mark.parametrize("share", [0.001, 0.999])
     def test_part_cannot_be_empty(self, share):
         with pytest.raises(InputError, match=r"Data\.validation is .*; of 20 training images"):
@@ -234,3 +270,14 @@ def test_labels_outside_the_classes_are_named():
         check_labels(Dataset(part(0, 3, 3), part(1), None, ()), 3)
     with pytest.raises(InputError, match="1 of 2 validation labels"):
         check_labels(Dataset(part(0), part(1), part(4, 0), ()), 4)
+    for labels, classes, words in [
+        ((1, 2, 3), 3, r"Labels begin at 1 instead of 0; subtract 1 from each\.$"),
+        (
+            (0, 5, 9),
+            3,
+            r"Only 3 different labels occur; number them 0\.\.2, or set config\.model\.num_classes to 10",
+        ),
+        ((0, 1, 2, 3), 3, r"labels are\. Set config\.model\.num_classes to 4\.$"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            check_labels(Dataset(part(*labels), part(labels[0]), None, ()), classes)

@@ -14,8 +14,9 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from PIL import Image
 
-from jaxcnn.config import Data
+from jaxcnn.config import Augment, Data
 from jaxcnn.data import eval_batches, load, pipeline, tfds, train_batches
+from jaxcnn.data.shape import image_shape
 from jaxcnn.runtime.errors import InputError
 
 pytest.importorskip("array_record", reason="array_record has no wheel for this platform")
@@ -291,10 +292,35 @@ def test_configurations_are_named(root):
     assert tfds.find("shapes/big", str(root)).splits == ("train", "test")
 
 
+def test_what_the_folder_holds_instead_is_said(root):
+    write(root / "shapes", parts(), name="big")
+    for version in ("1.0.0", "9.9.9.incomplete"):
+        write(root, parts(), name="letters", version=version)
+    write(root, parts(), name="letters", version="2.0.0")
+    run = "or run: python -m jaxcnn prepare"
+    for name, words in {
+        "letters:3.0.0": rf"in {root}, which holds letters:1\.0\.0, letters:2\.0\.0\. Set config\.data\.name .*, {run}",
+        "letters/round": rf"which holds letters:1\.0\.0, letters:2\.0\.0\. Set .*, {run} letters/round ",
+        "shapes/small": rf"which holds shapes/big:1\.0\.0\. Set .*, {run} shapes/small ",
+        "leters": r"is not prepared in .*data\. Did you mean 'letters'\? Else run: python -m jaxcnn prepare leters ",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            load(config(root, name=name), 0)
+        with pytest.raises(InputError, match=words):
+            image_shape(config(root, name=name), Augment())
+
+
 def test_another_format_is_said(root):
     folder = write(root, parts(), fileFormat="tfrecord")
     with pytest.raises(InputError, match=rf"prepared as tfrecord; .*Delete {folder} .* run: python -m jaxcnn prepare"):
         load(config(root), 0)
+
+
+@pytest.mark.parametrize("decode", ["once", "always"])
+def test_a_class_without_training_images_is_said(root, decode):
+    write(root, parts(n=6, m=6))
+    with pytest.warns(UserWarning, match=r"^2 of 6 test images have a class that no training image has \(label 2\)"):
+        load(config(root, train_split="train[:2]", decode=decode), 0)
 
 
 def test_unknown_splits_are_told_from_known_ones(root):
@@ -337,6 +363,19 @@ def test_large_encodings_are_decoded_in_order_by_threads(root, monkeypatch):
     truth = parts(n=50)
     write(root, truth)
     np.testing.assert_array_equal(load(config(root), 0).train.images, truth["train"][0])
+
+
+@pytest.mark.parametrize("first_is_large", [True, False])
+def test_the_first_image_alone_does_not_decide_on_threads(root, monkeypatch, first_is_large):
+    monkeypatch.setattr(tfds.os, "cpu_count", lambda: 4)
+    flat, noisy = np.zeros((90, 90, 3), np.uint8), rng.integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    assert len(encode(flat)) < tfds._THREADED < len(encode(noisy))
+    first, others = (noisy, flat) if first_is_large else (flat, noisy)
+    images = np.stack([first, *[others] * 19])
+    write(root, {"train": (images, [0] * 20), "test": (images[1:2], [0])}, shape=(90, 90, 3))
+    data = load(config(root, decode="always"), 0)
+    assert data.train.images.source.threads == (1 if first_is_large else 4)
+    np.testing.assert_array_equal(data.train.images, images)
 
 
 def test_jpegs_and_other_colour_modes_become_what_the_features_say(root):

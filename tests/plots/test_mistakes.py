@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxcnn.data.dataset import Rows
 from jaxcnn.plots.mistakes import confident_errors, most_confident_errors
 from jaxcnn.runtime.errors import InputError
 from tests.plots.drawn import LONG, SHORT, WIDE, pixels
@@ -81,6 +82,27 @@ def test_errors_show_the_pixels_enlarged_and_unsmoothed(channels, drawn, tmp_pat
         tile = shown[top : top + 168, left : left + 168]
         expected = np.broadcast_to(images[i], (28, 28, 3)).repeat(6, axis=0).repeat(6, axis=1)
         assert np.abs(tile - expected).max() <= 1
+
+
+def test_only_the_images_that_are_drawn_are_read(drawn, tmp_path):
+    images, labels, probabilities = mistaken(40, 10, n=60)
+    read = []
+
+    class Decoded:
+        """Images that are decoded when they are indexed."""
+
+        shape, dtype, ndim = images.shape, images.dtype, images.ndim
+
+        def __getitem__(self, rows):
+            read.extend(rows)
+            return images[rows]
+
+    rows = Rows(Decoded(), np.arange(60))
+    confident_errors(rows, labels, probabilities, SHORT[:10], tmp_path / "a.png", most=5)
+    assert sorted(read) == sorted(most_confident_errors(labels, probabilities, 5))
+    shown = [image.get_array() for image in drawn.figure.axes[0].images]
+    confident_errors(images.tolist(), labels, probabilities, SHORT[:10], tmp_path / "b.png", most=5)
+    assert len(drawn.figure.axes[0].images) == len(shown) == 5
 
 
 def test_floats_are_stretched_only_where_they_leave_the_unit_interval(drawn, tmp_path):

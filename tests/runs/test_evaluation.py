@@ -146,6 +146,21 @@ def test_data_that_is_not_there(tmp_path):
         evaluate_run(tmp_path / "run", data_dir=str(tmp_path / "data"))
 
 
+def test_test_arrays_alone_will_do(tmp_path):
+    """The results are those of the same arrays with training arrays."""
+    test, train = (getattr(load(EXPERIMENT.data, 0), part) for part in ("test", "train"))
+    arrays = {"test_images": test.images, "test_labels": test.labels}
+    both = arrays | {"train_images": train.images, "train_labels": train.labels}
+    of_arrays = replace(EXPERIMENT, data=replace(EXPERIMENT.data, source="arrays", validation=0.2))
+    write(tmp_path / "run", of_arrays, (9, 9, 1))
+    for options in ({"protocol": ("center", "dense"), "scales": (12,)}, {"batch_stats": "blend:4"}):
+        found, expected = (evaluate_run(tmp_path / "run", arrays=a, **options) for a in (arrays, both))
+        assert [replace(e, seconds=0) for e in found] == [replace(e, seconds=0) for e in expected]
+    for options in ({"batch_stats": "pooled"}, {"part": "train"}, {"part": "validation"}):
+        with pytest.raises(InputError, match="arrays lacks train_images, train_labels"):
+            evaluate_run(tmp_path / "run", arrays=arrays, **options)
+
+
 def test_someone_elses_network(tmp_path):
     """Its batch normalization is flax's."""
     write(tmp_path / "run", get_config(), (8, 8, 1))
