@@ -1,7 +1,7 @@
 """Operations in the formulation that their platform runs fastest."""
 
-from jaxcnn.ops.choice import Choice, choose
+from jaxcnn.ops.choice import Choice, Platform, choose, target
 from jaxcnn.ops.conv import conv
 from jaxcnn.ops.pool import max_pool
 
-__all__ = ["Choice", "choose", "conv", "max_pool"]
+__all__ = ["Choice", "Platform", "choose", "conv", "max_pool", "target"]

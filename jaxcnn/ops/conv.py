@@ -3,6 +3,9 @@
 Output, input gradient and kernel gradient are bilinear, and every derivative of one is another of the three. So
 derivatives of any order and mode stay within them, `jax.vmap` too, and only when a program is compiled for a platform
 does each become ordinary operations.
+
+The primitives are traced for a CPU alone, and only on arrays whose types do not say how they are distributed: all else
+is `lax`, see `choice.use_lax`.
 """
 
 import dataclasses
@@ -17,15 +20,17 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxcnn.errors import InputError
 from jaxcnn.ops import winograd
-from jaxcnn.ops.choice import chosen
+from jaxcnn.ops.choice import distributed, use_lax
 from jaxcnn.ops.formulations import Operation, Window, fastest, xla
 
 
 def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, groups: int = 1) -> jax.Array:
     """Convolution of images [n, height, width, channels] with a kernel [rows, columns, channels / groups, features].
 
-    GPU and TPU run `lax.conv_general_dilated`. XLA's CPU backend is slow at gradients of kernels, at few channels, at
+    GPU and TPU run `lax.conv_general_dilated`, traced as such; so does a CPU inside `jax.shard_map` and on a mesh with
+    explicit axes, see `choice.use_lax`. XLA's CPU backend is slow at gradients of kernels, at few channels, at
     maps smaller than the window, at groups and at kernels under `jax.vmap`; there it is written in other operations,
     see `formulations.fastest`, and layers with many channels by minimal filtering, see `winograd`; what stays XLA's own
     is faster after `set_xla_flags`. Results agree to 1e-5 of the largest value, kernel gradients of `winograd` to 5e-5.
@@ -45,7 +50,7 @@ def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, 
         TypeError, ValueError: as `lax.conv_general_dilated`, where shapes or dtypes do not fit together.
     """
     window = Window(x.shape[1:3], kernel.shape[:2], stride, padding, groups)
-    if chosen() == "lax":
+    if use_lax(x, kernel):
         return xla(x, kernel, window)
     return _conv(x, kernel, window)
 
@@ -166,6 +171,11 @@ def _primitive(operation: Operation) -> Primitive:
         return jax.jit(functools.partial(primitive.bind, spec=spec))
 
     def abstract(a: Any, b: Any, *, spec: Spec) -> Any:
+        if distributed(a.sharding.mesh, b.sharding.mesh):
+            raise InputError(
+                "a convolution traced for arrays without a mesh was given distributed ones; differentiate and trace it "
+                'inside `jax.shard_map` or on the mesh, or trace it within `jaxcnn.ops.choose("lax")`.'
+            )
         out = jax.eval_shape(functools.partial(plain, spec=spec), a, b)
         return jax.core.ShapedArray(out.shape, out.dtype)
 

@@ -6,22 +6,22 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcnn.ops.choice import chosen
+from jaxcnn.ops.choice import use_lax
 
 
 def max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
     """Largest value in every window that lies wholly on the maps [n, height, width, channels].
 
-    GPU and TPU run XLA's windowed reduction. Its gradient is slow on a CPU, so there the maximum is taken elementwise
-    over strided slices, rows before columns. Values are equal; of equal values in a window, here all share the
-    gradient, there the first has it.
+    GPU and TPU run XLA's windowed reduction, and so does a CPU where arrays are distributed, see `choice.use_lax`. Its
+    gradient is slow on a CPU, so otherwise the maximum is taken elementwise over strided slices, rows before columns.
+    Values are equal; of equal values in a window, here all share the gradient, there the first has it.
 
     Args:
         x: feature maps.
         size: side of the window.
         stride: step of the window along both axes.
     """
-    if chosen() == "lax" or jax.default_backend() != "cpu":
+    if use_lax(x):
         return nn.max_pool(x, (size, size), (stride, stride))
     for axis in (1, 2):
         last = x.shape[axis] - size
