@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import jax
 from jax.sharding import AbstractMesh, AxisType
 
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 Choice = Literal["auto", "lax"]
 Platform = Literal["cpu", "gpu", "cuda", "rocm", "tpu"]

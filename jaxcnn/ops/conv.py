@@ -20,10 +20,10 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxcnn.errors import InputError
 from jaxcnn.ops import winograd
 from jaxcnn.ops.choice import distributed, use_lax
 from jaxcnn.ops.formulations import Operation, Window, fastest, xla
+from jaxcnn.runtime.errors import InputError
 
 
 def conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, groups: int = 1) -> jax.Array:

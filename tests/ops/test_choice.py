@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxcnn import ops
-from jaxcnn.errors import InputError
+from jaxcnn.runtime.errors import InputError
 
 N, CHANNELS, FEATURES = 16, 4, 6
 
