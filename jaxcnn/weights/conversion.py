@@ -44,7 +44,7 @@ class Conversion:
     pairs: tuple[Pair, ...]
 
     def check(self) -> None:
-        """Check that the file has every array of the network and no other, in a sure order, of usable numbers.
+        """Check that the file has every array of the network and no other, in a known order, of finite numbers.
 
         Raises:
             InputError: naming the first that does not fit, with both shapes, and what to do; layers of one shape whose
@@ -93,14 +93,16 @@ class Conversion:
 
     def _check_order(self) -> None:
         doubtful = [pair for pair in self.pairs if pair.fate == "doubtful"]
-        for first in doubtful:
-            for other in doubtful:
-                if other.source_shape == first.source_shape and series(other.source) != series(first.source):
-                    raise InputError(
-                        f"{self.file} does not say in which order its layers come: {first.source} and {other.source} "
-                        f"are both {first.source_shape}. Save them under numbered names (conv1, conv2, ...), or in a "
-                        "format that keeps the order: PyTorch's state_dict(), Keras' whole model."
-                    )
+        if not doubtful:
+            return
+        role, shape = doubtful[0].slot.role, doubtful[0].source_shape
+        alike = [pair.source for pair in doubtful if (pair.slot.role, pair.source_shape) == (role, shape)]
+        names = ", ".join({series(name): name for name in alike}.values())
+        raise InputError(
+            f"{self.file} does not say in which order its layers come, and several have the shape {shape} ({names}). "
+            "Save them under numbered names (conv1, conv2, ...), or in a format that keeps the order: PyTorch's "
+            "state_dict(), Keras' whole model."
+        )
 
     def _check_numbers(self) -> None:
         for pair in self.pairs:
