@@ -17,10 +17,10 @@ from jaxcnn.layers import Dense, LocalResponseNorm, Shape
 from jaxcnn.models import VGG, ZOO, ConvNet, named
 from jaxcnn.runs.workdir import load_saved
 from jaxcnn.runtime.errors import InputError
-from jaxcnn.weights.epsilon import fold_epsilon
 from jaxcnn.weights.file import PREPROCESSING, Layout, Preprocessing, WeightFile, read
 from jaxcnn.weights.match import Pair, match
 from jaxcnn.weights.order import series
+from jaxcnn.weights.variance import fold_epsilon
 
 
 @dataclass(frozen=True)

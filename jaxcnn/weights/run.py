@@ -20,10 +20,10 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.provenance import provenance
 from jaxcnn.training.state import create_state
 from jaxcnn.weights.conversion import Conversion
-from jaxcnn.weights.epsilon import fold_epsilon
 from jaxcnn.weights.file import TORCH_EPSILON, Preprocessing, WeightFile
 from jaxcnn.weights.match import Pair
 from jaxcnn.weights.slot import Slot, slots
+from jaxcnn.weights.variance import fold_epsilon
 
 
 def write_run(conversion: Conversion, workdir: str | Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxcnn.layers import BatchNorm, Conv, Dense, Flatten, Layer, Row, Shape
 from jaxcnn.runtime.errors import InputError
-from jaxcnn.weights.epsilon import epsilon_of
+from jaxcnn.weights.variance import epsilon_of
 
 Kind = Literal["convolution", "batch norm", "dense layer"]
 

@@ -14,8 +14,8 @@ from jaxcnn import InputError, weights
 from jaxcnn.layers import trace
 from jaxcnn.models import ZOO
 from jaxcnn.weights import WeightFile, conversion
-from jaxcnn.weights.epsilon import fold_epsilon
 from jaxcnn.weights.slot import slots
+from jaxcnn.weights.variance import fold_epsilon
 
 
 def config(tmp_path, *layers, side=6):
