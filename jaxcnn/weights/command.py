@@ -60,6 +60,8 @@ def _to_run(conversion: Conversion, workdir: Path, dry_run: bool) -> None:
     console.print(_table(conversion.pairs, f"{conversion.file} as {conversion.name}"))
     console.print(_summary(conversion.pairs))
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (settings.mean, settings.std))
+    if classes := getattr(conversion.experiment.model, "num_classes", None):
+        console.print(f"classes: {classes}")
     console.print(f"images: {settings.channel_order}, scaled to [0, 1], less {mean}, divided by {std}")
     conversion.check()
     done = f"wrote {workdir}; test it: python -m jaxcnn evaluate {workdir}"

@@ -20,6 +20,8 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.training.state import IMPLEMENTATION
 from jaxcnn.weights.file import PREPROCESSING, Layout, Preprocessing, WeightFile, read
 from jaxcnn.weights.match import Pair, match
+from jaxcnn.weights.order import series
+from jaxcnn.weights.variance import fold_epsilon
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,17 @@ class Conversion:
     pairs: tuple[Pair, ...]
 
     def check(self) -> None:
-        """Check that the file has every array of the network and no other.
+        """Check that the file has every array of the network and no other, in a known order, of finite numbers.
 
         Raises:
-            InputError: naming the first that does not fit, with both shapes, and what to do.
+            InputError: naming the first that does not fit, with both shapes, and what to do; layers of one shape whose
+                order cannot be known; or an array with a number that is not finite in float32, or a variance below 0.
         """
         wrong, dense = _wrong(self.pairs), _dense_layers(self.experiment.model)
         where = f"{self.file} does not fit {self.name}"
         if not wrong:
+            self._check_order()
+            self._check_numbers()
             return
         if _lacks_dense(wrong, self.pairs, dense):
             raise InputError(
@@ -79,11 +84,44 @@ class Conversion:
                 array = self.weights.arrays[pair.source]
                 if pair.slot and self.weights.layout == "torchvision":
                     array = pair.slot.from_torch(array)
+                if pair.slot and pair.slot.epsilon is not None:
+                    array = fold_epsilon(array, self.weights.epsilon, pair.slot.epsilon)
                 flat[pair.path] = np.ascontiguousarray(array, np.float32)
         anew = [pair.path for pair in self.pairs if pair.fate == "drawn anew"]
         if anew:
             flat |= jax.device_get(_draw(self.experiment, self.shape, anew))
         return {"params": {}, "batch_stats": {}} | unflatten_dict(flat, sep="/")
+
+    def _check_order(self) -> None:
+        doubtful = [pair for pair in self.pairs if pair.fate == "doubtful"]
+        if not doubtful:
+            return
+        role, shape = doubtful[0].slot.role, doubtful[0].source_shape
+        alike = [pair.source for pair in doubtful if (pair.slot.role, pair.source_shape) == (role, shape)]
+        names = ", ".join({series(name): name for name in alike}.values())
+        raise InputError(
+            f"{self.file} does not say in which order its layers come, and several have the shape {shape} ({names}). "
+            "Save them under numbered names (conv1, conv2, ...), or in a format that keeps the order: PyTorch's "
+            "state_dict(), Keras' whole model."
+        )
+
+    def _check_numbers(self) -> None:
+        for pair in self.pairs:
+            array = self.weights.arrays[pair.source] if pair.fate == "used" else np.zeros(0)
+            if not array.size:
+                continue
+            with np.errstate(over="ignore", invalid="ignore"):
+                numbers = array.astype(np.float32, copy=False)
+                finite = np.isfinite(numbers.min()) and np.isfinite(numbers.max())
+            if not finite:
+                number = array[~np.isfinite(numbers)][0]
+                why = "is too large for float32" if np.isfinite(number) else "is not finite"
+                raise InputError(
+                    f"{self.file}: {pair.source} holds {number}, which {why}. Give weights that were saved before the "
+                    "training diverged."
+                )
+            if pair.slot and pair.slot.epsilon is not None and numbers.min() + self.weights.epsilon <= 0:
+                raise InputError(f"{self.file}: {pair.source} holds {numbers.min()}; a variance must be at least 0.")
 
     def _complaint(self, pair: Pair) -> str:
         if pair.fate == "missing":
@@ -106,7 +144,8 @@ def load(
             else as `PREPROCESSING` says; or a config file or the folder of a run, whose network and data are taken.
             None: the network of the zoo whose arrays have these shapes; foreign ones are taken to have no local
             response normalization, which has no arrays.
-        num_classes: classes of the network; None: as the model has it, 1000 in the zoo.
+        num_classes: classes of the network; None: as the file has them for a network of the zoo (1000 with
+            `drop_head`), else as the model has them.
         drop_head: draw the last dense layer from the experiment's seed, or every dense layer if the file has none,
             instead of taking it from the file.
 
@@ -123,11 +162,14 @@ def load(
     if num_classes is not None:
         if not hasattr(experiment.model, "num_classes"):
             raise InputError(f"--num_classes={num_classes}: {name} has a fixed number of classes; leave it away.")
-        network = experiment.model.clone(num_classes=num_classes)
-        experiment = dataclasses.replace(experiment, model=network)
+        experiment = _with_classes(experiment, num_classes)
     if weights.preprocessing is not None:
         experiment = _preprocessed(experiment, weights.preprocessing)
     pairs = match(weights, experiment.model, shape)
+    classes = _classes(_wrong(pairs), _dense_layers(experiment.model))
+    if classes and num_classes is None and not drop_head and not _has_data(name):
+        experiment = _with_classes(experiment, classes[0])
+        pairs = match(weights, experiment.model, shape)
     if drop_head:
         dense = _dense_layers(experiment.model)
         if not dense:
@@ -139,7 +181,7 @@ def load(
 
 def _target(name: str, layout: Layout) -> tuple[Experiment, Shape]:
     """The network of that name with its data, and the shape of its images."""
-    if name.endswith(".py") or Path(name).is_dir():
+    if _has_data(name):
         experiment = load_config(name) if name.endswith(".py") else load_saved(name)
         return experiment, image_shape(experiment.data, experiment.augment)
     entry = named(name)
@@ -153,6 +195,15 @@ def _target(name: str, layout: Layout) -> tuple[Experiment, Shape]:
     settings = Data(source="tfds", name="imagenet2012", test_split="validation", image_size=256)
     experiment = Experiment(model=model, data=settings, augment=Augment(crop=height))
     return _preprocessed(experiment, PREPROCESSING[layout]), entry.shape
+
+
+def _has_data(name: str) -> bool:
+    """Whether a network's name is that of a config file or a run, whose data have a number of classes."""
+    return name.endswith(".py") or Path(name).is_dir()
+
+
+def _with_classes(experiment: Experiment, num_classes: int) -> Experiment:
+    return dataclasses.replace(experiment, model=experiment.model.clone(num_classes=num_classes))
 
 
 def _preprocessed(experiment: Experiment, preprocessing: Preprocessing) -> Experiment:

@@ -1,8 +1,8 @@
 """A file of weights, whoever wrote it: its arrays, how they lie, and what its images must look like."""
 
 import json
-import re
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from jaxcnn.runtime.atomic import replacing
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import Positive
 from jaxcnn.weights.keras_file import read_keras
+from jaxcnn.weights.order import natural
 from jaxcnn.weights.torch_pickle import read_torch
 
 Layout = Literal["torchvision", "keras", "jaxcnn"]
@@ -43,44 +44,51 @@ PREPROCESSING: Mapping[Layout, Preprocessing] = {
 Keras' VGG, as for Simonyan & Zisserman's own weights, pixels in 0..255 less the mean of blue, green and red; for ours
 pixels in [0, 1]."""
 
+TORCH_EPSILON = 1e-5
+"""What PyTorch's batch norms add to the running variance, as torchvision's networks have them."""
+
 
 @dataclass(frozen=True)
 class WeightFile:
     """What a file of weights holds.
 
     Attributes:
-        arrays: NumPy arrays by the file's own names.
+        arrays: NumPy arrays by the file's own names, layer by layer.
         layout: how they are named and how they lie.
         preprocessing: of the images that they were trained on, where the file records it.
+        ordered: whether the file itself gives the order of its layers; otherwise their names do, as far as they can.
+        epsilon: what the batch norms of a foreign layout add to the running variance.
     """
 
     arrays: Mapping[str, np.ndarray]
     layout: Layout
     preprocessing: Preprocessing | None
+    ordered: bool = True
+    epsilon: float = TORCH_EPSILON
 
 
 def read(path: Path) -> WeightFile:
     """Read a .safetensors, .pth, .pt, .npz, .h5 or .keras file, without PyTorch or Keras and without running its code.
 
     Raises:
-        InputError: there is no such file, its suffix is none of these, it is damaged or no file of weights, or a pickle
-            that would run code.
+        InputError: there is no such file, its suffix is none of these, it is damaged or no file of weights, a pickle
+            that would run code, or as `read_torch` and `read_keras`.
     """
-    readers = {
+    readers: dict[str, Callable[[Path], WeightFile]] = {
         ".safetensors": _read_safetensors,
         ".npz": _read_npz,
-        ".pth": lambda path: (read_torch(path), None),
-        ".pt": lambda path: (read_torch(path), None),
-        ".h5": lambda path: (_sorted(read_keras(path)), None),
-        ".keras": lambda path: (_sorted(read_keras(path)), None),
+        ".pth": _read_torch,
+        ".pt": _read_torch,
+        ".h5": _read_keras,
+        ".keras": _read_keras,
     }
     if path.suffix not in readers:
         raise InputError(f"{path} has suffix {path.suffix!r}; weights are read from {', '.join(readers)}.")
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a file of weights, or the folder of a run.")
+    _refuse_text(path)
     try:
-        arrays, recorded = readers[path.suffix](path)
-        preprocessing = recorded and Preprocessing(**json.loads(recorded))
+        weights = readers[path.suffix](path)
     except InputError:
         raise
     except Exception as error:
@@ -88,15 +96,19 @@ def read(path: Path) -> WeightFile:
         raise InputError(
             f"{path} cannot be read: it is cut short, damaged or no {path.suffix} file ({cause})."
         ) from error
-    if not arrays:
+    if not weights.arrays:
         raise InputError(f"{path} holds no arrays; give a file of weights.")
-    if path.suffix in (".h5", ".keras"):
-        layout: Layout = "keras"
-    else:
-        layout = "jaxcnn" if any(name.startswith("params/") for name in arrays) else "torchvision"
-    # timm keeps the first dense layers as convolutions over the whole map.
-    arrays = {k: x.reshape(len(x), -1) if k.startswith("pre_logits.") and x.ndim > 1 else x for k, x in arrays.items()}
-    return WeightFile(arrays, layout, preprocessing)
+    return weights
+
+
+def _refuse_text(path: Path) -> None:
+    """Name what is often saved in the place of a file of weights."""
+    with path.open("rb") as file:
+        start = file.read(200).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path} is a Git LFS pointer in the place of the weights; fetch them with `git lfs pull`.")
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
+        raise InputError(f"{path} is a web page (HTML or XML), not weights; download the file itself.")
 
 
 def write(path: Path, weights: WeightFile) -> None:
@@ -119,12 +131,33 @@ def write(path: Path, weights: WeightFile) -> None:
         raise InputError(f"{path} cannot be written: {error}. Give another --output.") from error
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+def _weight_file(arrays: dict[str, np.ndarray], recorded: str | None = None, *, ordered: bool) -> WeightFile:
+    """In torchvision's layout or ours, as the names say; `recorded` is the preprocessing as JSON."""
+    preprocessing = None if recorded is None else Preprocessing(**json.loads(recorded))
+    layout: Layout = "jaxcnn" if any(name.startswith("params/") for name in arrays) else "torchvision"
+    if not ordered:
+        arrays = {name: arrays[name] for name in sorted(arrays, key=natural)}
+    # timm keeps the first dense layers as convolutions over the whole map.
+    arrays = {k: x.reshape(len(x), -1) if k.startswith("pre_logits.") and x.ndim > 1 else x for k, x in arrays.items()}
+    return WeightFile(arrays, layout, preprocessing, ordered)
+
+
+def _read_torch(path: Path) -> WeightFile:
+    return _weight_file(read_torch(path), ordered=True)
+
+
+def _read_keras(path: Path) -> WeightFile:
+    found = read_keras(path)
+    return WeightFile(found.arrays, "keras", None, found.ordered, found.epsilon)
+
+
+def _read_safetensors(path: Path) -> WeightFile:
     from safetensors import safe_open
 
     with safe_open(path, "numpy") as file:
         names, recorded = file.keys(), (file.metadata() or {}).get("preprocessing")
-        return _sorted({name: file.get_tensor(name) for name in names}), recorded
+        # The format sorts its arrays.
+        return _weight_file({name: file.get_tensor(name) for name in names}, recorded, ordered=False)
 
 
 def _write_safetensors(path: Path, arrays: dict[str, np.ndarray], recorded: str) -> None:
@@ -133,22 +166,27 @@ def _write_safetensors(path: Path, arrays: dict[str, np.ndarray], recorded: str)
     save_file(arrays, path, metadata={"preprocessing": recorded})
 
 
-def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+def _read_npz(path: Path) -> WeightFile:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("not an archive of np.savez")
+    arrays: dict[str, np.ndarray] = {}
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        arrays = dict(archive)
+        for name in archive.files:
+            try:
+                arrays[name] = archive[name]
+            except ValueError as error:
+                # NumPy's own message advises to load it unsafely.
+                if "pickle" in str(error):
+                    raise InputError(
+                        f"{path}: {name} holds Python objects, which can run code when loaded; save arrays of numbers."
+                    ) from None
+                raise
     recorded = arrays.pop("preprocessing", None)
-    return arrays, None if recorded is None else str(recorded)
+    # Sorted names may be how the network was built, or what a program made of it.
+    ordered = list(arrays) != sorted(arrays)
+    return _weight_file(arrays, None if recorded is None else str(recorded), ordered=ordered)
 
 
 def _write_npz(path: Path, arrays: dict[str, np.ndarray], recorded: str) -> None:
     with path.open("wb") as file:
         np.savez(file, preprocessing=np.array(recorded), **arrays)
-
-
-def _sorted(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """In the order of layers, where a file keeps none: numbers by value; timm's `head` comes after `pre_logits`."""
-
-    def key(name: str) -> tuple:
-        return name.startswith("head"), [(p.isdigit(), int(p) if p.isdigit() else p) for p in re.split(r"(\d+)", name)]
-
-    return {name: arrays[name] for name in sorted(arrays, key=key)}

@@ -1,5 +1,7 @@
 """Which array of a file goes where in a network."""
 
+import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
@@ -15,9 +17,21 @@ from jaxcnn.layers import Shape, trace
 from jaxcnn.models import ConvNet
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.weights.file import WeightFile
+from jaxcnn.weights.order import series
 from jaxcnn.weights.slot import Kind, Slot, slots
 
-Fate = Literal["used", "unfit", "missing", "unexpected", "left out", "drawn anew"]
+Fate = Literal["used", "doubtful", "unfit", "missing", "unexpected", "left out", "drawn anew"]
+
+_KERAS_NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "running_mean": "running_mean",
+    "moving_variance": "running_var",
+    # Keras 1 keeps the variance under this name.
+    "running_std": "running_var",
+}
+_KERAS_3_NORM = dict(zip("0123", ("weight", "bias", "running_mean", "running_var"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -25,8 +39,9 @@ class Pair:
     """An array of the file and one of the network, or either alone.
 
     Attributes:
-        fate: used; unfit, the shapes differ; missing from the file; unexpected, not in the network; left out, not
-            needed; drawn anew, in the place of what was left out.
+        fate: used; doubtful, it fits several layers alike and neither the file nor the names say which; unfit, the
+            shapes differ; missing from the file; unexpected, not in the network; left out, not needed; drawn anew, in
+            the place of what was left out.
         source: its name in the file, None where it has none.
         source_shape: its shape there.
         path: ours, `params/conv1_1/kernel`, None where there is none.
@@ -52,8 +67,9 @@ class Pair:
 def match(weights: WeightFile, model: nn.Module, shape: Shape) -> tuple[Pair, ...]:
     """Pair the arrays of a file with those of a network.
 
-    Arrays in our own layout go by name. Foreign ones go by order, whatever they are called: the n-th convolution of the
-    file is the n-th of the network, and so are batch norms and dense layers.
+    Arrays in our own layout go by name, and so do foreign ones with torchvision's names. Other foreign ones go by
+    order, whatever they are called: the n-th convolution of the file is the n-th of the network, and so are batch norms
+    and dense layers. Where only names give the order, layers of one shape must differ in numbers alone.
 
     Args:
         weights: the file.
@@ -76,11 +92,15 @@ def match(weights: WeightFile, model: nn.Module, shape: Shape) -> tuple[Pair, ..
     modules, left_out = _modules(weights)
     found: dict[str, Pair] = {}
     beyond: list[Pair] = []
-    for layer, module in _aligned(layers, modules, arrays):
+    renamed = _torchvision_names(modules, layers)
+    doubtful = set() if weights.ordered or renamed is not None else _doubtful(modules, arrays)
+    for layer, module in _aligned(layers, modules if renamed is None else renamed, arrays, by_name=renamed is not None):
         names = dict(module)
         for slot in layer:
             name, wanted = names.pop(slot.role, None), slot.shape if weights.layout == "keras" else slot.torch_shape
-            found[slot.path] = _pair(name, arrays.get(name), slot.path, slot.shape, wanted, slot)
+            pair = _pair(name, arrays.get(name), slot.path, slot.shape, wanted, slot)
+            unsure = pair.fate == "used" and name in doubtful
+            found[slot.path] = dataclasses.replace(pair, fate="doubtful") if unsure else pair
         beyond += [Pair("unexpected", name, arrays[name].shape) for name in names.values()]
     return (*(found[slot.path] for slot in want), *beyond, *(Pair("left out", n, arrays[n].shape) for n in left_out))
 
@@ -109,21 +129,60 @@ def _modules(weights: WeightFile) -> tuple[dict[str, dict[str, str]], list[str]]
     with_kernel = {name.rpartition("/")[0] for name, array in weights.arrays.items() if array.ndim > 1}
     for name, array in weights.arrays.items():
         module, _, role = name.rpartition("/" if weights.layout == "keras" else ".")
-        if role == "num_batches_tracked":
+        # The latter is the random state of a dropout layer of Keras 3.
+        if role == "num_batches_tracked" or "seed_generator" in name.split("/"):
             left_out.append(name)
             continue
         if weights.layout == "keras":
             # Whatever the file calls them: a kernel, and beside it the bias.
-            role = "weight" if array.ndim > 1 else "bias" if module in with_kernel else role
+            role = "weight" if array.ndim > 1 else "bias" if module in with_kernel else _keras_norm_role(role)
         modules.setdefault(module, {})[role] = name
+    for module, names in modules.items():
+        if weights.layout == "keras" and names.keys() == _KERAS_3_NORM.keys():
+            modules[module] = {_KERAS_3_NORM[role]: name for role, name in names.items()}
     return modules, left_out
 
 
+def _keras_norm_role(leaf: str) -> str:
+    """`gamma:0`, Keras 1's `bn1_gamma_1:0`: PyTorch's `weight`; other names as they are."""
+    known = re.search(rf"({'|'.join(_KERAS_NORM)})(_\d+)?(:0)?$", leaf)
+    return _KERAS_NORM[known[1]] if known else leaf
+
+
+def _torchvision_names(
+    modules: Mapping[str, dict[str, str]], layers: Mapping[str, tuple[Slot, ...]]
+) -> dict[str, dict[str, str]] | None:
+    """The file's modules by torchvision's names, if that is what theirs are but for what wrappers add, else None.
+
+    DataParallel puts `module.` in names, torch.compile `_orig_mod.`, a network that holds another its field's name.
+    """
+    bare = {name: ".".join(p for p in name.split(".") if p not in ("module", "_orig_mod")) for name in modules}
+    inner = {name: short.partition(".")[2] for name, short in bare.items()}
+    outer = {short.partition(".")[0] for short in bare.values()}
+    for renamed in ({name: name for name in modules}, bare, *([inner] if len(outer) == 1 else [])):
+        if set(renamed.values()) <= layers.keys() and len(set(renamed.values())) == len(modules):
+            return {short: modules[name] for name, short in renamed.items()}
+    return None
+
+
+def _doubtful(modules: Mapping[str, dict[str, str]], arrays: Mapping[str, np.ndarray]) -> set[str]:
+    """Arrays of layers of one shape whose names do not say in which order the layers come."""
+    alike: dict[Shape, list[str]] = {}
+    for module, names in modules.items():
+        alike.setdefault(max((arrays[name].shape for name in names.values()), key=len), []).append(module)
+    unsure = [group for group in alike.values() if len({series(module) for module in group}) > 1]
+    return {name for group in unsure for module in group for name in modules[module].values()}
+
+
 def _aligned(
-    layers: Mapping[str, tuple[Slot, ...]], modules: Mapping[str, dict[str, str]], arrays: Mapping[str, np.ndarray]
+    layers: Mapping[str, tuple[Slot, ...]],
+    modules: Mapping[str, dict[str, str]],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    by_name: bool,
 ) -> Iterator[tuple[Iterable[Slot], Mapping[str, str]]]:
-    """Layers of ours with modules of the file: by name if all names are torchvision's, else by order within a kind."""
-    if modules.keys() <= layers.keys():
+    """Layers of ours with modules of the file: by name, or by order within a kind."""
+    if by_name:
         yield from ((layer, modules.get(name, {})) for name, layer in layers.items())
         return
     kinds: dict[Kind, list[Mapping[str, str]]] = {"convolution": [], "batch norm": [], "dense layer": []}

@@ -20,9 +20,10 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.provenance import provenance
 from jaxcnn.training.state import create_state
 from jaxcnn.weights.conversion import Conversion
-from jaxcnn.weights.file import Preprocessing, WeightFile
+from jaxcnn.weights.file import TORCH_EPSILON, Preprocessing, WeightFile
 from jaxcnn.weights.match import Pair
 from jaxcnn.weights.slot import Slot, slots
+from jaxcnn.weights.variance import fold_epsilon
 
 
 def write_run(conversion: Conversion, workdir: str | Path) -> None:
@@ -75,7 +76,8 @@ def export(run: str | Path, layout: Literal["torchvision", "jaxcnn"]) -> tuple[W
         layout: jaxcnn, any network; torchvision, one of convolutions, batch norms and dense layers.
 
     Returns:
-        The arrays with the preprocessing of the run's data, and which is which.
+        The arrays with the preprocessing of the run's data, and which is which. For torchvision a running variance
+        takes up what the network's epsilon differs from PyTorch's.
 
     Raises:
         InputError: the folder holds no run or no checkpoint, or the layout has no place for a layer of its network.
@@ -89,6 +91,10 @@ def export(run: str | Path, layout: Literal["torchvision", "jaxcnn"]) -> tuple[W
         return WeightFile(flat, layout, preprocessing), pairs
     places = _places(model, flat)
     arrays = {f"{slot.module}.{slot.role}": slot.to_torch(flat[slot.path]) for slot in places}
+    for slot in places:
+        if slot.epsilon is not None:
+            name = f"{slot.module}.{slot.role}"
+            arrays[name] = fold_epsilon(arrays[name], slot.epsilon, TORCH_EPSILON)
     pairs = tuple(
         Pair("used", name, arrays[name].shape, slot.path, slot.shape) for name, slot in zip(arrays, places, strict=True)
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxcnn.layers import BatchNorm, Conv, Dense, Flatten, Layer, Row, Shape
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.weights.variance import epsilon_of
 
 Kind = Literal["convolution", "batch norm", "dense layer"]
 
@@ -31,6 +32,7 @@ class Slot:
         module: torchvision's name of the layer, `features.0`.
         role: torchvision's name of the array in it, `weight`.
         maps: (height, width, channels) that a first dense layer sees flattened; None for all other arrays.
+        epsilon: what is added to a running variance here; None for all other arrays.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Slot:
     module: str
     role: str
     maps: Shape | None = None
+    epsilon: float | None = None
 
     @property
     def torch_shape(self) -> Shape:
@@ -91,7 +94,9 @@ def slots(rows: tuple[Row, ...]) -> tuple[Slot, ...]:
             for role, (collection, leaf) in (_NORM if kind == "batch norm" else _KERNEL).items():
                 shape = _kernel_shape(row) if leaf == "kernel" else row.facts.shape[-1:]
                 path = f"{collection}/{layer.name}/{leaf}"
-                found.append(Slot(path, shape, kind, f"{part}.{number}", role, maps if leaf == "kernel" else None))
+                seen = maps if leaf == "kernel" else None
+                epsilon = epsilon_of(layer) if leaf == "var" else None
+                found.append(Slot(path, shape, kind, f"{part}.{number}", role, seen, epsilon))
             if kind == "dense layer":
                 maps = None
         number += 1

@@ -5,7 +5,7 @@ import pickle
 import tarfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +28,9 @@ _DTYPES = {
     "BoolStorage": "bool",
 }
 
+# Where the weights of a checkpoint that holds several sets are sought, in this order.
+_KEYS = ("state_dict", "model", "model_state_dict")
+
 # The first pickle of a file from before PyTorch 1.6.
 _MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -36,11 +39,12 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a saved state dict by name, in its order.
 
     Both forms that torch.save has written since 0.1.10 are read: the zip archive and the pickles in a row before it. A
-    state dict under the key `state_dict` or `model` of a training checkpoint is found.
+    state dict inside a training checkpoint is found under whatever keys, if there is one alone or one under
+    `state_dict`, `model` or `model_state_dict`; counters, losses, optimizers and schedulers beside it are passed over.
 
     Raises:
-        InputError: the pickle names a global other than those of tensors (nothing of it is run), holds no tensors, or
-            is older still.
+        InputError: the pickle names a global other than those of tensors and numbers (nothing of it is run), holds no
+            state dict or several, or is older still; or the file is a TorchScript archive.
         Exception: of many kinds, where the file is damaged.
     """
     if tarfile.is_tarfile(path):
@@ -49,13 +53,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         is_zip = file.read(2) == b"PK"
         file.seek(0)
         state, storage = _from_zip(path) if is_zip else _from_pickles(file, path)
-        for key in ("state_dict", "model"):
-            if isinstance(state, dict) and isinstance(state.get(key), dict):
-                state = state[key]
-        tensors = state.items() if isinstance(state, dict) else ()
-        tensors = {name: tensor for name, tensor in tensors if isinstance(name, str) and isinstance(tensor, _Tensor)}
-        if not tensors:
-            raise InputError(f"{path} holds no tensors by name; save a model's state_dict().")
+        tensors = _state_dict(path, dict(_tensor_dicts(state)), state)
         return {name: _array(tensor, storage) for name, tensor in tensors.items()}
 
 
@@ -83,8 +81,18 @@ class _Tensor:
     strides: tuple[int, ...]
 
 
+class _Ignored:
+    """What a checkpoint holds beside tensors, such as a NumPy scalar: rebuilt as nothing."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 class _Unpickler(pickle.Unpickler):
-    """Knows the names of tensors alone; every other global is refused before it is imported."""
+    """Knows the names of tensors and of plain numbers; every other global is refused before it is imported."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         super().__init__(file, encoding="utf-8")
@@ -101,6 +109,21 @@ class _Unpickler(pickle.Unpickler):
             ("torch._utils", "_rebuild_tensor"): lambda *parts: _Tensor(*parts[:4]),
             ("torch._utils", "_rebuild_tensor_v2"): lambda *parts: _Tensor(*parts[:4]),
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+            # Beside the weights: options, counters of schedulers, the state of an old optimizer, NumPy's numbers.
+            ("argparse", "Namespace"): _Ignored,
+            ("collections", "Counter"): lambda *_: {},
+            ("collections", "defaultdict"): lambda *_: {},
+            ("builtins", "dict"): lambda *_: {},
+            ("__builtin__", "dict"): lambda *_: {},
+            ("torch", "device"): _Ignored,
+            ("numpy", "dtype"): _Ignored,
+            ("numpy", "ndarray"): _Ignored,
+            ("_codecs", "encode"): _Ignored,
+            **{
+                (f"numpy.{core}.multiarray", name): _Ignored
+                for core in ("core", "_core")
+                for name in ("scalar", "_reconstruct")
+            },
         }
         if (module, name) not in known:
             raise InputError(
@@ -114,6 +137,37 @@ class _Unpickler(pickle.Unpickler):
         if kind != "storage" or dtype not in _DTYPES.values() or any(view):
             raise pickle.UnpicklingError("unknown kind of storage")
         return self.storages.setdefault(key, _Storage(str(key), dtype, int(count)))
+
+
+def _tensor_dicts(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, _Tensor]]]:
+    """Every dict with tensors by name in a checkpoint, by the keys that lead to it; none of an optimizer's."""
+    if not isinstance(content, dict) or "param_groups" in content:
+        return
+    named = {name: value for name, value in content.items() if isinstance(name, str)}
+    tensors = {name: value for name, value in named.items() if isinstance(value, _Tensor)}
+    if tensors:
+        yield path, tensors
+    for name, value in named.items():
+        yield from _tensor_dicts(value, (*path, name))
+
+
+def _state_dict(path: Path, found: dict[tuple[str, ...], dict[str, _Tensor]], content: Any) -> dict[str, _Tensor]:
+    """The one that is a network's: kernels have two axes or more, a loss has none."""
+    with_kernels = {keys: state for keys, state in found.items() if any(len(t.shape) > 1 for t in state.values())}
+    found = with_kernels or found
+    if len(found) == 1:
+        return next(iter(found.values()))
+    for key in _KEYS:
+        if under := {keys[1:]: state for keys, state in found.items() if keys[:1] == (key,)}:
+            return _state_dict(path, under, content)
+    if found:
+        names = ", ".join(".".join(keys) or "its top level" for keys in found)
+        raise InputError(f"{path} holds several sets of weights, under {names}; save one of them alone.")
+    if not isinstance(content, dict):
+        kind = "single tensor" if isinstance(content, _Tensor) else type(content).__name__
+        raise InputError(f"{path} holds one {kind}, no tensors by name; save a model's state_dict().")
+    keys = ", ".join(map(str, list(content)[:8])) + (", ..." if len(content) > 8 else "")
+    raise InputError(f"{path} holds no weights under its keys ({keys}); save a model's state_dict().")
 
 
 def _array(tensor: _Tensor, read: Callable[[_Storage], np.ndarray]) -> np.ndarray:
@@ -133,6 +187,10 @@ def _array(tensor: _Tensor, read: Callable[[_Storage], np.ndarray]) -> np.ndarra
 def _from_zip(path: Path) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
+        if any(name.endswith("constants.pkl") for name in names):
+            raise InputError(
+                f"{path} is a TorchScript archive, a program; load it with torch.jit.load and save its state_dict()."
+            )
         root = next(name for name in names if name.endswith("data.pkl")).removesuffix("data.pkl")
         with archive.open(root + "data.pkl") as file:
             state = _Unpickler(file, path).load()

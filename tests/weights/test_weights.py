@@ -542,13 +542,28 @@ def test_files_of_no_use(tmp_path, capsys):
     save_file({}, tmp_path / "empty.safetensors")
     assert "holds no arrays" in failure(capsys, tmp_path / "empty.safetensors")
     write_pth(tmp_path / "number.pth", b"K\x07.")
-    assert "holds no tensors by name" in failure(capsys, tmp_path / "number.pth")
+    assert "holds one int, no tensors by name" in failure(capsys, tmp_path / "number.pth")
     (tmp_path / "model.onnx").write_bytes(b"x")
     line = failure(capsys, tmp_path / "model.onnx")
     assert "suffix '.onnx'; weights are read from .safetensors, .npz, .pth, .pt, .h5, .keras" in line
     assert "absent.pth does not exist" in failure(capsys, tmp_path / "absent.pth")
     np.savez(tmp_path / "objects.npz", a=np.array([{}], object))
-    assert "cannot be read" in failure(capsys, tmp_path / "objects.npz")
+    line = failure(capsys, tmp_path / "objects.npz")
+    assert "a holds Python objects, which can run code when loaded" in line and "unsafe" not in line
+    with (tmp_path / "pickled.npz").open("wb") as file:
+        pickle.dump({"a": 1}, file)
+    line = failure(capsys, tmp_path / "pickled.npz")
+    assert "no .npz file (not an archive of np.savez)" in line and "pickle" not in line.replace("pickled.npz", "")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".npz", ".safetensors", ".h5", ".keras"])
+def test_downloads_that_are_no_weights(tmp_path, capsys, suffix):
+    path = tmp_path / f"x{suffix}"
+    for page in (b"<!DOCTYPE html><title>404</title>", b"\n<html>", b'<?xml version="1.0"?><Error/>'):
+        path.write_bytes(page)
+        assert "is a web page (HTML or XML), not weights; download the file itself" in failure(capsys, path)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 553\n")
+    assert "is a Git LFS pointer in the place of the weights; fetch them with `git lfs pull`" in failure(capsys, path)
 
 
 def save(tmp_path, changes=(), drop=(), **options):
@@ -581,6 +596,45 @@ def test_arrays_that_do_not_fit(tmp_path, config, capsys):
     layer = line(drop=["features.2.weight", "features.2.bias"])
     assert "nothing in it is params/conv1_2/kernel (2, 2, 3, 3) (and 1 more)." in layer
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "said"),
+    [
+        (np.nan, np.float32, "features.5.weight holds nan, which is not finite"),
+        (-np.inf, np.float16, "features.5.weight holds -inf, which is not finite"),
+        (1e300, np.float64, "features.5.weight holds 1e+300, which is too large for float32"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(tmp_path, config, capsys, value, dtype, said):
+    kernel = np.zeros((4, 2, 3, 3), dtype)
+    kernel[1, 1, 2, 0] = value
+    path, run = save(tmp_path, changes={"features.5.weight": kernel}), tmp_path / "run"
+    assert said in failure(capsys, path, f"--model={config}", f"--workdir={run}")
+    assert said in failure(capsys, path, f"--model={config}", "--dry_run")
+    assert not run.exists()
+    one = narrow(model='Chain((Conv(4, name="conv1"),))').replace("64, 3)", "64, 2)")
+    (tmp_path / "one.py").write_text(one)
+    ours = {"params/conv1/kernel": kernel.transpose(2, 3, 1, 0), "params/conv1/bias": np.zeros(4)}
+    np.savez(tmp_path / "ours.npz", **ours)
+    with pytest.raises(InputError, match="params/conv1/kernel holds"):
+        weights.load(tmp_path / "ours.npz", str(tmp_path / "one.py")).check()
+    kernel[1, 1, 2, 0] = 6e4
+    weights.load(save(tmp_path, changes={"features.5.weight": kernel}), str(config)).check()
+    head = {"classifier.6.bias": np.full(10, np.nan, np.float32)}
+    weights.load(save(tmp_path, changes=head), str(config), drop_head=True).check()
+
+
+def test_a_variance_below_0_is_refused(tmp_path):
+    config = tmp_path / "bn.py"
+    config.write_text(narrow(model='Chain((Conv(2, name="conv1"), BatchNorm(name="norm1")))'))
+    arrays = {"0.weight": np.ones((2, 3, 3, 3)), "0.bias": np.ones(2), "1.weight": np.ones(2), "1.bias": np.ones(2)}
+    arrays |= {"1.running_mean": np.ones(2), "1.running_var": np.array([0.0, 1.0])}
+    save_file(arrays, tmp_path / "x.safetensors")
+    weights.load(tmp_path / "x.safetensors", str(config)).check()
+    save_file(arrays | {"1.running_var": np.array([1.0, -1.0])}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=r"1\.running_var holds -1\.0; a variance must be at least 0"):
+        weights.load(tmp_path / "x.safetensors", str(config)).check()
 
 
 def test_options_that_do_not_fit(tmp_path, config, capsys):
@@ -655,10 +709,15 @@ def test_the_network_is_told_from_the_arrays(monkeypatch, name):
     if name.startswith("vgg"):
         assert found.experiment.model == ZOO[name].model.clone(head="torchvision")
     pretend(monkeypatch, name, num_classes=10)
-    with pytest.raises(InputError, match=r"it tells 10 classes apart, fc[89] 1000"):
-        weights.load("file.pth").check()
+    found = weights.load("file.pth")
+    found.check()
+    assert found.experiment.model.num_classes == weights.load("file.pth", name).experiment.model.num_classes == 10
     weights.load("file.pth", num_classes=10).check()
-    weights.load("file.pth", drop_head=True).check()
+    with pytest.raises(InputError, match=r"it tells 10 classes apart, fc[89] 20"):
+        weights.load("file.pth", num_classes=20).check()
+    dropped = weights.load("file.pth", drop_head=True)
+    dropped.check()
+    assert dropped.experiment.model.num_classes == 1000
 
 
 @pytest.mark.parametrize("name", ["vgg_d", "vgg_e"])
@@ -719,6 +778,70 @@ def test_names_do_not_matter_but_order_does(tmp_path, config):
     first, second = (weights.load(tmp_path / f"{n}.safetensors", str(config)) for n in ("plain", "wrapped"))
     assert {pair.source for pair in second.pairs} == wrapped.keys()
     jax.tree.map(np.testing.assert_array_equal, first.variables(), second.variables())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "net.", "module.net."])
+def test_an_npz_in_sorted_order_goes_by_torchvisions_names(tmp_path, config, prefix):
+    arrays = narrow_arrays()
+    save_file(arrays, tmp_path / "plain.safetensors")
+    np.savez(tmp_path / "x.npz", **{prefix + name: arrays[name] for name in sorted(arrays)})
+    first, second = (weights.load(tmp_path / n, str(config)).variables() for n in ("plain.safetensors", "x.npz"))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_layers_of_one_shape_whose_order_only_names_give(tmp_path, suffix):
+    config = tmp_path / "two.py"
+    config.write_text(narrow(model='Chain((Conv(3, name="conv1"), Conv(3, name="conv2"), Conv(4, name="conv3")))'))
+    rng = np.random.default_rng(0)
+
+    def load(*names):
+        arrays = {}
+        for name, features in zip(names, (3, 3, 4), strict=True):
+            arrays[f"{name}.bias"] = rng.normal(size=features).astype(np.float32)
+            arrays[f"{name}.weight"] = rng.normal(size=(features, 3, 3, 3)).astype(np.float32)
+        path = tmp_path / f"x{suffix}"
+        if suffix == ".npz":
+            np.savez(path, **{name: arrays[name] for name in sorted(arrays)})
+        else:
+            save_file(arrays, path)
+        return arrays, weights.load(path, str(config))
+
+    for names in (("block2.conv", "block10.conv", "head"), ("conv", "conv_1", "conv_2"), ("a1", "a2", "b")):
+        arrays, found = load(*names)
+        params = found.variables()["params"]
+        for layer, name in zip(("conv1", "conv2", "conv3"), names, strict=True):
+            np.testing.assert_array_equal(params[layer]["bias"], arrays[f"{name}.bias"])
+    _, found = load("entry", "body", "head")
+    message = "order its layers come, and several have the shape (3, 3, 3, 3) (body.weight, entry.weight). Save"
+    with pytest.raises(InputError, match=re.escape(message)):
+        found.check()
+    assert {pair.source for pair in found.pairs if pair.fate == "doubtful"} == {
+        f"{name}.{role}" for name in ("entry", "body") for role in ("weight", "bias")
+    }
+
+
+def test_batch_norms_whose_order_only_names_give(tmp_path):
+    config = tmp_path / "two.py"
+    config.write_text(narrow(model='Chain((BatchNorm(name="norm1"), BatchNorm(name="norm2")))'))
+    roles = ("weight", "bias", "running_mean", "running_var")
+    save_file({f"{n}.{r}": np.ones(3) for n in ("post", "pre") for r in roles}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=re.escape("several have the shape (3,) (post.weight, pre.weight)")):
+        weights.load(tmp_path / "x.safetensors", str(config)).check()
+
+
+def test_an_npz_that_is_not_sorted_keeps_its_order(tmp_path):
+    config = tmp_path / "two.py"
+    config.write_text(narrow(model='Chain((Conv(3, name="conv1"), Conv(3, name="conv2")))'))
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{name}.{role}": rng.normal(size=(3, 3, 3, 3) if role == "weight" else 3)
+        for name in ("entry", "body")
+        for role in ("weight", "bias")
+    }
+    np.savez(tmp_path / "x.npz", **arrays)
+    params = weights.load(tmp_path / "x.npz", str(config)).variables()["params"]
+    np.testing.assert_array_equal(params["conv1"]["bias"], arrays["entry.bias"].astype(np.float32))
 
 
 def test_timms_names_for_the_same_arrays(tmp_path, config):
