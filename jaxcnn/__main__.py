@@ -142,7 +142,7 @@ def convert(
         workdir: of a file: folder to make; None: runs/NAME for a file NAME.pth.
         model: of a file: the network, a name for ImageNet (vgg_d_bn, alexnet_owt), a config file or a run; None: as the
             shapes of the arrays tell.
-        num_classes: of a file: its classes; None: as the model has it.
+        num_classes: of a file: its classes; None: as the file or the model has it.
         drop_head: of a file: draw the last dense layer anew (every dense layer if the file has none).
         output: of a run: file to write, .safetensors or .npz.
         layout: of a run: names and order of axes; None: torchvision for .safetensors, jaxcnn for .npz.
