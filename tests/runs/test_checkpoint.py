@@ -1,6 +1,7 @@
 """Checkpoints come back bit for bit, or are passed over with a line, or the save raises."""
 
 import errno
+import gc
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,18 @@ from jaxcnn.training.state import TrainState
 CARRY = {"sums": {"loss": 0.1 + 0.2, "n": 16.0}, "seconds": 1e-300}
 # Values that an inexact copy would change: negative zero, a subnormal, infinity, a NaN with a payload.
 ODD = np.array([0x80000000, 0x00000001, 0x7F800000, 0x7FC0BEEF], np.uint32).view(np.float32)
+
+# What orbax leaves of a save that failed complains from its threads, and when it is collected.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine .* was never awaited:RuntimeWarning"
+)
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """Nothing of a failed save is left for another file's tests."""
+    yield
+    gc.collect()
 
 
 def make_state(step, optimizer=None):
