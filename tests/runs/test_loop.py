@@ -471,6 +471,7 @@ def test_a_run_in_a_thread(whole, unfinished):
     assert_same_run(unfinished, whole)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of orbax's threads
 def test_a_failed_save_ends_the_run(tmp_path, monkeypatch):
     from orbax.checkpoint._src.path import async_path
 
@@ -484,6 +485,7 @@ def test_a_failed_save_ends_the_run(tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of orbax's threads
 def test_a_row_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
     def write(self, row):
         raise OSError(28, "No space left on device")
