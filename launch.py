@@ -6,6 +6,7 @@ Exit status: 0 finished; 1 a checkpoint or another file could not be written or 
 continues); 130 Ctrl-C before training began, or a second time.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -26,6 +27,10 @@ def main(arguments: list[str]) -> int:
     from jaxcnn.runtime.errors import InputError
     from jaxcnn.runtime.xla_flags import set_xla_flags
 
+    # Orbax logs at length what it also raises, and what its threads say of it says nothing more.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda _: None
     set_xla_flags()
     statuses = {InputError: 2, NonFinite: 3, SaveError: 1, RestoreError: 1, Preempted: 75}
     try:
