@@ -79,8 +79,8 @@ def zoo_table() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, entry in ZOO.items():
-        facts = [row.facts for row in trace(entry.model.layers(), entry.shape)]
-        parameters, multiply_adds = (sum(getattr(f, k) for f in facts) for k in ("parameters", "multiply_adds"))
+        costs = [row.info for row in trace(entry.model.layers(), entry.shape)]
+        parameters, multiply_adds = (sum(getattr(cost, k) for cost in costs) for k in ("parameters", "multiply_adds"))
         cells = (f"`{name}`", entry.paper, "x".join(map(str, entry.shape)), f"{parameters:,}", f"{multiply_adds:,}")
         rows.append(f"| {' | '.join((*cells, entry.error, entry.torchvision))} |")
     return "\n".join(rows)

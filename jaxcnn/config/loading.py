@@ -57,5 +57,11 @@ def _replace(part: Any, changes: Mapping[str, Any], prefix: str) -> Any:
         else:
             new[key] = value
     for key, deeper in inner.items():
-        new[key] = _replace(new.get(key, getattr(part, key)), deeper, f"{prefix}{key}.")
+        # A name may be shorthand for a part, which the field then holds.
+        whole = getattr(_with(part, {key: new[key]}) if key in new else part, key)
+        new[key] = _replace(whole, deeper, f"{prefix}{key}.")
+    return _with(part, new)
+
+
+def _with(part: Any, new: Mapping[str, Any]) -> Any:
     return part.clone(**new) if isinstance(part, nn.Module) else dataclasses.replace(part, **new)

@@ -18,6 +18,8 @@ from jaxcnn.runtime.errors import InputError
 
 def to_json(value: Any) -> Any:
     """An experiment, or a part of one, as what `json` writes; `from_json` gives back an equal value."""
+    if (name := getattr(value, "shorthand", None)) is not None:
+        return name
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = {} if isinstance(value, Part) else {"class": locate(type(value))}
         return kind | {k: to_json(getattr(value, k)) for k in settings_of(value) if not _comes_with_class(value, k)}
@@ -56,12 +58,37 @@ def from_json(value: Any, hint: Any = Experiment) -> Any:
 
 
 def _translated(saved: dict[str, Any]) -> dict[str, Any]:
-    """A saved experiment in today's fields: until 0.1 the objective was a name under `loss`."""
+    """A saved experiment in today's fields.
+
+    Until 0.1 the objective was a name under `loss`, and the constants of local response normalization were fields of
+    the network.
+    """
+    if isinstance(saved.get("model"), dict) and "lrn_size" in saved["model"]:
+        saved = saved | {"model": _with_norm_record(saved["model"])}
     if "loss" not in saved:
         return saved
     names = {"cross_entropy": CrossEntropy, "map": MaximumAPosteriori, "mse": MeanSquaredError}
     rest = {name: value for name, value in saved.items() if name != "loss"}
     return rest | {"objective": to_json(names[saved["loss"]]())}
+
+
+_LRN_FIELDS = {
+    "lrn_size": ("size", 5),
+    "lrn_alpha": ("alpha", 1e-4),
+    "lrn_beta": ("beta", 0.75),
+    "lrn_k": ("k", 2.0),
+    "lrn_alpha_mode": ("alpha_mode", "sum"),
+}
+"""Former fields of networks: today's name in `LocalResponseNorm`, and the former default."""
+
+
+def _with_norm_record(model: dict[str, Any]) -> dict[str, Any]:
+    rest = {name: value for name, value in model.items() if name not in _LRN_FIELDS}
+    local_response = rest.get("norm") in ("local_response", None) or rest.get("configuration") == "A-LRN"
+    if not local_response or all(model[name] == default for name, (_, default) in _LRN_FIELDS.items()):
+        return rest
+    constants = {new: model[old] for old, (new, _) in _LRN_FIELDS.items()}
+    return rest | {"norm": {"class": "jaxcnn.layers.LocalResponseNorm", **constants}}
 
 
 def flatten(experiment: Experiment, *, identity_only: bool = False) -> dict[str, Any]:
@@ -94,6 +121,9 @@ def differences(saved: Experiment, now: Experiment) -> list[str]:
 
 def settings_of(value: Any) -> list[str]:
     skip = ("parent", "name") if isinstance(value, nn.Module) else ()
+    if getattr(value, "name", "") is None:
+        # A template, which a network names.
+        skip = (*skip, "name")
     return [f.name for f in dataclasses.fields(value) if f.init and f.name not in skip]
 
 
