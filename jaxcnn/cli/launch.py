@@ -1,7 +1,15 @@
-"""The command line of launch.py, read through tyro."""
+"""Training from the command line: what `jaxcnn train` and launch.py do.
+
+Exit status: 0 finished; 1 a checkpoint or another file could not be written or read; 2 an argument, a file or the data
+cannot be used; 3 the loss or a weight is not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same
+command continues); 130 Ctrl-C before training began, or a second time.
+"""
 
 import dataclasses
+import logging
+import os
 import re
+import sys
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +21,60 @@ from rich.console import Console
 
 from jaxcnn.config import Experiment, flatten, load_config
 from jaxcnn.describe.tables import settings_table
-from jaxcnn.runs.loop import print_plan
+from jaxcnn.models import LeNet5
+from jaxcnn.runs.checkpoint import RestoreError, SaveError
+from jaxcnn.runs.loop import NonFinite, print_plan, train
 from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.xla_flags import set_xla_flags
+
+_STATUSES = {InputError: 2, NonFinite: 3, SaveError: 1, RestoreError: 1, Preempted: 75}
+
+
+def main(arguments: list[str], *, prog: str, default_config: Path | None = None) -> int:
+    """Train as the arguments say, or show what would be trained; errors become one message on stderr.
+
+    Args:
+        arguments: of the command line, without the program's name.
+        prog: name of the program in help and messages.
+        default_config: config file used where `--config` names none; None: `--config` must name one.
+
+    Returns:
+        The exit status.
+    """
+    if "--deterministic" in arguments:
+        # JAX reads the flags once, when it makes its backends.
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    set_xla_flags()
+    _quiet_orbax()
+    try:
+        launch = parse(arguments, prog=prog, default_config=default_config)
+        if launch.dry_run:
+            show_plan(launch)
+        else:
+            train(launch.config, launch.workdir, init_from=launch.init_from, config_file=launch.config_file)
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted; the same command continues from the newest checkpoint", file=sys.stderr)
+        return 130
+    except tuple(_STATUSES) as stop:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"{prog}: {stop}", markup=False)
+        return next(status for kind, status in _STATUSES.items() if isinstance(stop, kind))
+    return 0
+
+
+def _quiet_orbax() -> None:
+    """Orbax logs what it also raises, and its threads print tracebacks that add nothing to the one message."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda _: None
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What launch.py was asked to do."""
+    """What a command line asks for."""
 
     config: tyro.conf.FlagConversionOff[Experiment]
     """The experiment; `--config=FILE` chooses the file, `--config.any.field=value` changes a field."""
@@ -37,28 +89,40 @@ class Launch:
     deterministic: tyro.conf.FlagCreatePairsOff[bool] = False
     """Ask the GPU for bit-identical repeats (slower); a CPU repeats itself anyway."""
     config_file: tyro.conf.Suppress[str | None] = None
-    """The file that `--config` named, or the default one."""
+    """The file that `--config` named, or the default one; None where only help is shown."""
 
 
-def parse(arguments: list[str], *, default_config: Path) -> Launch:
-    """Arguments of launch.py as a `Launch`.
+def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> Launch:
+    """The arguments as a `Launch`.
 
     The config file is read first: its values are the defaults that `--help` shows and other arguments change. Without
     `--workdir` the run goes to `runs/NAME` for a file NAME.py.
 
+    Args:
+        arguments, prog, default_config: as for `main`.
+
     Raises:
-        InputError: the config file cannot be used, or the platform required is not there.
+        InputError: no config file is named or it cannot be used, or the platform required is not there.
         SystemExit: tyro has printed help, or what is wrong with an argument.
     """
-    file, rest = _config_file(arguments)
-    experiment = load_config(file or default_config)
-    workdir = f"runs/{Path(file or default_config).stem}"
+    named, rest = _config_file(arguments)
+    file = named or default_config
+    if file is not None:
+        experiment, about = load_config(file), f"Train the network of a config file (now {file})."
+    elif {"-h", "--help"} & {*rest}:
+        experiment = Experiment(model=LeNet5())
+        about = "Train the network of a config file, --config=FILE. (Shown is LeNet-5; with a file, its network and values.)"
+    else:
+        raise InputError(
+            "--config is missing; name a Python file whose function get_config() returns a jaxcnn.Experiment, as in "
+            "--config=my.py."
+        )
     launch = tyro.cli(
         Annotated[Launch, tyro.conf.arg(name="")],
-        prog="launch.py",
-        description=f"Run the experiment of a config file (now {file or default_config}).",
+        prog=prog,
+        description=about,
         args=[part for argument in rest for part in _tuple(argument, experiment)],
-        default=Launch(config=experiment, workdir=workdir, config_file=str(file or default_config)),
+        default=Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
         use_underscores=True,
     )
     found = jax.default_backend()
@@ -84,7 +148,7 @@ def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
         if argument == "--config":
             file = next(given, "--")
             if file.startswith("--"):
-                raise InputError("--config needs a file, for example --config=configs/lenet5_mnist.py.")
+                raise InputError("--config needs a file, for example --config=my.py.")
         elif argument.startswith("--config="):
             file = argument.removeprefix("--config=")
         else:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import launch
+from jaxcnn.cli.launch import main
 
-ROOT = Path(launch.__file__).parent
+ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "configs" / "lenet5_digits.py"
 FAKE = ["--config.data.source=fake", "--config.data.batch_size=8", "--config.data.fake.train=16"]
 FAKE += ["--config.data.fake.test=8", "--config.epochs=1"]
 
@@ -22,7 +23,7 @@ FAKE += ["--config.data.fake.test=8", "--config.epochs=1"]
 def call(arguments, capsys):
     """(status, what was printed) of a command line, in this process."""
     try:
-        status = launch.main(arguments)
+        status = main(arguments, prog="launch.py", default_config=DIGITS)
     except SystemExit as stop:
         status = stop.code
     captured = capsys.readouterr()
