@@ -5,20 +5,18 @@ cannot be used; 3 the loss or a weight is not finite; 75 stopped by SIGTERM or C
 command continues); 130 Ctrl-C before training began, or a second time.
 """
 
-import dataclasses
 import logging
 import os
-import re
 import sys
-import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import tyro
 from rich.console import Console
 
+from jaxcnn.cli.arguments import for_tyro
 from jaxcnn.config import Experiment, flatten, load_config
 from jaxcnn.describe.tables import settings_table
 from jaxcnn.models import LeNet5
@@ -27,7 +25,6 @@ from jaxcnn.runs.loop import NonFinite, print_plan, train
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import check_workdir
-from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.xla_flags import set_xla_flags
 
@@ -111,7 +108,7 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
         experiment, about = load_config(file), f"Train the network of a config file (now {file})."
     elif {"-h", "--help"} & {*rest}:
         experiment = Experiment(model=LeNet5())
-        about = "Train the network of a config file, --config=FILE. (Shown is LeNet-5; with a file, its network and values.)"
+        about = "Train the network of a config file, --config=FILE. Shown is LeNet-5; add a file to see its values."
     else:
         raise InputError(
             "--config is missing; name a Python file whose function get_config() returns a jaxcnn.Experiment, as in "
@@ -121,7 +118,7 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
         Annotated[Launch, tyro.conf.arg(name="")],
         prog=prog,
         description=about,
-        args=[part for argument in rest for part in _tuple(argument, experiment)],
+        args=for_tyro(rest, experiment),
         default=Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
         use_underscores=True,
     )
@@ -154,23 +151,3 @@ def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
         else:
             rest.append(argument)
     return file, rest
-
-
-def _tuple(argument: str, experiment: Experiment) -> list[str]:
-    """`--config.data.mean=0.1,0.2` as tyro wants a tuple: the flag, then a word for each element."""
-    match = re.fullmatch(r"--config\.([\w.]+)=(.*)", argument)
-    if not match or match[2] == "None" or not _takes_tuple(experiment, match[1].split(".")):
-        return [argument]
-    return [f"--config.{match[1]}", *filter(None, re.split(r"[,\s()\[\]]+", match[2]))]
-
-
-def _takes_tuple(part: Any, path: list[str]) -> bool:
-    """Whether the field at a dotted path is annotated as a tuple, or an optional one."""
-    hint = fields.hints(type(part)).get(path[0])
-    if len(path) > 1:
-        return (
-            hint is not None
-            and dataclasses.is_dataclass(inner := getattr(part, path[0]))
-            and _takes_tuple(inner, path[1:])
-        )
-    return any(typing.get_origin(h) is tuple for h in (hint, *typing.get_args(hint)))
