@@ -1,32 +1,39 @@
 """Training from the command line: what `jaxcnn train` and launch.py do.
 
-Exit status: 0 finished; 1 a checkpoint or another file could not be written or read; 2 an argument, a file or the data
-cannot be used; 3 the loss or a weight is not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same
-command continues); 130 Ctrl-C before training began, or a second time.
+Exit status: 0 finished, or a dry run without a mistake, whether the data are there or not; 1 a checkpoint or another
+file could not be written or read; 2 an argument, a file or the data cannot be used; 3 the loss or a weight is not
+finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues); 130 Ctrl-C before training
+began, or a second time.
 """
 
+import contextlib
 import logging
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import jax
+import numpy as np
 import tyro
 from rich.console import Console
 
 from jaxcnn.cli.arguments import for_tyro
 from jaxcnn.config import Experiment, flatten, load_config
-from jaxcnn.describe.tables import settings_table
+from jaxcnn.data import MissingData
+from jaxcnn.data.shape import image_shape
+from jaxcnn.describe.tables import decay_table, network_table, settings_table
 from jaxcnn.models import LeNet5
 from jaxcnn.runs.checkpoint import RestoreError, SaveError
-from jaxcnn.runs.loop import NonFinite, print_plan, train
+from jaxcnn.runs.loop import NonFinite, print_devices, print_plan, train
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.xla_flags import set_xla_flags
+from jaxcnn.training.optim import decay_report
 
 _STATUSES = {InputError: 2, NonFinite: 3, SaveError: 1, RestoreError: 1, Preempted: 75}
 
@@ -80,7 +87,7 @@ class Launch:
     init_from: str | None = None
     """Start from the weights of the run in this folder, without its optimizer state."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Print the resolved experiment, the network and the plan; write nothing."""
+    """Print the resolved experiment, the network and the plan; write nothing. Data need not be there yet."""
     require_platform: Literal["cpu", "gpu", "tpu"] | None = None
     """Stop if JAX does not run on this platform."""
     deterministic: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -129,13 +136,31 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
 
 
 def show_plan(launch: Launch) -> None:
-    """Print what the run would be."""
-    workdir = check_workdir(launch.workdir)
+    """Print what the run would be; where its data are missing, what is known without them, and how to get them.
+
+    Raises:
+        InputError: the experiment does not fit its data or itself, or the workdir cannot be one.
+    """
+    workdir, experiment = check_workdir(launch.workdir), launch.config
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    plan = make_plan(launch.config)
-    console.print(settings_table(flatten(launch.config)))
-    print_plan(console, plan)
+    console.print(settings_table(flatten(experiment)))
+    try:
+        print_plan(console, make_plan(experiment))
+    except MissingData as missing:
+        print_devices(console)
+        with contextlib.suppress(MissingData):
+            _show_network(console, experiment, image_shape(experiment.data, experiment.augment))
+        console.print(f"data: missing; {missing}")
     console.print(f"workdir: {workdir} (nothing was written)")
+
+
+def _show_network(console: Console, experiment: Experiment, shape: tuple[int, int, int]) -> None:
+    console.print(network_table(experiment.model, shape))
+    images = jax.ShapeDtypeStruct((1, *shape), np.float32)
+    variables = jax.eval_shape(partial(experiment.model.init, train=False), jax.random.key(0), images)
+    settings = experiment.optimizer
+    report = decay_report(settings, variables["params"])
+    console.print(decay_table(report, settings.weight_decay, settings.weight_decay_form))
 
 
 def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:

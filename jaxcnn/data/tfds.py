@@ -24,7 +24,7 @@ from PIL import Image
 
 from jaxcnn.config import Data
 from jaxcnn.data import cache
-from jaxcnn.data.dataset import Rows, Split, fit, padded
+from jaxcnn.data.dataset import MissingData, Rows, Split, fit, padded
 from jaxcnn.runtime.cache_folder import cache_folder
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
@@ -107,7 +107,7 @@ def find(name: str, data_dir: str | None) -> Prepared | None:
         raise InputError(f"{folder}/dataset_info.json is damaged; delete {folder} and prepare {base} again.") from None
 
 
-def not_prepared(name: str, data_dir: str | None) -> InputError:
+def not_prepared(name: str, data_dir: str | None) -> MissingData:
     """The error for a data set that `find` does not find, with the versions and configurations that are there."""
     root, dataset = data_root(data_dir), name.partition(":")[0].partition("/")[0]
     folders = sorted(path.parent for depth in ("*", "*/*") for path in (root / dataset).glob(f"{depth}/{_INFO}"))
@@ -118,7 +118,7 @@ def not_prepared(name: str, data_dir: str | None) -> InputError:
     else:
         near = did_you_mean(dataset, sorted({path.parent.parent.name for path in root.glob(f"*/*/{_INFO}")}))
         held = f".{near} Else" if near else ";"
-    return InputError(f"data set {name!r} is not prepared in {root}{held} run: {prepare_command(name, data_dir)}")
+    return MissingData(f"data set {name!r} is not prepared in {root}{held} run: {prepare_command(name, data_dir)}")
 
 
 def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
@@ -126,7 +126,8 @@ def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
     `Rows` of what decodes them when it is indexed.
 
     Raises:
-        InputError: the data set is not prepared, in another format, without that split, without one image and one
+        MissingData: the data set is not prepared.
+        InputError: it is in another format, without that split, without one image and one
             class label an example, with images of several sizes and no `image_size`, or damaged; or there is no room
             for the cache.
     """
