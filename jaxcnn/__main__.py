@@ -103,7 +103,7 @@ def evaluate(
         part: of the data.
         crop: side of the network's input in pixels; None: as the run was trained.
         scales: short sides to which images are resized; None: as the papers did.
-        flip: also show mirrored views; None: where the protocol has them, in ten_crop and multi_crop.
+        flip: also show mirrored views; None: in ten_crop and multi_crop, if the run was trained with mirroring.
         data_dir: folder of prepared data sets, in the place of the run's.
         batch_size: images at a time; None: the run's data.eval_batch_size, but for batch and blend:N, whose result
             depends on it, its data.batch_size.

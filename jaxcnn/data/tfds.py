@@ -28,6 +28,7 @@ from jaxcnn.data.dataset import MissingData, Rows, Split, fit, padded
 from jaxcnn.runtime.cache_folder import cache_folder
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
+from jaxcnn.runtime.progress import counted
 
 # Splits larger than this when decoded are decoded whenever they are read, unless `Data.decode` says otherwise.
 DECODE_ONCE_BYTES = 32 * 2**30
@@ -294,20 +295,15 @@ class _Reader:
         return np.asarray(image).reshape(image.height, image.width, self.channels)
 
     def _progress(self, what: str, step: int, where: Path) -> Iterator[np.ndarray]:
-        """All rows, some at a time, with a bar where somebody watches and one line where nobody does."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console, n = Console(stderr=True), len(self.examples)
-        what = what.format(f"{self.prepared.name} {self.split}")
-        if not console.is_terminal:
+        """All rows, some at a time, with a bar where somebody watches and lines where nobody does."""
+        n, what = len(self.examples), what.format(f"{self.prepared.name} {self.split}")
+        if not sys.stderr.isatty():
             print(f"{what}, {n} images, once, into {where}", file=sys.stderr)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task(f"{what} once", total=n)
+        with counted(f"{what} once", n, "images") as advance:
             for start in range(0, n, step):
-                yield np.arange(start, min(start + step, n))
-                progress.update(task, completed=min(start + step, n))
+                rows = np.arange(start, min(start + step, n))
+                yield rows
+                advance(len(rows))
 
     def _unreadable(self, error: Exception) -> InputError:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
