@@ -99,7 +99,7 @@ def marked_readme(readme: str | Path, names: Iterable[str] = ("results", "zoo"))
     try:
         text = Path(readme).read_text()
     except OSError as error:
-        raise InputError(f"readme {readme} cannot be read: {error.strerror}; give the README to update.") from None
+        raise InputError(f"readme {readme} cannot be read: {error.strerror}; name the file to update.") from None
     for begin, end in map(_marks, names):
         if begin not in text or end not in text:
             raise InputError(f"{readme} has no lines {begin} and {end} for the table to stand between.")

@@ -195,9 +195,10 @@ def _target(name: str, layout: Layout) -> tuple[Experiment, Shape]:
     model = entry.model
     if layout == "torchvision" and isinstance(model, VGG):
         model = model.clone(head="torchvision")
-    # The short side and the centre that the accuracies of all these weights were measured on.
+    # The short side and the centre that the accuracies of all these weights were measured on. All were trained on
+    # mirrored images, too.
     settings = Data(source="tfds", name="imagenet2012", test_split="validation", image_size=256)
-    experiment = Experiment(model=model, data=settings, augment=Augment(crop=height))
+    experiment = Experiment(model=model, data=settings, augment=Augment(crop=height, flip=True))
     return _preprocessed(experiment, PREPROCESSING[layout]), entry.shape
 
 

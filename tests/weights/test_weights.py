@@ -705,7 +705,7 @@ def test_the_network_is_told_from_the_arrays(monkeypatch, name):
     assert found.name == name
     data, augment = found.experiment.data, found.experiment.augment
     assert (data.source, data.name, data.test_split, data.image_size) == ("tfds", "imagenet2012", "validation", 256)
-    assert augment.crop == 224
+    assert augment.crop == 224 and augment.flip
     if name.startswith("vgg"):
         assert found.experiment.model == ZOO[name].model.clone(head="torchvision")
     pretend(monkeypatch, name, num_classes=10)
