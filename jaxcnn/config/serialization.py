@@ -9,9 +9,9 @@ from typing import Any
 
 from flax import linen as nn
 
+from jaxcnn.config import saved_names
 from jaxcnn.config.importing import find, locate
 from jaxcnn.config.schema import Experiment, Part
-from jaxcnn.objectives import CrossEntropy, MaximumAPosteriori, MeanSquaredError
 from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
 
@@ -47,21 +47,12 @@ def from_json(value: Any, hint: Any = Experiment) -> Any:
     else:
         return value
     if cls is Experiment:
-        value = _translated(value)
+        value = saved_names.current(value)
     known = fields.hints(cls)
     unknown = [k for k in value if k != "class" and k not in known]
     if unknown:
         raise InputError(f"{cls.__name__} has no field {unknown[0]!r}.{fields.did_you_mean(unknown[0], known)}")
     return cls(**{k: from_json(v, known[k]) for k, v in value.items() if k != "class"})
-
-
-def _translated(saved: dict[str, Any]) -> dict[str, Any]:
-    """A saved experiment in today's fields: until 0.1 the objective was a name under `loss`."""
-    if "loss" not in saved:
-        return saved
-    names = {"cross_entropy": CrossEntropy, "map": MaximumAPosteriori, "mse": MeanSquaredError}
-    rest = {name: value for name, value in saved.items() if name != "loss"}
-    return rest | {"objective": to_json(names[saved["loss"]]())}
 
 
 def flatten(experiment: Experiment, *, identity_only: bool = False) -> dict[str, Any]:
@@ -72,13 +63,24 @@ def flatten(experiment: Experiment, *, identity_only: bool = False) -> dict[str,
         identity_only: leave out fields that change neither weights nor results (data_dir, cadences), and those that are
             younger than some saved runs and have their default, so that the run ids of those runs stay.
     """
-    free = {path for path, free in _walk(experiment) if free} if identity_only else set()
-    return {path: v for path, v in _leaves(to_json(experiment)) if path not in free}
+    return dict(_leaves(_identity(experiment) if identity_only else to_json(experiment)))
+
+
+def _identity(experiment: Experiment) -> dict[str, Any]:
+    """What decides the result, in JSON's types."""
+    return _without({path for path, free in _walk(experiment) if free}, to_json(experiment))
+
+
+def _without(paths: set[str], tree: Any, prefix: str = "") -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    kept = {key: value for key, value in tree.items() if prefix + key not in paths}
+    return {key: _without(paths, value, f"{prefix}{key}.") for key, value in kept.items()}
 
 
 def run_id(experiment: Experiment) -> str:
     """Twelve hexadecimal digits that equal experiments share, wherever their data lies and however they log."""
-    text = json.dumps(flatten(experiment, identity_only=True), sort_keys=True)
+    text = json.dumps(dict(_leaves(saved_names.original(_identity(experiment)))), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
