@@ -38,7 +38,13 @@ def main(arguments: list[str]) -> int:
         if launch.dry_run:
             cli.show_plan(launch)
         else:
-            train(launch.config, launch.workdir, init_from=launch.init_from, config_file=launch.config_file)
+            train(
+                launch.config,
+                launch.workdir,
+                init_from=launch.init_from,
+                config_file=launch.config_file,
+                accept_changed_code=launch.accept_changed_code,
+            )
     except KeyboardInterrupt:
         print("launch.py: interrupted; the same command continues from the newest checkpoint", file=sys.stderr)
         return 130

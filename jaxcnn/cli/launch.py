@@ -30,6 +30,8 @@ class Launch:
     """Folder of the run; the same folder again resumes it."""
     init_from: str | None = None
     """Start from the weights of the run in this folder, without its optimizer state."""
+    accept_changed_code: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with a run although the code of its network, or of files that it imports, has changed since."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the resolved experiment, the network and the plan; write nothing."""
     require_platform: Literal["cpu", "gpu", "tpu"] | None = None

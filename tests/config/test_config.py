@@ -337,6 +337,7 @@ def test_a_module_in_a_config_file_comes_back_equal_in_every_process(tmp_path):
     assert saved["activation"] == {"import": f"{path.resolve()}:double"}
     assert reloaded(experiment) == experiment
     assert run_id(load_config(path)) == run_id(experiment)
+    assert flatten(experiment, identity_only=True)["model.class"] == "Mine"
     # Another process has not read the file yet, and orders its sets differently.
     code = """
         import json, sys
@@ -385,7 +386,8 @@ def test_a_module_in_the_script_that_runs_is_found_without_running_it_again(tmp_
 
 def test_what_cannot_be_found_again_is_refused_before_it_is_saved():
     class Local(nn.Module):
-        pass
+        def __call__(self, x, *, train):
+            return x
 
     for value in (Local(), Third(activation=lambda x: x), Third(kernel_init=nn.initializers.normal(1.0))):
         assert "define it at the top level of a file" in message(to_json, Experiment(model=value))
@@ -457,6 +459,8 @@ def test_a_wrong_value_is_one_error_from_constructor_override_and_file(tmp_path,
         (Schedule, {"factor": 0.0}, "Schedule.factor is 0.0; it must be above 0"),
         (Optimizer, {"algorithm": "adam", "weight_decay_form": "krizhevsky"}, "Optimizer.weight_decay_form 'krizh"),
         (Experiment, {"model": LeNet5}, "Experiment.model is <class"),
+        (Experiment, {"model": nn.Dense(3)}, "Experiment.model is Dense, whose __call__ has no argument 'train'; def"),
+        (Experiment, {"model": nn.Module()}, "Experiment.model is Module, whose __call__ has no argument 'train'; def"),
         (Experiment, {"model": LeNet5(), "data": 3}, "Experiment.data is 3; it must be Data."),
         (Experiment, {"model": LeNet5(), "objective": "map"}, "Experiment.objective is 'map'; it must be Objective"),
         (Data, {"mean": (0.1, math.nan)}, "Data.mean is (0.1, nan); it must be a tuple, each a finite number."),
