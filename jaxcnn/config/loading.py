@@ -25,7 +25,7 @@ def load_config(path: str | Path) -> Experiment:
     if not path.is_file():
         there = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         raise InputError(f"config file {path} does not exist.{fields.did_you_mean(path, there)}")
-    module = import_file(path)
+    module = import_file(path, again=True)
     if not callable(getattr(module, "get_config", None)):
         raise InputError(f"config file {path} has no function get_config() that returns an Experiment.")
     experiment = call(path, module.get_config)

@@ -11,7 +11,7 @@ import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from jaxcnn.config import run_id, to_json
+from jaxcnn.config import code_of, run_id, to_json
 from jaxcnn.layers import Layer, least_size, trace
 from jaxcnn.models import ConvNet
 from jaxcnn.runs import checkpoint
@@ -44,6 +44,7 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
     record = provenance() | {
         "seed": experiment.seed,
         "run_id": run_id(experiment),
+        "code": code_of(experiment),
         "init_from": None,
         "weights": {
             "file": str(conversion.file.absolute()),
@@ -61,7 +62,7 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
         with checkpoint.Checkpoints(workdir / "checkpoints") as checkpoints:
             checkpoints.save(state, carry={}, accuracies={})
         write_json(workdir / "provenance.json", record)
-        write_json(workdir / "config.json", to_json(experiment))
+        write_json(workdir / "config.json", to_json(experiment, folder=workdir))
     except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)
         if isinstance(error, OSError | checkpoint.SaveError):
