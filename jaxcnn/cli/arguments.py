@@ -1,6 +1,7 @@
 """Arguments for the fields of an experiment, in the forms that people type."""
 
 import dataclasses
+import functools
 import re
 import types
 import typing
@@ -9,8 +10,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Union
 
 from flax import linen as nn
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from jaxcnn.config import Experiment
+from jaxcnn.config import Experiment, override
 from jaxcnn.config.paths import nearest, paths
 from jaxcnn.runtime.errors import InputError
 
@@ -46,6 +48,64 @@ def for_tyro(arguments: Sequence[str], experiment: Experiment) -> list[str]:
                 values.append(rest.popleft())
         words += _words(option, values, kinds)
     return words
+
+
+def registry(experiment: Experiment) -> ConstructorRegistry:
+    """What tyro is to know of fields such as `model.norm`: names to choose from while no part is chosen.
+
+    By itself tyro makes a subcommand for each kind of part.
+    """
+    made = ConstructorRegistry()
+    chosen = any(dataclasses.is_dataclass(_value(experiment, path)) for path, hint in paths(experiment) if _named(hint))
+
+    @made.primitive_rule
+    def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+        if chosen or not _named(info.type):
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=f"{{{','.join(typing.get_args(_kinds(info.type)[Literal]))}}}",
+            instance_from_str=lambda words: words[0],
+            is_instance=lambda value: value is None or isinstance(value, str),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return made
+
+
+def _value(part: Any, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), part)
+
+
+def _named(hint: Any) -> bool:
+    """Whether a field holds a part for which names stand."""
+    kinds = _kinds(hint)
+    return Literal in kinds and any(map(_is_part, kinds.values()))
+
+
+def take_names(arguments: Sequence[str], experiment: Experiment) -> tuple[list[str], Experiment]:
+    """The experiment with the parts that names among the arguments stand for, and the other arguments.
+
+    `--config.model.norm=batch` changes the norm, whose options then are fields: `--config.model.norm.momentum=0.99`.
+
+    Args:
+        arguments: of the command line.
+        experiment: which they change.
+
+    Raises:
+        InputError: no part has that name.
+    """
+    fields = {path for path, hint in paths(experiment) if _named(hint)}
+    others, rest = [], deque(arguments)
+    while rest:
+        option, equals, value = rest.popleft().partition("=")
+        path = option.removeprefix(_FIELD).replace("-", "_")
+        if not option.startswith(_FIELD) or path not in fields or not (equals or rest):
+            others.append(option + equals + value)
+            continue
+        word = value if equals else rest.popleft()
+        experiment = override(experiment, {path: None if word in ("None", "null") else word})
+    return others, experiment
 
 
 def _is_option(word: str) -> bool:

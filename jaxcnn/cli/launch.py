@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from jaxcnn.cli.arguments import for_tyro
+from jaxcnn.cli.arguments import for_tyro, registry, take_names
 from jaxcnn.config import Experiment, flatten, load_config
 from jaxcnn.data import MissingData
 from jaxcnn.data.shape import image_shape
@@ -129,6 +129,7 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
             "--config is missing; name a Python file whose function get_config() returns a jaxcnn.Experiment, as in "
             "--config=my.py."
         )
+    rest, experiment = take_names(rest, experiment)
     launch = tyro.cli(
         Annotated[Launch, tyro.conf.arg(name="")],
         prog=prog,
@@ -136,6 +137,8 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
         args=for_tyro(rest, experiment),
         default=Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
         use_underscores=True,
+        config=(tyro.conf.AvoidSubcommands,),
+        registry=registry(experiment),
     )
     found = jax.default_backend()
     if launch.require_platform not in (None, found):
