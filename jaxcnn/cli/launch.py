@@ -59,7 +59,13 @@ def main(arguments: list[str], *, prog: str, default_config: Path | None = None)
         if launch.dry_run:
             show_plan(launch)
         else:
-            train(launch.config, launch.workdir, init_from=launch.init_from, config_file=launch.config_file)
+            train(
+                launch.config,
+                launch.workdir,
+                init_from=launch.init_from,
+                config_file=launch.config_file,
+                accept_changed_code=launch.accept_changed_code,
+            )
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; the same command continues from the newest checkpoint", file=sys.stderr)
         return 130
@@ -86,6 +92,8 @@ class Launch:
     """Folder of the run; the same folder again resumes it."""
     init_from: str | None = None
     """Start from the weights of the run in this folder, without its optimizer state."""
+    accept_changed_code: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with a run although the code of its network, or of files that it imports, has changed since."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the resolved experiment, the network and the plan; write nothing. Data need not be there yet."""
     require_platform: Literal["cpu", "gpu", "tpu"] | None = None

@@ -25,7 +25,7 @@ def load_config(path: str | Path) -> Experiment:
     if not path.is_file():
         there = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         raise InputError(f"config file {path} does not exist.{fields.did_you_mean(path, there)}")
-    module = import_file(path)
+    module = import_file(path, again=True)
     if not callable(getattr(module, "get_config", None)):
         raise InputError(f"config file {path} has no function get_config() that returns an Experiment.")
     experiment = call(path, module.get_config)
@@ -58,5 +58,11 @@ def _replace(part: Any, changes: Mapping[str, Any], prefix: str, paths: Iterable
         else:
             new[key] = value
     for key, deeper in inner.items():
-        new[key] = _replace(new.get(key, getattr(part, key)), deeper, f"{prefix}{key}.", paths)
+        # A name may be shorthand for a part, which the field then holds.
+        whole = getattr(_with(part, {key: new[key]}) if key in new else part, key)
+        new[key] = _replace(whole, deeper, f"{prefix}{key}.", paths)
+    return _with(part, new)
+
+
+def _with(part: Any, new: Mapping[str, Any]) -> Any:
     return part.clone(**new) if isinstance(part, nn.Module) else dataclasses.replace(part, **new)

@@ -41,6 +41,7 @@ def train(
     arrays: Mapping[str, np.ndarray] | None = None,
     init_from: str | Path | None = None,
     config_file: str | Path | None = None,
+    accept_changed_code: bool = False,
     verbose: bool = True,
 ) -> Results:
     """Run an experiment in a folder, from its newest checkpoint if the folder has one.
@@ -55,6 +56,7 @@ def train(
             `test_labels`.
         init_from: folder of a run whose weights to start from, without its optimizer state.
         config_file: where the experiment was loaded from, if from a file; its text is kept as `config.py`.
+        accept_changed_code: go on with a run whose own classes, or the files they import, have changed since.
         verbose: print devices, tables, a progress bar on a terminal, and a summary.
 
     Raises:
@@ -68,7 +70,7 @@ def train(
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
     source = Source.of(experiment, init_from, arrays)
     config_text = None if config_file is None else _config_text(config_file)
-    if (results := _finished(experiment, workdir, source, console)) is not None:
+    if (results := _finished(experiment, workdir, source, console, accept_changed_code)) is not None:
         return results
     if experiment.compilation_cache:
         compilation_cache.enable(console.print)
@@ -78,7 +80,7 @@ def train(
         print_plan(console, plan)
         with locked(workdir):
             # Before the folder was locked, another launch may have trained there.
-            if (results := _finished(experiment, workdir, source, console)) is not None:
+            if (results := _finished(experiment, workdir, source, console, accept_changed_code)) is not None:
                 return results
             state, carry = _begin(plan, workdir, init_from, console)
             if line := open_workdir(plan, workdir, source, config_text):
@@ -98,9 +100,11 @@ def _config_text(file: str | Path) -> bytes:
         ) from error
 
 
-def _finished(experiment: Experiment, workdir: Path, source: Source, console: Console) -> Results | None:
+def _finished(
+    experiment: Experiment, workdir: Path, source: Source, console: Console, accept_changed_code: bool
+) -> Results | None:
     """The results of a finished run, with a line that says so; None if it is not finished."""
-    results = finished(experiment, workdir, source)
+    results = finished(experiment, workdir, source, accept_changed_code=accept_changed_code)
     if results is not None:
         console.print(f"{workdir} holds this experiment, finished: test error {results.test['error']:.2%}.")
     return results
