@@ -18,6 +18,7 @@ from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.jax_settings import fixed_settings
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def parse(arguments: list[str], *, default_config: Path) -> Launch:
     return launch
 
 
+@fixed_settings()
 def show_plan(launch: Launch) -> None:
     """Print what the run would be."""
     workdir = check_workdir(launch.workdir)
