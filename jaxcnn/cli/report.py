@@ -81,8 +81,8 @@ def zoo_table() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, entry in ZOO.items():
-        facts = [row.facts for row in trace(entry.model.layers(), entry.shape)]
-        parameters, multiply_adds = (sum(getattr(f, k) for f in facts) for k in ("parameters", "multiply_adds"))
+        costs = [row.info for row in trace(entry.model.layers(), entry.shape)]
+        parameters, multiply_adds = (sum(getattr(cost, k) for cost in costs) for k in ("parameters", "multiply_adds"))
         cells = (f"`{name}`", entry.paper, "x".join(map(str, entry.shape)), f"{parameters:,}", f"{multiply_adds:,}")
         rows.append(f"| {' | '.join((*cells, entry.error, entry.torchvision))} |")
     return "\n".join(rows)
@@ -101,7 +101,7 @@ def marked_readme(readme: str | Path, names: Iterable[str] = ("results", "zoo"))
     try:
         text = Path(readme).read_text()
     except OSError as error:
-        raise InputError(f"readme {readme} cannot be read: {error.strerror}; give the README to update.") from None
+        raise InputError(f"readme {readme} cannot be read: {error.strerror}; name the file to update.") from None
     for begin, end in map(_marks, names):
         if begin not in text or end not in text:
             raise InputError(f"{readme} has no lines {begin} and {end} for the table to stand between.")

@@ -120,6 +120,8 @@ def call(path: Path, function: Callable[[], Any]) -> Any:
         close = fields.did_you_mean(word[1], known) if word else ""
         if word and word[1] == "loss":
             close = " Write objective=CrossEntropy(), MaximumAPosteriori() or MeanSquaredError() of jaxcnn.objectives."
+        if word and word[1].startswith("lrn_"):
+            close = f" Write norm=LocalResponseNorm({word[1].removeprefix('lrn_')}=...) of jaxcnn.layers."
         raise InputError(f"{_place(path, error)}: {type(error).__name__}: {error}.{close}") from error
 
 

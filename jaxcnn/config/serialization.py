@@ -33,6 +33,8 @@ def to_json(value: Any, *, folder: Path | None = None) -> Any:
 
 
 def _tree(value: Any, place: Callable[[Any], str]) -> Any:
+    if (name := getattr(value, "shorthand", None)) is not None:
+        return name
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = {} if isinstance(value, Part) else {"class": place(type(value))}
         names = [name for name in settings_of(value) if not _comes_with_class(value, name)]
@@ -125,6 +127,9 @@ def differences(saved: Experiment, now: Experiment) -> list[str]:
 
 def settings_of(value: Any) -> list[str]:
     skip = ("parent", "name") if isinstance(value, nn.Module) else ()
+    if getattr(value, "name", "") is None:
+        # A template, which a network names.
+        skip = (*skip, "name")
     return [f.name for f in dataclasses.fields(value) if f.init and f.name not in skip]
 
 

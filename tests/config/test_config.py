@@ -34,7 +34,7 @@ from jaxcnn.config import (
 )
 from jaxcnn.data import center_crop
 from jaxcnn.layers import Conv, Layer
-from jaxcnn.models import LeNet5
+from jaxcnn.models import VGG, LeNet5
 from jaxcnn.objectives import CrossEntropy, MaximumAPosteriori, MeanSquaredError
 from jaxcnn.runtime.errors import InputError
 
@@ -483,6 +483,7 @@ def test_override_changes_what_it_names_and_copies_the_rest():
     assert to_json(LENET) == to_json(Experiment(model=LeNet5()))
     assert override(LENET, {}) == LENET
     assert override(LENET, {"model.norm": "batch", "model": LeNet5(7)}).model == LeNet5(7, norm="batch")
+    assert override(LENET, {"model": VGG("A"), "model.width": 0.5}).model == VGG("A", width=0.5)
     assert override(LENET, {"seed": np.int64(4)}) == override(LENET, {"seed": 4})
 
 
@@ -497,10 +498,12 @@ def test_fields_that_need_each_other_change_together_in_any_order():
     ("path", "words"),
     [
         ("optimizer.learning_rat", "unknown field 'optimizer.learning_rat'. Did you mean 'optimizer.learning_rate'?"),
-        ("optimiser.momentum", "unknown field 'optimiser.momentum'. Did you mean 'optimizer'?"),
+        ("optimiser.momentum", "unknown field 'optimiser.momentum'. Did you mean 'optimizer.momentum'?"),
+        ("optimizer.lr", "unknown field 'optimizer.lr'. Did you mean 'optimizer.learning_rate'?"),
+        ("weight_decay", "unknown field 'weight_decay'. Did you mean 'optimizer.weight_decay'?"),
         ("model.nrom", "unknown field 'model.nrom'. Did you mean 'model.norm'?"),
         ("seed.x", "unknown field 'seed.x'."),
-        ("model.parent", "unknown field 'model.parent'. Did you mean 'model.variant'?"),
+        ("model.parent", "unknown field 'model.parent'."),
         ("zzz", "unknown field 'zzz'."),
     ],
 )
