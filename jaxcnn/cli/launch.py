@@ -32,6 +32,7 @@ from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.xla_flags import set_xla_flags
 from jaxcnn.training.optim import decay_report
 
@@ -146,6 +147,7 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
     return launch
 
 
+@fixed_settings()
 def show_plan(launch: Launch) -> None:
     """Print what the run would be; where its data are missing, what is known without them, and how to get them.
 

@@ -28,6 +28,7 @@ from jaxcnn.norms.population import EstimatedKind, batch_norm_paths, estimate_st
 from jaxcnn.runs.workdir import load_saved, restore
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.progress import counted
 
 
@@ -62,6 +63,7 @@ class Evaluation:
     seconds: float
 
 
+@fixed_settings()
 def evaluate_run(
     run: str | Path,
     *,

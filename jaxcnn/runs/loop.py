@@ -25,6 +25,7 @@ from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runs.workdir import Results, Source, check_workdir, finished, open_workdir, write_results
 from jaxcnn.runtime import compilation_cache
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.lock import locked
 from jaxcnn.training import optim
 from jaxcnn.training.state import TrainState
@@ -74,8 +75,7 @@ def train(
         return results
     if experiment.compilation_cache:
         compilation_cache.enable(console.print)
-    # Whatever JAX is set to, a run draws the same numbers.
-    with jax.threefry_partitionable(True):
+    with fixed_settings():
         plan = make_plan(experiment, arrays)
         print_plan(console, plan)
         with locked(workdir):

@@ -24,6 +24,7 @@ from jaxcnn.runs.plan import Plan
 from jaxcnn.runtime.atomic import replacing, write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.file_digest import file_digest
+from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.provenance import machine_differences, provenance
 from jaxcnn.training.state import IMPLEMENTATION
 
@@ -243,6 +244,7 @@ def _from_own_copy(tree: Any) -> Any:
     }
 
 
+@fixed_settings()
 def restore(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run and its newest weights: `model.apply(variables, x, train=False)`.
 
