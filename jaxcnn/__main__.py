@@ -9,6 +9,7 @@ from tyro.extras import SubcommandApp
 
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.pipes import exits_with_its_reader
+from jaxcnn.training.non_finite import NonFinite
 
 Name = Annotated[Positional[str], arg(metavar="NAME")]
 Folder = Annotated[str | None, arg(metavar="DIR")]
@@ -237,7 +238,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: without the program's name; None: those of this process.
 
     Returns:
-        The exit status: 0, or 2 after a message on stderr about input that can be mended, or 130 after Ctrl-C.
+        The exit status: 0, or 2 after a message on stderr about input that can be mended, 3 after one about numbers
+        that are not finite, or 130 after Ctrl-C.
     """
     try:
         about = "Classic convolutional networks in JAX: all but training, which is launch.py."
@@ -245,6 +247,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except NonFinite as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         return 130
     return 0

@@ -102,6 +102,7 @@ def evaluate_run(
     Raises:
         InputError: something given is unknown or does not fit, the run has no checkpoint, or its data are not there;
             before anything is computed.
+        NonFinite: the network gives a score that is NaN or infinite.
     """
     for name, value in (("batch_size", batch_size), ("stats_batches", stats_batches)):
         if value is not None and value < 1:
@@ -182,7 +183,7 @@ def show(
     """
     records = [asdict(evaluation) for evaluation in evaluations]
     if format == "json":
-        print(json.dumps(records, indent=2))
+        print(json.dumps(records, indent=2, allow_nan=False))
     else:
         print_table(_table(evaluations))
     if output is not None:

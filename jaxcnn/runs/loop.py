@@ -27,11 +27,8 @@ from jaxcnn.runtime import compilation_cache
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.lock import locked
 from jaxcnn.training import optim
+from jaxcnn.training.non_finite import NonFinite
 from jaxcnn.training.state import TrainState
-
-
-class NonFinite(FloatingPointError):
-    """A loss or a weight became NaN or infinite; the message names the step and the last good checkpoint."""
 
 
 def train(
@@ -60,7 +57,8 @@ def train(
     Raises:
         InputError: something given does not fit; nothing has been written.
         Preempted: SIGTERM or Ctrl-C arrived; the state is saved.
-        NonFinite: the loss or a weight is NaN or infinite.
+        NonFinite: a number of training, of a weight or of an evaluation is NaN or infinite; no row, checkpoint or
+            result has been written of it.
         SaveError: a checkpoint or another file of the run could not be written.
         RestoreError: a checkpoint could not be read, for a reason that is not its own; nothing has been changed.
     """
@@ -251,8 +249,9 @@ class _Run:
             return
         step, metrics, learning_rate = pending
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not math.isfinite(values["loss"]):
-            raise self._non_finite(f"the loss of step {step} is {values['loss']}")
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise self._non_finite(f"the {name} of step {step} is {value}")
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in values.items()}
         self.images += values["n"]
         if not self._logging(step):
@@ -275,7 +274,12 @@ class _Run:
     def _evaluate(self, part: str) -> tuple[dict[str, float], np.ndarray]:
         split, size = getattr(self.plan.dataset, part), self.plan.experiment.data.eval_batch_size
         batches = data.eval_batches(split, size, sharding=self.plan.batch_sharding)
-        return evaluate(self.plan.programs.eval_step, self.state.variables, batches, poll=self.signals.poll)
+        try:
+            return evaluate(self.plan.programs.eval_step, self.state.variables, batches, poll=self.signals.poll)
+        except NonFinite as error:
+            raise self._non_finite(
+                f"the evaluation on the {part} part after step {self.state.step} failed: {error}"
+            ) from None
 
     def _evaluate_now(self, step: int) -> None:
         self.last = (step, *self._evaluate(self.eval_part))
@@ -298,7 +302,8 @@ class _Run:
         none = self.saved < 0
         where = "no checkpoint was saved" if none else f"the last good checkpoint is step {self.saved} in {self.folder}"
         return NonFinite(
-            f"{what}; {where}. Lower optimizer.learning_rate or set optimizer.clip_norm, in a new workdir."
+            f"{what}; {where}. Lower optimizer.learning_rate or set optimizer.clip_norm, in a new workdir; labels that "
+            "are not 0..classes-1 and images that are not finite give this, too."
         )
 
     def _finish(self) -> tuple[Results, np.ndarray]:

@@ -93,7 +93,8 @@ def make_eval_step(
     """A pure function `step(variables, batch) -> (metrics, logits)`, not jitted.
 
     `batch` has `image`, `label` and `mask` (False for padding); `metrics` are the objective's sums over the unmasked
-    examples, `logits` are [n, classes] float32, padding included.
+    examples, `logits` are [n, classes] float32, padding included. Labels are not checked: -1 counts as the last class
+    in the loss and is never correct, one beyond the classes makes the loss NaN.
     """
 
     def eval_step(variables: dict[str, Any], batch: Batch) -> tuple[Sums, jax.Array]:
