@@ -25,7 +25,7 @@ from jaxcnn.describe.tables import print_table
 from jaxcnn.evaluation.exact import evaluate_model, protocol_network
 from jaxcnn.evaluation.test_time_augmentation import Protocol, check_name, make_protocol, views
 from jaxcnn.norms.population import EstimatedKind, batch_norm_paths, estimate_statistics, parse_batch_stats
-from jaxcnn.runs.workdir import load_saved, restore
+from jaxcnn.runs.saved import Choice, Selection, load_saved, select
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
 
@@ -38,6 +38,9 @@ class Evaluation:
         protocol: its name.
         batch_stats: the population statistics, as asked for.
         part: of the data.
+        checkpoint: the step of the weights.
+        selected_by: the part of the data whose accuracy chose that step, where it was asked for as the best; where that
+            is the tested part, errors are biased low.
         crop: height and width of a window, the network's input.
         scales: short sides to which images were resized.
         flip: whether every view was mirrored, too.
@@ -49,6 +52,8 @@ class Evaluation:
     protocol: str
     batch_stats: str
     part: str
+    checkpoint: int
+    selected_by: str | None
     crop: tuple[int, int]
     scales: tuple[int, ...]
     flip: bool
@@ -66,6 +71,7 @@ def evaluate_run(
     *,
     protocol: str | Sequence[str] = "center",
     batch_stats: str | Sequence[str] = "ema",
+    checkpoint: Choice = "last",
     part: str = "test",
     crop: int | None = None,
     scales: tuple[int, ...] | None = None,
@@ -76,7 +82,7 @@ def evaluate_run(
     arrays: Mapping[str, Any] | None = None,
     verbose: bool = False,
 ) -> tuple[Evaluation, ...]:
-    """Test a run's newest weights by every protocol with every choice of population statistics; writes nothing.
+    """Test a run's weights by every protocol with every choice of population statistics; writes nothing.
 
     Args:
         run: folder of a run with a checkpoint.
@@ -84,6 +90,8 @@ def evaluate_run(
         batch_stats: ema, algorithm2, pooled, full_pass, batch, blend:N, or several; see `parse_batch_stats`. What is
             estimated on training images is on the run's training part, the centre of images without augmentation, in
             batches of the run's `data.batch_size`.
+        checkpoint: `last`, `best` or a step. Without a validation part the best checkpoint is chosen by the test part,
+            on which its error is then biased low; `show` says so.
         part: test, validation or train.
         crop: side of the network's input; None: the run's own, `augment.crop`, else the image.
         scales, flip: see `make_protocol`.
@@ -112,7 +120,8 @@ def evaluate_run(
     for name in names:
         check_name(name)
     experiment = load_saved(run)
-    model, variables = restore(run)
+    selection = select(run, checkpoint)
+    model, variables = experiment.model, selection.variables
     settings, augment = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir), experiment.augment
     estimated = any(kind in get_args(EstimatedKind) for kind, _ in kinds.values())
     dataset = data.load(settings, experiment.seed, arrays, need_train=estimated or part != "test")
@@ -157,7 +166,8 @@ def evaluate_run(
                 bar.remove_task(task)
                 seconds = time.perf_counter() - begun
                 shown = (each.crop, each.scales, each.flip, looks)
-                found.append(Evaluation(each.name, text, part, *shown, **scores, seconds=seconds))
+                of = (each.name, text, part, selection.step, selection.selected_by)
+                found.append(Evaluation(*of, *shown, **scores, seconds=seconds))
     return tuple(found)
 
 
@@ -186,6 +196,8 @@ def show(
         print(json.dumps(records, indent=2, allow_nan=False))
     else:
         print_table(_table(evaluations))
+        for step, part in sorted({(e.checkpoint, e.selected_by) for e in evaluations if e.selected_by}):
+            print(f"checkpoint: {Selection(step, {}, part)}")
     if output is not None:
         try:
             write_json(Path(output), records)

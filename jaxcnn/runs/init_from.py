@@ -6,14 +6,13 @@ from typing import Any
 import jax
 
 from jaxcnn.models import ConvNet
-from jaxcnn.runs import checkpoint
 from jaxcnn.runs.plan import Plan
-from jaxcnn.runs.workdir import load_saved
+from jaxcnn.runs.saved import Choice, load_saved, select
 from jaxcnn.runtime.errors import InputError
 
 
-def transfer(plan: Plan, run: str | Path) -> tuple[dict[str, Any], str]:
-    """The weights of another run's newest checkpoint, for the network of a plan.
+def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[dict[str, Any], str]:
+    """The weights of one of another run's checkpoints, for the network of a plan.
 
     Where the network says which layers it takes from the other (`ConvNet.takes_from`), those alone; else all of them,
     and the networks must have equal arrays.
@@ -22,10 +21,10 @@ def transfer(plan: Plan, run: str | Path) -> tuple[dict[str, Any], str]:
         `params` and `batch_stats` by layer, and a line that says what was taken and what was left.
 
     Raises:
-        InputError: the run has no checkpoint, or one of another network, naming an array that does not fit.
+        InputError: the run has no such checkpoint, or one of another network, naming an array that does not fit.
     """
-    step, variables = checkpoint.restore_variables(Path(run).absolute() / "checkpoints")
-    source = f"--init_from={run} (step {step})"
+    selection = select(run, checkpoint)
+    variables, source = selection.variables, f"--init_from={run} ({selection})"
     model = plan.experiment.model
     names = model.takes_from(load_saved(run).model) if isinstance(model, ConvNet) else None
     want = {"batch_stats": {}, **plan.state.variables}

@@ -19,8 +19,9 @@ from jaxcnn.evaluation.exact import evaluate
 from jaxcnn.objectives import mean_metrics
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.init_from import transfer
-from jaxcnn.runs.metrics import Writer, progress_bar, read_rows
+from jaxcnn.runs.metrics import Writer, accuracies, progress_bar, read_rows
 from jaxcnn.runs.plan import Plan, make_plan
+from jaxcnn.runs.saved import Choice, evaluated_part
 from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runs.workdir import Results, Source, check_workdir, finished, open_workdir, write_results
 from jaxcnn.runtime import compilation_cache
@@ -37,6 +38,7 @@ def train(
     *,
     arrays: Mapping[str, np.ndarray] | None = None,
     init_from: str | Path | None = None,
+    init_from_checkpoint: Choice = "last",
     config_file: str | Path | None = None,
     verbose: bool = True,
 ) -> Results:
@@ -51,6 +53,8 @@ def train(
         arrays: images and labels in memory for `data.source="arrays"`: `train_images`, `train_labels`, `test_images`,
             `test_labels`.
         init_from: folder of a run whose weights to start from, without its optimizer state.
+        init_from_checkpoint: which of its checkpoints: `last`, `best` (by the accuracy on its validation part, or on
+            the test part if it set none aside, which then biases test errors low) or a step.
         config_file: where the experiment was loaded from, if from a file; its text is kept as `config.py`.
         verbose: print devices, tables, a progress bar on a terminal, and a summary.
 
@@ -64,7 +68,7 @@ def train(
     """
     workdir = check_workdir(workdir)
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
-    source = Source.of(experiment, init_from, arrays)
+    source = Source.of(experiment, init_from, arrays, init_from_checkpoint)
     config_text = None if config_file is None else _config_text(config_file)
     if (results := _finished(experiment, workdir, source, console)) is not None:
         return results
@@ -78,7 +82,7 @@ def train(
             # Before the folder was locked, another launch may have trained there.
             if (results := _finished(experiment, workdir, source, console)) is not None:
                 return results
-            state, carry = _begin(plan, workdir, init_from, console)
+            state, carry = _begin(plan, workdir, source, console)
             if line := open_workdir(plan, workdir, source, config_text):
                 console.print(line)
             try:
@@ -126,17 +130,15 @@ def print_plan(console: Console, plan: Plan) -> None:
     )
 
 
-def _begin(
-    plan: Plan, workdir: Path, init_from: str | Path | None, console: Console
-) -> tuple[TrainState, dict[str, Any]]:
+def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple[TrainState, dict[str, Any]]:
     """The state to go on from, and what the loop carries with it."""
     restored = checkpoint.restore_state(workdir / "checkpoints", plan.state, console.print)
     if restored is not None:
         console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")
         return restored
     variables = None
-    if init_from:
-        variables, line = transfer(plan, init_from)
+    if source.init_from:
+        variables, line = transfer(plan, source.init_from, source.init_from_checkpoint)
         console.print(line)
     return plan.initial_state(variables), {"sums": {}, "previous_sums": {}, "seconds": 0.0}
 
@@ -153,7 +155,7 @@ class _Run:
         self.saved = int(state.step) if int(state.step) in checkpoint.steps(self.folder) else -1
         self.started, self.signals, self.clock = time.perf_counter(), Signals(), _Clock()
         self.last: tuple[int, dict[str, float], np.ndarray] | None = None
-        self.eval_part = "test" if plan.dataset.validation is None else "validation"
+        self.eval_part = evaluated_part(plan.experiment)
 
     def go(self) -> Results:
         """Train to the last step, evaluate, draw."""
@@ -163,7 +165,7 @@ class _Run:
             self.checkpoints = stack.enter_context(checkpoint.Checkpoints(self.folder))
             self.writer = stack.enter_context(contextlib.closing(Writer(self.workdir, step)))
             rows = read_rows(self.workdir / "metrics.jsonl")
-            self.accuracies = {row["step"]: row["accuracy"] for row in rows if row["split"] == self.eval_part}
+            self.accuracies = accuracies(rows, self.eval_part)
             self.bar = stack.enter_context(progress_bar(self.console, total=self.plan.total_steps, done=step))
             try:
                 self._loop(step)
@@ -345,7 +347,7 @@ class _Run:
             ("results.json", "the numbers above"),
             ("metrics.jsonl", "a row a logged step; TensorBoard: tensorboard/"),
             ("*.png", "learning curves, confusion matrix, confident errors, first-layer filters"),
-            ("checkpoints/", "the latest two and the best"),
+            ("checkpoints/", f"the latest two and the best by {self.eval_part} accuracy"),
             ("config.json, provenance.json", "what ran, and on what"),
         ):
             self.console.print(f"  {self.workdir}/{name}: {what}")

@@ -27,6 +27,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def accuracies(rows: Iterable[dict[str, Any]], part: str) -> dict[int, float]:
+    """The accuracies of the evaluations on a part of the data, by step."""
+    return {row["step"]: row["accuracy"] for row in rows if row["split"] == part and "accuracy" in row}
+
+
 class Writer:
     """Appends rows to `metrics.jsonl` and mirrors them as TensorBoard events under `tensorboard/`.
 

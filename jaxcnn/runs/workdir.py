@@ -1,7 +1,6 @@
 """The folder of a run: what it holds, whether it is this experiment's, whether it is finished."""
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -13,11 +12,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
-from jaxcnn.config import Experiment, differences, from_json, run_id, to_json
+from jaxcnn.config import Experiment, differences, run_id, to_json
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.plan import Plan
+from jaxcnn.runs.saved import Choice, load_saved, order, read_json
 from jaxcnn.runtime.atomic import replacing, write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.provenance import machine_differences, provenance
@@ -49,29 +48,39 @@ class Source:
 
     Attributes:
         init_from: absolute path of the run whose weights it started from, or None.
+        init_from_checkpoint: which checkpoint of it, or None.
         init_from_digest: digest of those weights; None where there are none or they cannot be read.
         arrays: digest of images and labels given in memory, or None.
     """
 
     init_from: str | None = None
+    init_from_checkpoint: Choice | None = None
     init_from_digest: str | None = None
     arrays: str | None = None
 
     @staticmethod
-    def of(experiment: Experiment, init_from: str | Path | None, arrays: Mapping[str, np.ndarray] | None) -> "Source":
+    def of(
+        experiment: Experiment,
+        init_from: str | Path | None,
+        arrays: Mapping[str, np.ndarray] | None,
+        init_from_checkpoint: Choice = "last",
+    ) -> "Source":
         """The source that `jaxcnn.train` is given.
 
         Raises:
-            InputError: `init_from` is empty.
+            InputError: `init_from` is empty, or `init_from_checkpoint` names no checkpoint or is given alone.
         """
         given = arrays if experiment.data.source == "arrays" else None
         digest = None if given is None else _arrays_digest(given)
         if init_from is None:
+            if init_from_checkpoint != "last":
+                raise InputError(f"init_from_checkpoint is {init_from_checkpoint!r}, but init_from names no run.")
             return Source(arrays=digest)
         if not str(init_from).strip():
             raise InputError("--init_from is empty; give the folder of a run, or leave the option out.")
         run = Path(init_from).resolve()
-        return Source(str(run), checkpoint.variables_digest(run / "checkpoints"), digest)
+        weights = checkpoint.variables_digest(run / "checkpoints", order(run, init_from_checkpoint))
+        return Source(str(run), init_from_checkpoint, weights, digest)
 
 
 def _arrays_digest(arrays: Mapping[str, Any]) -> str:
@@ -118,7 +127,7 @@ def finished(experiment: Experiment, workdir: Path, source: Source) -> Results |
     _check_source(workdir, source, finished=done)
     if not done:
         return None
-    saved = _read_json(workdir / "results.json")
+    saved = read_json(workdir / "results.json")
     return Results(saved["test"], saved["steps"], saved["seconds"], str(workdir), saved.get("validation"))
 
 
@@ -128,10 +137,15 @@ def _check_source(workdir: Path, source: Source, *, finished: bool) -> None:
     A run that is not finished goes on from its own checkpoint, so the run that it was started from may have trained on.
     """
     record = workdir / "provenance.json"
-    saved = _read_json(record) if os.path.exists(record) else {}
+    saved = read_json(record) if os.path.exists(record) else {}
     same_folder = _resolved(saved.get("init_from")) == source.init_from
-    if "init_from" in saved and not same_init_from(saved, asdict(source)) and (finished or not same_folder):
+    # Records made before there was a choice are of the last checkpoint.
+    choice = saved.get("init_from_checkpoint", saved.get("init_from") and "last")
+    same_choice = same_folder and choice == source.init_from_checkpoint
+    if "init_from" in saved and not same_init_from(saved, asdict(source)) and (finished or not same_choice):
         other = "whose weights were others" if same_folder else f"not {source.init_from}"
+        if same_folder and not same_choice:
+            other = f"checkpoint {choice}, not {source.init_from_checkpoint}"
         raise InputError(
             f"{workdir} was started with init_from {saved['init_from']}, {other}. Give the same or another --workdir."
         )
@@ -151,29 +165,6 @@ def same_init_from(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 def _resolved(folder: str | None) -> str | None:
     return folder and str(Path(folder).resolve())
-
-
-def load_saved(run: str | Path) -> Experiment:
-    """The experiment in a run's config.json.
-
-    Raises:
-        InputError: the folder holds no run.
-    """
-    path = Path(run) / "config.json"
-    if not path.is_file():
-        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
-    return from_json(_read_json(path))
-
-
-def restore(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run and its newest weights: `model.apply(variables, x, train=False)`.
-
-    Raises:
-        InputError: the folder holds no run, or no checkpoint that can be read.
-    """
-    experiment = load_saved(run)
-    _, variables = checkpoint.restore_variables(Path(run).absolute() / "checkpoints")
-    return experiment.model, variables
 
 
 def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes | None = None) -> str | None:
@@ -209,7 +200,7 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
     path = workdir / "provenance.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        earlier = _read_json(path) if path.exists() else None
+        earlier = read_json(path) if path.exists() else None
         moved = machine_differences(earlier, record) if earlier and saved else []
         if earlier and saved:
             # The run goes on from its own checkpoint; what it was started from has been recorded.
@@ -235,10 +226,3 @@ def write_results(results: Results, experiment: Experiment) -> None:
     values = {k: v for k, v in asdict(results).items() if k != "workdir" and v is not None}
     record = values | {"seed": experiment.seed, "run_id": run_id(experiment)}
     write_json(Path(results.workdir) / "results.json", record)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); delete it to go on.") from error

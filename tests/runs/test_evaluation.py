@@ -176,11 +176,12 @@ def test_someone_elses_network(tmp_path):
 def test_scores_that_are_not_finite_are_exit_status_3(run, tmp_path, capsys, monkeypatch):
     module = sys.modules["jaxcnn.runs.evaluation"]
 
-    def broken(folder, original=module.restore):
-        model, variables = original(folder)
-        return model, jax.tree.map(lambda x: np.full_like(x, np.nan), variables)
+    def broken(*of, original=module.select):
+        selection = original(*of)
+        nothing = jax.tree.map(lambda x: np.full_like(x, np.nan), selection.variables)
+        return replace(selection, variables=nothing)
 
-    monkeypatch.setattr(module, "restore", broken)
+    monkeypatch.setattr(module, "select", broken)
     assert main(["evaluate", str(run[0]), f"--output={tmp_path}/out.json"]) == 3
     out, errors = capsys.readouterr()
     assert errors.startswith("error: the network's scores are not finite for 30 of 30 images") and not out

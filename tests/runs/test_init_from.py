@@ -1,7 +1,6 @@
 """Weights of another run: all of them, or what the paper of VGG takes."""
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,9 +8,9 @@ import pytest
 
 from jaxcnn.config import Data, Experiment, Fake
 from jaxcnn.models import VGG, LeNet5
-from jaxcnn.runs import checkpoint
 from jaxcnn.runs import init_from as transfer
 from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.saved import Selection
 from jaxcnn.runtime.errors import InputError
 
 HEAD = "--init_from=runs/a (step 7) "
@@ -41,8 +40,8 @@ def take(monkeypatch):
 
     def give(plan, model, variables):
         experiment = dataclasses.replace(plan.experiment, model=model)
-        found = {Path("runs/a/checkpoints").absolute(): (7, variables)}
-        monkeypatch.setattr(checkpoint, "restore_variables", found.__getitem__)
+        found = {("runs/a", "last"): Selection(7, variables)}
+        monkeypatch.setattr(transfer, "select", lambda *of: found[of])
         monkeypatch.setattr(transfer, "load_saved", lambda run: experiment)
         return transfer.transfer(plan, "runs/a")
 

@@ -457,7 +457,7 @@ def test_an_evaluation_that_is_not_finite_ends_the_run_and_leaves_strict_json(tm
             train(experiment, tmp_path / "run", verbose=False)
         assert str(caught.value).startswith(
             "the evaluation on the test part after step 8 failed: the loss is nan; the logits of 40 of 40 images are "
-            f"not finite; the last good checkpoint is step 4 in {tmp_path}/run/checkpoints. Lower optimizer.learning_rate"
+            f"not finite; the last good checkpoint is step 4 in {tmp_path}/run/checkpoints. Lower optimizer."
         )
         assert "labels that are not 0..classes-1" in str(caught.value)
         assert not (tmp_path / "run" / "results.json").exists()

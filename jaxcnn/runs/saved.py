@@ -1,0 +1,118 @@
+"""What a run has saved: its experiment, and its network with the weights of one of its checkpoints."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from flax import linen as nn
+
+from jaxcnn.config import Experiment, from_json
+from jaxcnn.runs import checkpoint as checkpoints
+from jaxcnn.runs.metrics import accuracies, read_rows
+from jaxcnn.runtime.errors import InputError
+
+Choice = int | Literal["last", "best"]
+"""A checkpoint of a run: `last`, the newest; `best`, the one with the highest accuracy on the validation part, or on
+the test part if the run set no validation part aside (among equal accuracies, the newest); or that of a step."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The weights of one checkpoint.
+
+    Attributes:
+        step: updates done.
+        variables: `params` and `batch_stats`, NumPy arrays.
+        selected_by: validation or test, the part of the data whose accuracy chose the best checkpoint; None where the
+            choice was another.
+    """
+
+    step: int
+    variables: dict[str, Any]
+    selected_by: Literal["validation", "test"] | None = None
+
+    def __str__(self) -> str:
+        if self.selected_by is None:
+            return f"step {self.step}"
+        biased = ", so its test error is biased low: the run set no validation part aside"
+        return f"step {self.step}, the best by {self.selected_by} accuracy{biased * (self.selected_by == 'test')}"
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of a run holds.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); delete it to go on.") from error
+
+
+def load_saved(run: str | Path) -> Experiment:
+    """The experiment in a run's config.json.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
+    return from_json(read_json(path))
+
+
+def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a run and its weights: `model.apply(variables, x, train=False)`.
+
+    Args:
+        run: its folder.
+        checkpoint: `last`, `best` or a step. Without a validation part the best checkpoint is chosen by the test part,
+            on which its error is then biased low.
+
+    Raises:
+        InputError: the folder holds no run, or not that checkpoint, or it cannot be read.
+    """
+    return load_saved(run).model, select(run, checkpoint).variables
+
+
+def select(run: str | Path, checkpoint: Choice = "last") -> Selection:
+    """The weights of a checkpoint. Where a run that trains removes the checkpoint while it is read, the choice is made
+    again.
+
+    Raises:
+        InputError: there is no such checkpoint, or it cannot be read.
+    """
+    step, variables = checkpoints.restore_variables(Path(run).absolute() / "checkpoints", order(run, checkpoint))
+    return Selection(step, variables, evaluated_part(load_saved(run)) if checkpoint == "best" else None)
+
+
+def order(run: str | Path, checkpoint: Choice) -> checkpoints.Order:
+    """The steps that a choice allows.
+
+    Raises:
+        InputError: it is none of `last`, `best` and a step; or, from the function, there is no such checkpoint.
+    """
+    if isinstance(checkpoint, bool) or not (isinstance(checkpoint, int) or checkpoint in ("last", "best")):
+        raise InputError(f"checkpoint is {checkpoint!r}; it must be last, best or the step of a checkpoint.")
+    if checkpoint == "last":
+        return reversed
+
+    def chosen(saved: list[int]) -> list[int]:
+        step: int | None = checkpoint
+        if checkpoint == "best":
+            rows = read_rows(Path(run) / "metrics.jsonl")
+            step = checkpoints.best(accuracies(rows, evaluated_part(load_saved(run))), saved)
+        if step in saved:
+            return [step]
+        what = "evaluated checkpoint" if checkpoint == "best" else f"checkpoint of step {step}"
+        there = ", ".join(map(str, saved)) or "none"
+        raise InputError(f"{run} has no {what}; the steps of its checkpoints: {there}.")
+
+    return chosen
+
+
+def evaluated_part(experiment: Experiment) -> Literal["validation", "test"]:
+    """The part of the data on which a run is evaluated while it trains."""
+    return "validation" if experiment.data.validation else "test"
