@@ -1,13 +1,16 @@
-"""Weights taken over from another run."""
+"""Weights of another run to start from, and whether it was trained on images that this one validates on."""
 
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from jaxcnn.config import Data
+from jaxcnn.data.sources import validation_rows
 from jaxcnn.models import ConvNet
 from jaxcnn.runs.plan import Plan
-from jaxcnn.runs.saved import Choice, load_saved, select
+from jaxcnn.runs.saved import Choice, load_saved, read_json, select
 from jaxcnn.runtime.errors import InputError
 
 
@@ -37,6 +40,56 @@ def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[
     drawn = [name for name in want["params"] if name not in both]
     left = [name for name in variables["params"] if name not in both]
     return taken, f"{source}: took {', '.join(both)}; left {', '.join(left)}; from the seed: {', '.join(drawn)}."
+
+
+def validated_before(plan: Plan, run: str | Path, arrays: str | None) -> str | None:
+    """A line that says how many images of the plan's validation part another run was trained on, and what to do.
+
+    Args:
+        plan: of this run.
+        run: the other one, from whose weights it starts.
+        arrays: digest of the arrays that this run trains on, if it has them in memory.
+
+    Returns:
+        None where there are none, or the runs have other data.
+    """
+    if plan.dataset.validation is None:
+        return None
+    try:
+        mine, other = plan.experiment, load_saved(run)
+    except InputError:
+        # Its weights fit, though its settings cannot be read.
+        return None
+    if not _same_images(mine.data, other.data, arrays, run):
+        return None
+    n = len(plan.dataset.train) + len(plan.dataset.validation)
+    seeds = [e.seed if e.data.split_seed is None else e.data.split_seed for e in (mine, other)]
+    rows = [validation_rows(n, e.data.validation, s) for e, s in zip((mine, other), seeds, strict=True)]
+    if not (seen := len(np.setdiff1d(*rows))):
+        return None
+    advice = f"set data.split_seed to {seeds[1]}, that run's"
+    if not other.data.validation:
+        advice = f"train that run with data.validation={mine.data.validation} and data.split_seed={seeds[0]}"
+    elif other.data.validation < mine.data.validation:
+        advice += f", and data.validation to at most {other.data.validation}"
+    return (
+        f"warning: {run} was trained on {seen:,} of the {len(rows[0]):,} validation images, so validation errors are "
+        f"biased low; {advice}"
+    )
+
+
+def _same_images(mine: Data, other: Data, arrays: str | None, run: str | Path) -> bool:
+    """Whether two runs draw from the same training images, as far as their settings and records tell."""
+    if mine.source == "arrays" and not mine.name:
+        record = Path(run) / "provenance.json"
+        return record.is_file() and arrays is not None and read_json(record).get("arrays") == arrays
+
+    def images(data: Data) -> tuple:
+        # A TFDS data set is named with or without a version.
+        name = data.name.partition(":")[0] if data.source == "tfds" else data.name
+        return data.source, name, data.train_split, data.source == "fake" and data.fake
+
+    return images(mine) == images(other)
 
 
 def _check(want: dict[str, Any], have: dict[str, Any], source: str) -> None:

@@ -18,7 +18,7 @@ from jaxcnn.describe import tables as describe
 from jaxcnn.evaluation.exact import evaluate
 from jaxcnn.objectives import mean_metrics
 from jaxcnn.runs import checkpoint
-from jaxcnn.runs.init_from import transfer
+from jaxcnn.runs.init_from import transfer, validated_before
 from jaxcnn.runs.metrics import Writer, accuracies, progress_bar, read_rows
 from jaxcnn.runs.plan import Plan, make_plan
 from jaxcnn.runs.saved import Choice, evaluated_part
@@ -140,6 +140,8 @@ def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple
     if source.init_from:
         variables, line = transfer(plan, source.init_from, source.init_from_checkpoint)
         console.print(line)
+        if line := validated_before(plan, source.init_from, source.arrays):
+            console.print(line)
     return plan.initial_state(variables), {"sums": {}, "previous_sums": {}, "seconds": 0.0}
 
 
