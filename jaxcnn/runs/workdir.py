@@ -116,7 +116,13 @@ def finished(experiment: Experiment, workdir: Path, source: Source) -> Results |
     """
     if not os.path.exists(workdir / "config.json"):
         return None
-    lines = differences(load_saved(workdir), experiment)
+    saved = load_saved(workdir)
+    lines = differences(saved, experiment)
+    if [line.partition(":")[0] for line in lines] == ["epochs"]:
+        raise InputError(
+            f"{workdir} holds a run of {saved.epochs} epochs, not {experiment.epochs}; a run keeps its length, which its "
+            f"schedule depends on. To train on from its weights, give a new workdir with init_from={workdir}."
+        )
     if lines:
         more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
         raise InputError(
@@ -127,8 +133,8 @@ def finished(experiment: Experiment, workdir: Path, source: Source) -> Results |
     _check_source(workdir, source, finished=done)
     if not done:
         return None
-    saved = read_json(workdir / "results.json")
-    return Results(saved["test"], saved["steps"], saved["seconds"], str(workdir), saved.get("validation"))
+    found = read_json(workdir / "results.json")
+    return Results(found["test"], found["steps"], found["seconds"], str(workdir), found.get("validation"))
 
 
 def _check_source(workdir: Path, source: Source, *, finished: bool) -> None:

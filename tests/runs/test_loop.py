@@ -349,6 +349,17 @@ def test_another_experiment_in_the_workdir(whole, changes, message):
     assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_a_run_that_is_to_be_longer_says_how(whole, unfinished, done):
+    run = whole if done else unfinished
+    with pytest.raises(InputError) as caught:
+        train(override(TINY, {"epochs": 8, "eval_every": 2}), run, verbose=False)
+    assert str(caught.value) == (
+        f"{run} holds a run of 6 epochs, not 8; a run keeps its length, which its schedule depends on. To train on from "
+        f"its weights, give a new workdir with init_from={run}."
+    )
+
+
 def test_a_checkpoint_of_another_network_in_the_workdir(whole, tmp_path):
     shutil.copytree(whole / "checkpoints", tmp_path / "run" / "checkpoints")
     with pytest.raises(InputError, match=r"network: batch_stats/norm/mean was float32\[4\], is now float32\[8\]"):
