@@ -222,7 +222,7 @@ class _Run:
                 if compiled is None:
                     compiled = self._compile(batch)
                     self.clock.start()
-                self.state, metrics, _ = compiled(self.state, batch)
+                self.state, metrics, _ = compiled(self.state, batch, plan.colors)
                 step += 1
                 # One step late: the device works on this step while the last one's numbers are read.
                 self._take(pending)
@@ -237,7 +237,7 @@ class _Run:
 
     def _compile(self, batch: dict[str, jax.Array]) -> Callable[..., Any]:
         begun = time.perf_counter()
-        compiled = self.plan.programs.train_step.lower(self.state, batch).compile()
+        compiled = self.plan.programs.train_step.lower(self.state, batch, self.plan.colors).compile()
         self.console.print(f"compiled the training step in {time.perf_counter() - begun:.1f} s")
         return compiled
 

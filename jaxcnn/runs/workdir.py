@@ -120,8 +120,8 @@ def finished(experiment: Experiment, workdir: Path, source: Source) -> Results |
     lines = differences(saved, experiment)
     if [line.partition(":")[0] for line in lines] == ["epochs"]:
         raise InputError(
-            f"{workdir} holds a run of {saved.epochs} epochs, not {experiment.epochs}; a run keeps its length, which its "
-            f"schedule depends on. To train on from its weights, give a new workdir with init_from={workdir}."
+            f"{workdir} holds a run of {saved.epochs} epochs, not {experiment.epochs}; a run keeps its length, which "
+            f"its schedule depends on. To train on from its weights, give a new workdir with init_from={workdir}."
         )
     if lines:
         more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""

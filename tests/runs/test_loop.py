@@ -355,8 +355,8 @@ def test_a_run_that_is_to_be_longer_says_how(whole, unfinished, done):
     with pytest.raises(InputError) as caught:
         train(override(TINY, {"epochs": 8, "eval_every": 2}), run, verbose=False)
     assert str(caught.value) == (
-        f"{run} holds a run of 6 epochs, not 8; a run keeps its length, which its schedule depends on. To train on from "
-        f"its weights, give a new workdir with init_from={run}."
+        f"{run} holds a run of 6 epochs, not 8; a run keeps its length, which its schedule depends on. To train on "
+        f"from its weights, give a new workdir with init_from={run}."
     )
 
 
