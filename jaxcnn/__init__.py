@@ -8,6 +8,7 @@ from jaxcnn.config import Augment, Data, Experiment, Fake, Optimizer, Schedule, 
 from jaxcnn.evaluation.exact import evaluate_model
 from jaxcnn.evaluation.test_time_augmentation import Protocol, make_protocol
 from jaxcnn.runs.evaluation import Evaluation, evaluate_run
+from jaxcnn.runs.hooks import Hook
 from jaxcnn.runs.loop import train
 from jaxcnn.runs.saved import restore
 from jaxcnn.runs.signals import Preempted
@@ -27,6 +28,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Fake",
+    "Hook",
     "InputError",
     "NonFinite",
     "Optimizer",

@@ -28,8 +28,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def accuracies(rows: Iterable[dict[str, Any]], part: str) -> dict[int, float]:
-    """The accuracies of the evaluations on a part of the data, by step."""
-    return {row["step"]: row["accuracy"] for row in rows if row["split"] == part and "accuracy" in row}
+    """The accuracies of the evaluations on a part of the data, by step; NaN where an objective has no accuracy."""
+    return {row["step"]: row.get("accuracy", math.nan) for row in rows if row["split"] == part}
 
 
 class Writer:

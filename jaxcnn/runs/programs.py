@@ -61,8 +61,10 @@ class Programs:
         state: the state as ShapeDtypeStructs, without shardings.
         logits: the network's answer to one image, as a ShapeDtypeStruct.
         initialize: `(seed, hyper, given) -> state`, weights from the seed but for those in `given`.
-        train_step: `(state, batch, colors) -> (state, metrics, readings)`, which donates its state; `colors` are the
-            principal components of the training colours where `augment` uses them, else None.
+        train_step: `(state, batch, colors, *, readings=()) -> (state, metrics, (rate, answers))`, which donates its
+            state. `colors` are the principal components of the training colours where `augment` uses them, else None;
+            `readings`, static, are functions as `make_train_step` takes one, and `answers` what they return; `rate` is
+            the learning rate of the update.
         eval_step: `(variables, batch) -> (metrics, logits)`.
     """
 
@@ -122,6 +124,7 @@ def _make(of: Structure) -> Programs:
         raise InputError(f"the network gives logits of shape {logits.shape} for one image; it must give (1, classes).")
     lengths = {"steps_per_epoch": of.steps_per_epoch, "total_steps": of.total_steps}
     optimizer = optim.make_optimizer(of.optimizer, variables["params"], **lengths)
+    schedule = optim.make_schedule(of.optimizer, **lengths)
     hyper = optim.hyperparameters(of.optimizer)
     replicated = NamedSharding(of.batch_sharding.mesh, PartitionSpec())
 
@@ -130,10 +133,19 @@ def _make(of: Structure) -> Programs:
         merged = {part: {**values, **given.get(part, {})} for part, values in drawn.items()}
         return create_state(merged, optimizer, seed=seed, hyper=hyper)
 
-    def train_step(state: TrainState, batch: Batch, colors: jax.Array | None) -> tuple[TrainState, Sums, Readings]:
-        augment = data.make_augment(of.augment, colors)
-        step = make_train_step(of.model, optimizer, preprocess=preprocess, augment=augment, objective=of.objective)
-        return step(state, batch)
+    def train_step(
+        state: TrainState, batch: Batch, colors: jax.Array | None, *, readings: tuple[Callable[..., Any], ...] = ()
+    ) -> tuple[TrainState, Sums, Readings]:
+        step = make_train_step(
+            of.model,
+            optimizer,
+            preprocess=preprocess,
+            augment=data.make_augment(of.augment, colors),
+            objective=of.objective,
+            readings=lambda *values: tuple(read(*values) for read in readings),
+        )
+        state, metrics, answers = step(state, batch)
+        return state, metrics, (optim.current_learning_rate(schedule, state.hyper, state.opt_state), answers)
 
     # Runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
@@ -144,11 +156,11 @@ def _make(of: Structure) -> Programs:
     )
     return Programs(
         optimizer=optimizer,
-        schedule=optim.make_schedule(of.optimizer, **lengths),
+        schedule=schedule,
         state=jax.eval_shape(lambda v: create_state(v, optimizer, hyper=hyper), variables),
         logits=logits,
         initialize=jax.jit(initialize, out_shardings=replicated, compiler_options=options),
-        train_step=jax.jit(train_step, donate_argnums=0, out_shardings=replicated),
+        train_step=jax.jit(train_step, donate_argnums=0, static_argnames="readings", out_shardings=replicated),
         eval_step=jax.jit(eval_step),
     )
 
