@@ -80,7 +80,7 @@ class Classification(Objective):
         sums = self.sums(logits, batch)
         return sums["loss"] / sums["n"], (model_state, sums)
 
-    def sums(self, logits: jax.Array, batch: Batch) -> Sums:
+    def sums(self, logits: jax.Array, batch: Batch, own: Any = None) -> Sums:
         """`loss`, `correct` (examples whose largest logit is that of the label; none with a NaN logit) and `n`."""
         labels = batch["label"]
         mask = batch.get("mask", jnp.ones_like(labels, bool))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxcnn.config import Data
 from jaxcnn.data.sources import validation_rows
 from jaxcnn.models import ConvNet
+from jaxcnn.objectives import network_params
 from jaxcnn.runs.plan import Plan
 from jaxcnn.runs.saved import Choice, load_saved, read_json, select
 from jaxcnn.runtime.errors import InputError
@@ -18,7 +19,7 @@ def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[
     """The weights of one of another run's checkpoints, for the network of a plan.
 
     Where the network says which layers it takes from the other (`ConvNet.takes_from`), those alone; else all of them,
-    and the networks must have equal arrays.
+    and the networks must have equal arrays. Parameters of an objective are not taken.
 
     Returns:
         `params` and `batch_stats` by layer, and a line that says what was taken and what was left.
@@ -30,7 +31,7 @@ def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[
     variables, source = selection.variables, f"--init_from={run} ({selection})"
     model = plan.experiment.model
     names = model.takes_from(load_saved(run).model) if isinstance(model, ConvNet) else None
-    want = {"batch_stats": {}, **plan.state.variables}
+    want = {"batch_stats": {}, **plan.state.variables, "params": network_params(plan.state.params)}
     if names is None:
         _check(want, variables, source)
         return variables, f"{source}: all weights taken."

@@ -16,6 +16,7 @@ from jaxcnn import data
 from jaxcnn.config import Experiment
 from jaxcnn.describe import tables as describe
 from jaxcnn.evaluation.exact import evaluate
+from jaxcnn.objectives import trained
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.clock import Clock
 from jaxcnn.runs.ending import Pictures, Summary
@@ -128,7 +129,12 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(describe.network_table(experiment.model, plan.image_shape))
     settings = experiment.optimizer
     report = optim.decay_report(settings, plan.state.params)
+    mask = jax.tree.leaves(trained(experiment.objective, plan.state.params))
+    report = [(name, shape, decays and on) for (name, shape, decays), on in zip(report, mask, strict=True)]
     console.print(describe.decay_table(report, settings.weight_decay, settings.weight_decay_form))
+    if not all(mask):
+        names = ", ".join(name for (name, *_), on in zip(report, mask, strict=True) if on)
+        console.print(f"{type(experiment.objective).__name__} trains {sum(mask)} of {len(mask)} parameters: {names}")
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items() if part is not None)
     console.print(

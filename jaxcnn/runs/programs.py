@@ -17,7 +17,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxcnn import data
 from jaxcnn.config import Augment, Data, Experiment, Optimizer
-from jaxcnn.objectives import Batch, Objective, Sums
+from jaxcnn.data.streams import InitStream
+from jaxcnn.objectives import OWN, Batch, Objective, Sums, trained
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.training import optim
 from jaxcnn.training.state import IMPLEMENTATION, TrainState, create_state
@@ -118,10 +119,18 @@ def _make(of: Structure) -> Programs:
     images = jnp.zeros((1, *of.image_shape), jnp.float32)
     preprocess = data.make_preprocess(of.preprocessing)
     jax.eval_shape(preprocess, images)
-    variables = jax.eval_shape(lambda: of.model.init(_key(0), images, train=False))
-    logits = jax.eval_shape(lambda v: of.model.apply(v, images, train=False), variables)
+    network = jax.eval_shape(lambda: of.model.init(_key(0), images, train=False))
+    logits = jax.eval_shape(lambda v: of.model.apply(v, images, train=False), network)
     if logits.ndim != 2:
         raise InputError(f"the network gives logits of shape {logits.shape} for one image; it must give (1, classes).")
+
+    def draw(key: jax.Array) -> dict[str, Any]:
+        variables = of.model.init(key, images, train=False)
+        own = of.objective.init(jax.random.fold_in(key, InitStream.OBJECTIVE), logits)
+        return variables if own is None else {**variables, "params": {**variables["params"], OWN: own}}
+
+    variables = jax.eval_shape(lambda: draw(_key(0)))
+    trained(of.objective, variables["params"])
     lengths = {"steps_per_epoch": of.steps_per_epoch, "total_steps": of.total_steps}
     optimizer = optim.make_optimizer(of.optimizer, variables["params"], **lengths)
     schedule = optim.make_schedule(of.optimizer, **lengths)
@@ -129,8 +138,7 @@ def _make(of: Structure) -> Programs:
     replicated = NamedSharding(of.batch_sharding.mesh, PartitionSpec())
 
     def initialize(seed: jax.Array, hyper: dict[str, jax.Array], given: dict[str, Any]) -> TrainState:
-        drawn = of.model.init(_key(seed), images, train=False)
-        merged = {part: {**values, **given.get(part, {})} for part, values in drawn.items()}
+        merged = {part: {**values, **given.get(part, {})} for part, values in draw(_key(seed)).items()}
         return create_state(merged, optimizer, seed=seed, hyper=hyper)
 
     def train_step(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from flax import linen as nn
 
 from jaxcnn.config import Experiment, from_json
+from jaxcnn.objectives import OWN, network_params
 from jaxcnn.runs import checkpoint as checkpoints
 from jaxcnn.runs.metrics import accuracies, read_rows
 from jaxcnn.runtime.errors import InputError
@@ -23,14 +24,16 @@ class Selection:
 
     Attributes:
         step: updates done.
-        variables: `params` and `batch_stats`, NumPy arrays.
+        variables: `params` and `batch_stats` of the network, NumPy arrays.
         selected_by: validation or test, the part of the data whose accuracy chose the best checkpoint; None where the
             choice was another.
+        objective: the objective's own parameters, or None.
     """
 
     step: int
     variables: dict[str, Any]
     selected_by: Literal["validation", "test"] | None = None
+    objective: Any = None
 
     def __str__(self) -> str:
         if self.selected_by is None:
@@ -85,7 +88,8 @@ def select(run: str | Path, checkpoint: Choice = "last") -> Selection:
         InputError: there is no such checkpoint, or it cannot be read.
     """
     step, variables = checkpoints.restore_variables(Path(run).absolute() / "checkpoints", order(run, checkpoint))
-    return Selection(step, variables, evaluated_part(load_saved(run)) if checkpoint == "best" else None)
+    params, selected_by = variables["params"], evaluated_part(load_saved(run)) if checkpoint == "best" else None
+    return Selection(step, variables | {"params": network_params(params)}, selected_by, params.get(OWN))
 
 
 def order(run: str | Path, checkpoint: Choice) -> checkpoints.Order:
