@@ -12,12 +12,13 @@ about 1, to which the paper's alpha of 1e-4 would do nothing; 0.1 lets them hold
 """
 
 from jaxcnn import Augment, Data, Experiment, Optimizer, Schedule
+from jaxcnn.layers import LocalResponseNorm
 from jaxcnn.models import AlexNet
 
 
 def get_config() -> Experiment:
     return Experiment(
-        model=AlexNet(10, stem="cifar_32", head="cifar", kernel_init="he", lrn_alpha=0.1),
+        model=AlexNet(10, stem="cifar_32", head="cifar", kernel_init="he", norm=LocalResponseNorm(alpha=0.1)),
         data=Data(
             source="tfds",
             name="cifar10",

@@ -10,9 +10,8 @@ from jaxcnn.evaluation.test_time_augmentation import Protocol, make_protocol
 from jaxcnn.runs.evaluation import Evaluation, evaluate_run
 from jaxcnn.runs.hooks import Hook
 from jaxcnn.runs.loop import train
-from jaxcnn.runs.saved import restore
 from jaxcnn.runs.signals import Preempted
-from jaxcnn.runs.workdir import Results
+from jaxcnn.runs.workdir import Results, restore
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.xla_flags import set_xla_flags
 from jaxcnn.training.non_finite import NonFinite

@@ -1,13 +1,17 @@
-"""python -m jaxcnn COMMAND: everything but training. Each command is one function here and imports what it runs."""
+"""`jaxcnn COMMAND`, also `python -m jaxcnn COMMAND`. Each command is one function here and imports what it runs."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import did_you_mean
 from jaxcnn.runtime.pipes import exits_with_its_reader
 from jaxcnn.training.non_finite import NonFinite
 
@@ -28,6 +32,12 @@ Json = Annotated[str | None, arg(metavar="FILE")]
 Picture = Annotated[str | None, arg(metavar="FILE")]
 
 app = SubcommandApp()
+
+
+@app.command
+def train() -> None:
+    """Train the network of a config file, or continue: --config=FILE; add --help to see every field and its value."""
+    # For the list of commands alone: which options there are depends on the config file, so `main` parses them.
 
 
 @app.command
@@ -98,7 +108,7 @@ def evaluate(
         part: of the data.
         crop: side of the network's input in pixels; None: as the run was trained.
         scales: short sides to which images are resized; None: as the papers did.
-        flip: also show mirrored views; None: where the protocol has them, in ten_crop and multi_crop.
+        flip: also show mirrored views; None: in ten_crop and multi_crop, if the run was trained with mirroring.
         data_dir: folder of prepared data sets, in the place of the run's.
         batch_size: images at a time; None: the run's data.eval_batch_size, but for batch and blend:N, whose result
             depends on it, its data.batch_size.
@@ -246,12 +256,23 @@ def main(args: Sequence[str] | None = None) -> int:
         args: without the program's name; None: those of this process.
 
     Returns:
-        The exit status: 0, or 2 after a message on stderr about input that can be mended, 3 after one about numbers
-        that are not finite, or 130 after Ctrl-C.
+        The exit status: 0, or 2 after a message on stderr about input that can be mended or where no command is named,
+        3 after one about numbers that are not finite, or 130 after Ctrl-C; of `train` those of `jaxcnn.cli.launch`.
     """
+    command, *rest = [*(sys.argv[1:] if args is None else args)] or [""]
+    prog = "jaxcnn" if Path(sys.argv[0]).stem == "jaxcnn" else "python -m jaxcnn"
+    if command == "train":
+        from jaxcnn.cli import launch
+
+        return launch.main(rest, prog=f"{prog} train")
+    parse = partial(app.cli, prog=prog, description="Classic convolutional networks in JAX.", use_underscores=True)
     try:
-        about = "Classic convolutional networks in JAX: all but training, which is launch.py."
-        app.cli(prog="python -m jaxcnn", description=about, args=args, use_underscores=True)
+        _check_command(command)
+        if not command:
+            with contextlib.suppress(SystemExit):
+                parse(args=["--help"])
+            return 2
+        parse(args=[command, *rest])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -261,6 +282,13 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _check_command(command: str) -> None:
+    known = (train, prepare, describe, evaluate, convert, report, bench)
+    names = [function.__name__ for function in known]
+    if command and not command.startswith("-") and command not in names:
+        raise InputError(f"{command!r} is no command.{did_you_mean(command, names)} There are {', '.join(names)}.")
 
 
 if __name__ == "__main__":

@@ -68,5 +68,5 @@ def operations(model: ConvNet, shape: Shape, mode: Mode) -> int:
         shape: (height, width, channels) of the image.
         mode: train or forward.
     """
-    products = [row.facts.multiply_adds for row in trace_image(model.layers(), shape) if row.facts.multiply_adds]
+    products = [row.info.multiply_adds for row in trace_image(model.layers(), shape) if row.info.multiply_adds]
     return 2 * sum(products) if mode == "forward" else 2 * (3 * sum(products) - products[0])

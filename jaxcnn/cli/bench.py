@@ -76,7 +76,7 @@ def bench(
             was found has been printed.
     """
     chosen = [named(name) for name in cases or CASES]
-    threads = _checked(peer, threads, seconds, batch_size, output, readme)
+    threads = _checked(what, peer, threads, seconds, batch_size, output, readme)
     if batch_size:
         chosen = [replace(case, batch_size=batch_size) for case in chosen]
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -112,6 +112,7 @@ def bench(
 
 
 def _checked(
+    what: Sequence[What],
     peer: Sequence[Peer],
     threads: int | None,
     seconds: float,
@@ -120,6 +121,11 @@ def _checked(
     readme: str | Path | None,
 ) -> int:
     """The number of threads, if the arguments go together."""
+    if {"launch", "pipeline"} & {*what} and not (ROOT / "launch.py").is_file():
+        raise InputError(
+            "what is launch or pipeline, which measure experiments that come with the source repository, not with the "
+            "installed package; run this in a clone of it."
+        )
     cpus = len(usable_cpus())
     if threads is not None and not 1 <= threads <= cpus:
         raise InputError(f"threads is {threads}; it must be from 1 to {cpus}, the CPUs that this process may use.")

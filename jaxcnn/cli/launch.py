@@ -1,28 +1,91 @@
-"""The command line of launch.py, read through tyro."""
+"""Training from the command line: what `jaxcnn train` and launch.py do.
 
-import dataclasses
-import re
-import typing
+Exit status: 0 finished, or a dry run without a mistake, whether the data are there or not; 1 a checkpoint or another
+file could not be written or read; 2 an argument, a file or the data cannot be used; 3 the loss or a weight is not
+finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues); 130 Ctrl-C before training
+began, or a second time.
+"""
+
+import contextlib
+import logging
+import os
+import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
+import numpy as np
 import tyro
 from rich.console import Console
 
+from jaxcnn.cli.arguments import for_tyro, registry, take_names
 from jaxcnn.config import Experiment, flatten, load_config
-from jaxcnn.describe.tables import settings_table
-from jaxcnn.runs.loop import print_plan
+from jaxcnn.data import MissingData
+from jaxcnn.data.shape import image_shape
+from jaxcnn.describe.tables import decay_table, network_table, settings_table
+from jaxcnn.models import LeNet5
+from jaxcnn.runs.checkpoint import RestoreError, SaveError
+from jaxcnn.runs.loop import NonFinite, print_devices, print_plan, train
 from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import check_workdir
-from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.jax_settings import fixed_settings
+from jaxcnn.runtime.xla_flags import set_xla_flags
+from jaxcnn.training.optim import decay_report
+
+_STATUSES = {InputError: 2, NonFinite: 3, SaveError: 1, RestoreError: 1, Preempted: 75}
+
+
+def main(arguments: list[str], *, prog: str, default_config: Path | None = None) -> int:
+    """Train as the arguments say, or show what would be trained; errors become one message on stderr.
+
+    Args:
+        arguments: of the command line, without the program's name.
+        prog: name of the program in help and messages.
+        default_config: config file used where `--config` names none; None: `--config` must name one.
+
+    Returns:
+        The exit status.
+    """
+    if "--deterministic" in arguments:
+        # JAX reads the flags once, when it makes its backends.
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    set_xla_flags()
+    _quiet_orbax()
+    try:
+        launch = parse(arguments, prog=prog, default_config=default_config)
+        if launch.dry_run:
+            show_plan(launch)
+        else:
+            train(
+                launch.config,
+                launch.workdir,
+                init_from=launch.init_from,
+                config_file=launch.config_file,
+                accept_changed_code=launch.accept_changed_code,
+            )
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted; the same command continues from the newest checkpoint", file=sys.stderr)
+        return 130
+    except tuple(_STATUSES) as stop:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"{prog}: {stop}", markup=False)
+        return next(status for kind, status in _STATUSES.items() if isinstance(stop, kind))
+    return 0
+
+
+def _quiet_orbax() -> None:
+    """Orbax logs what it also raises, and its threads print tracebacks that add nothing to the one message."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda _: None
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What launch.py was asked to do."""
+    """What a command line asks for."""
 
     config: tyro.conf.FlagConversionOff[Experiment]
     """The experiment; `--config=FILE` chooses the file, `--config.any.field=value` changes a field."""
@@ -30,36 +93,53 @@ class Launch:
     """Folder of the run; the same folder again resumes it."""
     init_from: str | None = None
     """Start from the weights of the run in this folder, without its optimizer state."""
+    accept_changed_code: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with a run although the code of its network, or of files that it imports, has changed since."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Print the resolved experiment, the network and the plan; write nothing."""
+    """Print the resolved experiment, the network and the plan; write nothing. Data need not be there yet."""
     require_platform: Literal["cpu", "gpu", "tpu"] | None = None
     """Stop if JAX does not run on this platform."""
     deterministic: tyro.conf.FlagCreatePairsOff[bool] = False
     """Ask the GPU for bit-identical repeats (slower); a CPU repeats itself anyway."""
     config_file: tyro.conf.Suppress[str | None] = None
-    """The file that `--config` named, or the default one."""
+    """The file that `--config` named, or the default one; None where only help is shown."""
 
 
-def parse(arguments: list[str], *, default_config: Path) -> Launch:
-    """Arguments of launch.py as a `Launch`.
+def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> Launch:
+    """The arguments as a `Launch`.
 
     The config file is read first: its values are the defaults that `--help` shows and other arguments change. Without
     `--workdir` the run goes to `runs/NAME` for a file NAME.py.
 
+    Args:
+        arguments, prog, default_config: as for `main`.
+
     Raises:
-        InputError: the config file cannot be used, or the platform required is not there.
+        InputError: no config file is named or it cannot be used, or the platform required is not there.
         SystemExit: tyro has printed help, or what is wrong with an argument.
     """
-    file, rest = _config_file(arguments)
-    experiment = load_config(file or default_config)
-    workdir = f"runs/{Path(file or default_config).stem}"
+    named, rest = _config_file(arguments)
+    file = named or default_config
+    if file is not None:
+        experiment, about = load_config(file), f"Train the network of a config file (now {file})."
+    elif {"-h", "--help"} & {*rest}:
+        experiment = Experiment(model=LeNet5())
+        about = "Train the network of a config file, --config=FILE. Shown is LeNet-5; add a file to see its values."
+    else:
+        raise InputError(
+            "--config is missing; name a Python file whose function get_config() returns a jaxcnn.Experiment, as in "
+            "--config=my.py."
+        )
+    rest, experiment = take_names(rest, experiment)
     launch = tyro.cli(
         Annotated[Launch, tyro.conf.arg(name="")],
-        prog="launch.py",
-        description=f"Run the experiment of a config file (now {file or default_config}).",
-        args=[part for argument in rest for part in _tuple(argument, experiment)],
-        default=Launch(config=experiment, workdir=workdir, config_file=str(file or default_config)),
+        prog=prog,
+        description=about,
+        args=for_tyro(rest, experiment),
+        default=Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
         use_underscores=True,
+        config=(tyro.conf.AvoidSubcommands,),
+        registry=registry(experiment),
     )
     found = jax.default_backend()
     if launch.require_platform not in (None, found):
@@ -67,14 +147,33 @@ def parse(arguments: list[str], *, default_config: Path) -> Launch:
     return launch
 
 
+@fixed_settings()
 def show_plan(launch: Launch) -> None:
-    """Print what the run would be."""
-    workdir = check_workdir(launch.workdir)
+    """Print what the run would be; where its data are missing, what is known without them, and how to get them.
+
+    Raises:
+        InputError: the experiment does not fit its data or itself, or the workdir cannot be one.
+    """
+    workdir, experiment = check_workdir(launch.workdir), launch.config
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    plan = make_plan(launch.config)
-    console.print(settings_table(flatten(launch.config)))
-    print_plan(console, plan)
+    console.print(settings_table(flatten(experiment)))
+    try:
+        print_plan(console, make_plan(experiment))
+    except MissingData as missing:
+        print_devices(console)
+        with contextlib.suppress(MissingData):
+            _show_network(console, experiment, image_shape(experiment.data, experiment.augment))
+        console.print(f"data: missing; {missing}")
     console.print(f"workdir: {workdir} (nothing was written)")
+
+
+def _show_network(console: Console, experiment: Experiment, shape: tuple[int, int, int]) -> None:
+    console.print(network_table(experiment.model, shape))
+    images = jax.ShapeDtypeStruct((1, *shape), np.float32)
+    variables = jax.eval_shape(partial(experiment.model.init, train=False), jax.random.key(0), images)
+    settings = experiment.optimizer
+    report = decay_report(settings, variables["params"])
+    console.print(decay_table(report, settings.weight_decay, settings.weight_decay_form))
 
 
 def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -84,29 +183,9 @@ def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
         if argument == "--config":
             file = next(given, "--")
             if file.startswith("--"):
-                raise InputError("--config needs a file, for example --config=configs/lenet5_mnist.py.")
+                raise InputError("--config needs a file, for example --config=my.py.")
         elif argument.startswith("--config="):
             file = argument.removeprefix("--config=")
         else:
             rest.append(argument)
     return file, rest
-
-
-def _tuple(argument: str, experiment: Experiment) -> list[str]:
-    """`--config.data.mean=0.1,0.2` as tyro wants a tuple: the flag, then a word for each element."""
-    match = re.fullmatch(r"--config\.([\w.]+)=(.*)", argument)
-    if not match or match[2] == "None" or not _takes_tuple(experiment, match[1].split(".")):
-        return [argument]
-    return [f"--config.{match[1]}", *filter(None, re.split(r"[,\s()\[\]]+", match[2]))]
-
-
-def _takes_tuple(part: Any, path: list[str]) -> bool:
-    """Whether the field at a dotted path is annotated as a tuple, or an optional one."""
-    hint = fields.hints(type(part)).get(path[0])
-    if len(path) > 1:
-        return (
-            hint is not None
-            and dataclasses.is_dataclass(inner := getattr(part, path[0]))
-            and _takes_tuple(inner, path[1:])
-        )
-    return any(typing.get_origin(h) is tuple for h in (hint, *typing.get_args(hint)))

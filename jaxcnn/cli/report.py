@@ -41,6 +41,8 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
         other = [line for line in differences(load_saved(runs[0]), experiment) if not line.startswith("seed:")]
         first = json.loads((Path(runs[0]) / "provenance.json").read_text())
         same = {"init_from": same_init_from(first, record), "arrays": first.get("arrays") == record.get("arrays")}
+        codes = [each["code"] for each in (first, record) if "code" in each]
+        same["code"] = codes[1:] in ([], codes[:1])
         other += [f"{name}: {first.get(name)} and {record.get(name)}" for name, equal in same.items() if not equal]
         if other:
             raise InputError(f"{run} is not the experiment of {runs[0]} with another seed: {other[0]}.")
@@ -79,8 +81,8 @@ def zoo_table() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, entry in ZOO.items():
-        facts = [row.facts for row in trace(entry.model.layers(), entry.shape)]
-        parameters, multiply_adds = (sum(getattr(f, k) for f in facts) for k in ("parameters", "multiply_adds"))
+        costs = [row.info for row in trace(entry.model.layers(), entry.shape)]
+        parameters, multiply_adds = (sum(getattr(cost, k) for cost in costs) for k in ("parameters", "multiply_adds"))
         cells = (f"`{name}`", entry.paper, "x".join(map(str, entry.shape)), f"{parameters:,}", f"{multiply_adds:,}")
         rows.append(f"| {' | '.join((*cells, entry.error, entry.torchvision))} |")
     return "\n".join(rows)
@@ -99,7 +101,7 @@ def marked_readme(readme: str | Path, names: Iterable[str] = ("results", "zoo"))
     try:
         text = Path(readme).read_text()
     except OSError as error:
-        raise InputError(f"readme {readme} cannot be read: {error.strerror}; give the README to update.") from None
+        raise InputError(f"readme {readme} cannot be read: {error.strerror}; name the file to update.") from None
     for begin, end in map(_marks, names):
         if begin not in text or end not in text:
             raise InputError(f"{readme} has no lines {begin} and {end} for the table to stand between.")

@@ -1,5 +1,6 @@
 """The Experiment and its parts: fields, JSON, config files."""
 
+from jaxcnn.config.code import code_of
 from jaxcnn.config.loading import load_config, override
 from jaxcnn.config.schema import Augment, Data, Experiment, Fake, Optimizer, Schedule
 from jaxcnn.config.serialization import differences, flatten, from_json, run_id, to_json
@@ -11,6 +12,7 @@ __all__ = [
     "Fake",
     "Optimizer",
     "Schedule",
+    "code_of",
     "differences",
     "flatten",
     "from_json",

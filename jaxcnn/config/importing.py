@@ -1,8 +1,8 @@
 """Classes and functions of config files: where they are found, and what goes wrong in them."""
 
 import dataclasses
-import hashlib
-import importlib.util
+import importlib
+import os
 import re
 import sys
 import traceback
@@ -13,18 +13,34 @@ from typing import Any
 
 from flax import linen as nn
 
+from jaxcnn.config import file_modules
 from jaxcnn.config.schema import Part
 from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
 
 
-def locate(thing: Any) -> str:
-    """Where a class or function is found again: `jaxcnn.models.LeNet5`, or `/path/of/config.py:MyNet`."""
-    module = sys.modules[thing.__module__]
+def locate(thing: Any, folder: Path | None = None) -> str:
+    """Where a class or function is found again.
+
+    Args:
+        thing: defined at the top level of a file.
+        folder: a file is named relative to this folder; None: by its absolute path.
+
+    Returns:
+        `jaxcnn.models.LeNet5` for what can be imported; `configs/mine.py:MyNet` for what a file defines, and
+        `configs:networks.small.MyNet` for a module of a folder.
+
+    Raises:
+        InputError: it cannot be found again.
+    """
+    module = sys.modules.get(thing.__module__)
     if "<" in thing.__qualname__ or "." in thing.__qualname__ or not hasattr(module, "__file__"):
         raise InputError(f"config.json cannot say where {thing.__qualname__} is; define it at the top level of a file.")
-    if module.__name__ == "__main__" or getattr(module, "__spec__", None) is None or module.__name__.startswith(_FILE):
-        return f"{Path(module.__file__).resolve()}:{thing.__qualname__}"
+    if (file := _file(module)) is not None:
+        root, name = file_modules.root(module), thing.__qualname__
+        if root is not None and root != file.parent:
+            file, name = root, f"{module.__name__.partition('.')[2]}.{name}"
+        return f"{file if folder is None else Path(os.path.relpath(file, folder.resolve())).as_posix()}:{name}"
     # Public names live in the package; the file that defines them is free to move.
     package = module.__name__.rpartition(".")[0]
     if getattr(sys.modules.get(package), thing.__qualname__, None) is thing:
@@ -32,48 +48,62 @@ def locate(thing: Any) -> str:
     return f"{module.__name__}.{thing.__qualname__}"
 
 
-def find(where: str) -> Any:
-    """The class or function at a place that `locate` gave.
+def identity(thing: Any) -> str:
+    """The name of a class or function among the settings that decide a result: without the file that defines it."""
+    place = locate(thing)
+    return thing.__qualname__ if in_file(thing) else place
+
+
+def in_file(thing: Any) -> bool:
+    """Whether a class or function is found by its file, since no import statement elsewhere would find it."""
+    module = sys.modules.get(thing.__module__)
+    return module is not None and _file(module) is not None
+
+
+def _file(module: types.ModuleType) -> Path | None:
+    """The file of a module that is found by its file."""
+    if getattr(module, "__file__", None) is None:
+        return None
+    unnamed = module.__name__ == "__main__" or getattr(module, "__spec__", None) is None
+    return Path(module.__file__).resolve() if unnamed or file_modules.root(module) else None
+
+
+def find(where: str, folder: Path | None = None) -> Any:
+    """The class or function at a place that `locate` gave for the same folder.
 
     Raises:
         InputError: it is not there.
     """
-    file, colon, name = where.rpartition(":")
+    place, colon, name = where.rpartition(":")
+    module, _, member = name.rpartition(".")
+    path = Path(os.path.abspath((Path() if folder is None else folder.resolve()) / place))
     try:
-        if colon:
-            return getattr(_loaded(Path(file)), name)
-        module, _, name = where.rpartition(".")
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, OSError) as error:
-        raise InputError(f"{where} is named in a saved configuration but cannot be imported: {error}.") from error
-
-
-_FILE = "jaxcnn_file_"
-
-
-def _module_name(path: Path) -> str:
-    return _FILE + hashlib.sha256(str(path).encode()).hexdigest()[:12]
-
-
-def _loaded(path: Path) -> types.ModuleType:
-    """The module that a file already is in this process; running it again would make other classes of the same name."""
-    if getattr(sys.modules["__main__"], "__file__", None) and Path(sys.modules["__main__"].__file__).resolve() == path:
-        return sys.modules["__main__"]
-    return sys.modules.get(_module_name(path)) or import_file(path)
-
-
-def import_file(path: Path) -> types.ModuleType:
-    path = path.resolve()
-    name = _module_name(path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        call(path, lambda: spec.loader.exec_module(module))
-    except BaseException:
-        del sys.modules[name]
+        if not colon:
+            return getattr(importlib.import_module(module), member)
+        if module:
+            return getattr(call(path, lambda: file_modules.member(path, module)), member)
+        return getattr(import_file(path), name)
+    except InputError:
         raise
-    return module
+    except Exception as error:
+        hint = "" if colon else f" Set PYTHONPATH to the folder that holds {module.partition('.')[0]}."
+        raise InputError(f"{where} is named in a saved configuration but cannot be imported: {error}.{hint}") from error
+
+
+def import_file(path: Path, *, again: bool = False) -> types.ModuleType:
+    """The module of a file.
+
+    Args:
+        path: of the file.
+        again: run it even if it is a module of this process already.
+
+    Raises:
+        InputError: its code fails, naming the line.
+        OSError: there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    return call(path, lambda: (file_modules.run if again else file_modules.loaded)(path))
 
 
 def call(path: Path, function: Callable[[], Any]) -> Any:
@@ -90,6 +120,8 @@ def call(path: Path, function: Callable[[], Any]) -> Any:
         close = fields.did_you_mean(word[1], known) if word else ""
         if word and word[1] == "loss":
             close = " Write objective=CrossEntropy(), MaximumAPosteriori() or MeanSquaredError() of jaxcnn.objectives."
+        if word and word[1].startswith("lrn_"):
+            close = f" Write norm=LocalResponseNorm({word[1].removeprefix('lrn_')}=...) of jaxcnn.layers."
         raise InputError(f"{_place(path, error)}: {type(error).__name__}: {error}.{close}") from error
 
 

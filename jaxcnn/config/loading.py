@@ -1,13 +1,14 @@
 """Experiments from config files, and changes to their fields."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from flax import linen as nn
 
 from jaxcnn.config.importing import call, import_file
+from jaxcnn.config.paths import nearest, paths
 from jaxcnn.config.schema import Experiment
 from jaxcnn.config.serialization import settings_of
 from jaxcnn.runtime import fields
@@ -24,7 +25,7 @@ def load_config(path: str | Path) -> Experiment:
     if not path.is_file():
         there = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         raise InputError(f"config file {path} does not exist.{fields.did_you_mean(path, there)}")
-    module = import_file(path)
+    module = import_file(path, again=True)
     if not callable(getattr(module, "get_config", None)):
         raise InputError(f"config file {path} has no function get_config() that returns an Experiment.")
     experiment = call(path, module.get_config)
@@ -39,10 +40,10 @@ def override(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
     Raises:
         InputError: an unknown path, with the closest known one, or values that do not fit their fields or each other.
     """
-    return _replace(experiment, changes, "")
+    return _replace(experiment, changes, "", dict(paths(experiment)))
 
 
-def _replace(part: Any, changes: Mapping[str, Any], prefix: str) -> Any:
+def _replace(part: Any, changes: Mapping[str, Any], prefix: str, paths: Iterable[str]) -> Any:
     """Fields of one part change together, for they may only fit each other so."""
     known = settings_of(part) if dataclasses.is_dataclass(part) else []
     new: dict[str, Any] = {}
@@ -50,12 +51,18 @@ def _replace(part: Any, changes: Mapping[str, Any], prefix: str) -> Any:
     for path, value in changes.items():
         key, _, rest = path.partition(".")
         if key not in known:
-            close = fields.did_you_mean(prefix + key, [prefix + k for k in known])
-            raise InputError(f"unknown field {prefix + path!r}.{close}")
+            near = nearest(prefix + path, paths)
+            raise InputError(f"unknown field {prefix + path!r}.{f' Did you mean {near!r}?' if near else ''}")
         if rest:
             inner.setdefault(key, {})[rest] = value
         else:
             new[key] = value
     for key, deeper in inner.items():
-        new[key] = _replace(new.get(key, getattr(part, key)), deeper, f"{prefix}{key}.")
+        # A name may be shorthand for a part, which the field then holds.
+        whole = getattr(_with(part, {key: new[key]}) if key in new else part, key)
+        new[key] = _replace(whole, deeper, f"{prefix}{key}.", paths)
+    return _with(part, new)
+
+
+def _with(part: Any, new: Mapping[str, Any]) -> Any:
     return part.clone(**new) if isinstance(part, nn.Module) else dataclasses.replace(part, **new)

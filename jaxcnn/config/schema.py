@@ -1,5 +1,6 @@
 """An experiment and its parts as frozen, typed values. Every default lives here."""
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -213,3 +214,12 @@ class Experiment(Part):
     compilation_cache: bool = field(default=False, metadata=_FREE)
     """Keep compiled programs in the cache folder ($JAXCNN_CACHE_DIR, else the user's) and look for them there, so that
     later launches start sooner."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parameters = inspect.signature(self.model).parameters.values() if callable(self.model) else ()
+        if not any(p.name == "train" or p.kind == p.VAR_KEYWORD for p in parameters):
+            raise InputError(
+                f"Experiment.model is {type(self.model).__name__}, whose __call__ has no argument 'train'; define "
+                "`__call__(self, x, *, train)`, where train is False in evaluation."
+            )

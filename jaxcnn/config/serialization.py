@@ -4,64 +4,74 @@ import dataclasses
 import hashlib
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from flax import linen as nn
 
-from jaxcnn.config.importing import find, locate
-from jaxcnn.config.schema import Experiment, Part
-from jaxcnn.objectives import CrossEntropy, MaximumAPosteriori, MeanSquaredError
+from jaxcnn.config import saved_names
+from jaxcnn.config.code import code_of, referred
+from jaxcnn.config.importing import find, identity, in_file, locate
+from jaxcnn.config.schema import Data, Experiment, Part
 from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.file_digest import file_digest
 
 
-def to_json(value: Any) -> Any:
-    """An experiment, or a part of one, as what `json` writes; `from_json` gives back an equal value."""
+def to_json(value: Any, *, folder: Path | None = None) -> Any:
+    """An experiment, or a part of one, as what `json` writes; `from_json` gives back an equal value.
+
+    Args:
+        value: what to write.
+        folder: files that define classes are named relative to it; None: by their absolute paths.
+
+    Raises:
+        InputError: it holds what cannot be written, or a class that cannot be found again.
+    """
+    return _tree(value, lambda thing: locate(thing, folder))
+
+
+def _tree(value: Any, place: Callable[[Any], str]) -> Any:
+    if (name := getattr(value, "shorthand", None)) is not None:
+        return name
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kind = {} if isinstance(value, Part) else {"class": locate(type(value))}
-        return kind | {k: to_json(getattr(value, k)) for k in settings_of(value) if not _comes_with_class(value, k)}
+        kind = {} if isinstance(value, Part) else {"class": place(type(value))}
+        names = [name for name in settings_of(value) if not _comes_with_class(value, name)]
+        return kind | {name: _tree(getattr(value, name), place) for name in names}
     if isinstance(value, tuple | list):
-        return [to_json(v) for v in value]
+        return [_tree(v, place) for v in value]
     if isinstance(value, Mapping):
-        return {str(k): to_json(v) for k, v in value.items()}
+        return {str(k): _tree(v, place) for k, v in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if getattr(value, "__qualname__", None) and getattr(value, "__module__", None):
-        return {"import": locate(value)}
+        return {"import": place(value)}
     raise InputError(f"{value!r} cannot be written as JSON; use numbers, texts, tuples, modules, named functions.")
 
 
-def from_json(value: Any, hint: Any = Experiment) -> Any:
-    """Inverse of `to_json` for a value annotated with `hint`."""
+def from_json(value: Any, hint: Any = Experiment, *, folder: Path | None = None) -> Any:
+    """Inverse of `to_json` for a value annotated with `hint` and the same folder."""
     if isinstance(value, dict) and "import" in value:
-        return find(value["import"])
+        return find(value["import"], folder)
     if isinstance(value, dict) and "class" in value:
-        cls = find(value["class"])
+        cls = find(value["class"], folder)
     elif isinstance(value, dict) and dataclasses.is_dataclass(hint):
         cls = hint
     elif isinstance(value, dict):
-        return {k: from_json(v, Any) for k, v in value.items()}
+        return {k: from_json(v, Any, folder=folder) for k, v in value.items()}
     elif isinstance(value, list):
-        return (list if hint is list or typing.get_origin(hint) is list else tuple)(from_json(v, Any) for v in value)
+        kind = list if hint is list or typing.get_origin(hint) is list else tuple
+        return kind(from_json(v, Any, folder=folder) for v in value)
     else:
         return value
     if cls is Experiment:
-        value = _translated(value)
+        value = saved_names.current(value)
     known = fields.hints(cls)
     unknown = [k for k in value if k != "class" and k not in known]
     if unknown:
         raise InputError(f"{cls.__name__} has no field {unknown[0]!r}.{fields.did_you_mean(unknown[0], known)}")
-    return cls(**{k: from_json(v, known[k]) for k, v in value.items() if k != "class"})
-
-
-def _translated(saved: dict[str, Any]) -> dict[str, Any]:
-    """A saved experiment in today's fields: until 0.1 the objective was a name under `loss`."""
-    if "loss" not in saved:
-        return saved
-    names = {"cross_entropy": CrossEntropy, "map": MaximumAPosteriori, "mse": MeanSquaredError}
-    rest = {name: value for name, value in saved.items() if name != "loss"}
-    return rest | {"objective": to_json(names[saved["loss"]]())}
+    return cls(**{k: from_json(v, known[k], folder=folder) for k, v in value.items() if k != "class"})
 
 
 def flatten(experiment: Experiment, *, identity_only: bool = False) -> dict[str, Any]:
@@ -72,13 +82,36 @@ def flatten(experiment: Experiment, *, identity_only: bool = False) -> dict[str,
         identity_only: leave out fields that change neither weights nor results (data_dir, cadences), and those that are
             younger than some saved runs and have their default, so that the run ids of those runs stay.
     """
-    free = {path for path, free in _walk(experiment) if free} if identity_only else set()
-    return {path: v for path, v in _leaves(to_json(experiment)) if path not in free}
+    return dict(_leaves(_identity(experiment) if identity_only else to_json(experiment)))
+
+
+def _identity(experiment: Experiment) -> dict[str, Any]:
+    """What decides the result, in JSON's types; what lies in files of the user is named by its content."""
+    tree = _without({path for path, free in _walk(experiment) if free}, _tree(experiment, identity))
+    if (file := data_file(experiment.data)) is not None:
+        tree["data"]["name"] = file_digest(file)
+    # What an import statement finds is named by it.
+    files = {thing.__qualname__ for thing in referred(experiment) if in_file(thing)}
+    code = {name: digest for name, digest in code_of(experiment).items() if name in files}
+    return tree | ({"code": code} if code else {})
+
+
+def data_file(data: Data) -> Path | None:
+    """The .npz file that `data.name` names, if it is there; a run is identified by its content."""
+    path = Path(data.name).expanduser() if data.source == "arrays" and data.name else None
+    return path if path is not None and path.is_file() else None
+
+
+def _without(paths: set[str], tree: Any, prefix: str = "") -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    kept = {key: value for key, value in tree.items() if prefix + key not in paths}
+    return {key: _without(paths, value, f"{prefix}{key}.") for key, value in kept.items()}
 
 
 def run_id(experiment: Experiment) -> str:
     """Twelve hexadecimal digits that equal experiments share, wherever their data lies and however they log."""
-    text = json.dumps(flatten(experiment, identity_only=True), sort_keys=True)
+    text = json.dumps(dict(_leaves(saved_names.original(_identity(experiment)))), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -94,6 +127,9 @@ def differences(saved: Experiment, now: Experiment) -> list[str]:
 
 def settings_of(value: Any) -> list[str]:
     skip = ("parent", "name") if isinstance(value, nn.Module) else ()
+    if getattr(value, "name", "") is None:
+        # A template, which a network names.
+        skip = (*skip, "name")
     return [f.name for f in dataclasses.fields(value) if f.init and f.name not in skip]
 
 

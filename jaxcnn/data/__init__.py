@@ -1,12 +1,13 @@
 """Images: where they come from, how they are ordered, changed and sent to the device."""
 
 from jaxcnn.data.augment import center_crop, color_axes, make_augment, make_preprocess, resized_crop, warp
-from jaxcnn.data.dataset import Dataset, Rows, Split, check_labels
+from jaxcnn.data.dataset import Dataset, MissingData, Rows, Split, check_labels
 from jaxcnn.data.pipeline import epoch_order, eval_batches, steps_per_epoch, train_batches
 from jaxcnn.data.sources import load
 
 __all__ = [
     "Dataset",
+    "MissingData",
     "Rows",
     "Split",
     "center_crop",

@@ -9,6 +9,10 @@ import numpy as np
 from jaxcnn.runtime.errors import InputError
 
 
+class MissingData(InputError):
+    """The data are not where the configuration looks for them; the message says how to get them there."""
+
+
 class Rows:
     """Some rows of an array, read when they are indexed, so that a large memory map is never copied as a whole.
 

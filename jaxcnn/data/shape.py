@@ -7,19 +7,26 @@ from jaxcnn.config import Augment, Data
 from jaxcnn.data import sources, tfds
 from jaxcnn.runtime.errors import InputError
 
+# Height, width and channels of TFDS data sets that configurations name before they are prepared.
+_KNOWN = {
+    **dict.fromkeys(("mnist", "fashion_mnist", "kmnist"), (28, 28, 1)),
+    **dict.fromkeys(("cifar10", "cifar100", "svhn_cropped"), (32, 32, 3)),
+}
+
 
 def image_shape(data: Data, augment: Augment) -> tuple[int, int, int]:
     """Height, width and channels of an image as training and evaluation give it to the network.
 
-    Where the settings alone tell them, the data may be missing; of a TFDS data set only its description is read; other
-    sources are loaded, which takes little.
+    Where the settings alone tell them, or the data set is a well-known one, the data may be missing; of a TFDS data set
+    only its description is read; other sources are loaded, which takes little.
 
     Args:
         data: its `image_size` and `pad` set the side, its `mean` and `std` may tell the channels.
         augment: its `crop` is what the network sees.
 
     Raises:
-        InputError: the data are missing, or their images have several sizes.
+        MissingData: the data are not there.
+        InputError: their images have several sizes.
     """
     side = augment.crop or (data.image_size and data.image_size + 2 * data.pad)
     channels = max(len(data.mean), len(data.std))
@@ -40,7 +47,9 @@ def image_shape(data: Data, augment: Augment) -> tuple[int, int, int]:
 
 def _described(data: Data) -> tuple[int | None, int | None, int]:
     """What features.json says of the images, None where it leaves a side open."""
-    prepared = tfds.find(data.name, data.data_dir)
+    prepared, name = tfds.find(data.name, data.data_dir), data.name.partition(":")[0]
+    if prepared is None and name in _KNOWN:
+        return _KNOWN[name]
     if prepared is None:
         raise tfds.not_prepared(data.name, data.data_dir)
     path = prepared.folder / "features.json"

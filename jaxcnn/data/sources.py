@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcnn.config import Data, Fake
 from jaxcnn.data.checks import check_layout, doubts, unseen_classes
-from jaxcnn.data.dataset import Dataset, Rows, Split, fit, padded
+from jaxcnn.data.dataset import Dataset, MissingData, Rows, Split, fit, padded
 from jaxcnn.data.streams import Stream
 from jaxcnn.runtime.errors import InputError
 
@@ -32,7 +32,8 @@ def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None, *, ne
         need_train: False: arrays need not have training images, and the data set has None in their place.
 
     Raises:
-        InputError: the data are missing, malformed, empty, in a scale or layout that cannot be meant, or their parts
+        MissingData: the data are not there.
+        InputError: they are malformed, empty, in a scale or layout that cannot be meant, or their parts
             do not fit together.
     """
     if arrays is not None and config.source != "arrays":
@@ -180,7 +181,7 @@ def _read_npz(name: str) -> dict[str, np.ndarray]:
         raise InputError("Data.name is empty; source 'arrays' needs the path of an .npz file, or arrays in memory.")
     path = Path(name).expanduser()
     if not path.is_file():
-        raise InputError(f"Data.name is {name!r}; there is no such file. It must be the path of an .npz file.")
+        raise MissingData(f"Data.name is {name!r}; there is no such file. It must be the path of an .npz file.")
     try:
         with np.load(path) as file:
             return {key: file[key] for key in _ARRAYS if key in file}

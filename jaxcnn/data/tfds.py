@@ -24,10 +24,11 @@ from PIL import Image
 
 from jaxcnn.config import Data
 from jaxcnn.data import cache
-from jaxcnn.data.dataset import Rows, Split, fit, padded
+from jaxcnn.data.dataset import MissingData, Rows, Split, fit, padded
 from jaxcnn.runtime.cache_folder import cache_folder
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
+from jaxcnn.runtime.progress import counted
 
 # Splits larger than this when decoded are decoded whenever they are read, unless `Data.decode` says otherwise.
 DECODE_ONCE_BYTES = 32 * 2**30
@@ -107,7 +108,7 @@ def find(name: str, data_dir: str | None) -> Prepared | None:
         raise InputError(f"{folder}/dataset_info.json is damaged; delete {folder} and prepare {base} again.") from None
 
 
-def not_prepared(name: str, data_dir: str | None) -> InputError:
+def not_prepared(name: str, data_dir: str | None) -> MissingData:
     """The error for a data set that `find` does not find, with the versions and configurations that are there."""
     root, dataset = data_root(data_dir), name.partition(":")[0].partition("/")[0]
     folders = sorted(path.parent for depth in ("*", "*/*") for path in (root / dataset).glob(f"{depth}/{_INFO}"))
@@ -118,7 +119,7 @@ def not_prepared(name: str, data_dir: str | None) -> InputError:
     else:
         near = did_you_mean(dataset, sorted({path.parent.parent.name for path in root.glob(f"*/*/{_INFO}")}))
         held = f".{near} Else" if near else ";"
-    return InputError(f"data set {name!r} is not prepared in {root}{held} run: {prepare_command(name, data_dir)}")
+    return MissingData(f"data set {name!r} is not prepared in {root}{held} run: {prepare_command(name, data_dir)}")
 
 
 def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
@@ -126,7 +127,8 @@ def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
     `Rows` of what decodes them when it is indexed.
 
     Raises:
-        InputError: the data set is not prepared, in another format, without that split, without one image and one
+        MissingData: the data set is not prepared.
+        InputError: it is in another format, without that split, without one image and one
             class label an example, with images of several sizes and no `image_size`, or damaged; or there is no room
             for the cache.
     """
@@ -293,20 +295,15 @@ class _Reader:
         return np.asarray(image).reshape(image.height, image.width, self.channels)
 
     def _progress(self, what: str, step: int, where: Path) -> Iterator[np.ndarray]:
-        """All rows, some at a time, with a bar where somebody watches and one line where nobody does."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console, n = Console(stderr=True), len(self.examples)
-        what = what.format(f"{self.prepared.name} {self.split}")
-        if not console.is_terminal:
+        """All rows, some at a time, with a bar where somebody watches and lines where nobody does."""
+        n, what = len(self.examples), what.format(f"{self.prepared.name} {self.split}")
+        if not sys.stderr.isatty():
             print(f"{what}, {n} images, once, into {where}", file=sys.stderr)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task(f"{what} once", total=n)
+        with counted(f"{what} once", n, "images") as advance:
             for start in range(0, n, step):
-                yield np.arange(start, min(start + step, n))
-                progress.update(task, completed=min(start + step, n))
+                rows = np.arange(start, min(start + step, n))
+                yield rows
+                advance(len(rows))
 
     def _unreadable(self, error: Exception) -> InputError:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

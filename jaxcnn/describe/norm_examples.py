@@ -144,7 +144,7 @@ def local_response_example() -> LocalResponseExample:
     share = response_share(raw, raw_normalised)
     place = _telling(raw, share)
     rows = trace(layers, images.shape[1:])
-    step = math.prod(row.facts.stride for row in rows)
+    step = math.prod(row.info.stride for row in rows)
     return LocalResponseExample(
         image=images[place[0]],
         corner=(int(place[1]) * step, int(place[2]) * step),

@@ -21,25 +21,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from jaxcnn.config import to_json
-from jaxcnn.layers import (
-    Activation,
-    AveragePool,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    LocalResponseNorm,
-    MaxPool,
-    RadialBasis,
-    Row,
-    Shape,
-    TrainableSubsampling,
-    trace_image,
-)
+from jaxcnn.layers import Shape, TracedLayer, trace_image
 from jaxcnn.models import ConvNet, LeNet5
-
-_POOLS = MaxPool | AveragePool | TrainableSubsampling
 
 
 @dataclass(frozen=True)
@@ -151,7 +134,8 @@ def network_grid(title: str, model: ConvNet, shape: Shape, *, narrow: bool = Fal
 def network(model: ConvNet, shape: Shape) -> dict[str, Any]:
     """A network as JSON has it: `model` (its class and fields), `input`, `dtype`, `layers` and `totals`.
 
-    A layer has `name`, `kind`, `output`, `kernel`, `stride`, `padding`, `groups` (None where it has no such thing),
+    A layer has `name` (inside another `res1/conv1`), `kind`, `output`, `kernel`, `stride`, `padding`, `groups` (None
+    where it has no such thing),
     `parameters`, `multiply_adds`, `connections` (as LeCun et al. 1998, section II.B, count them), `receptive_field` in
     input pixels, and `activation_bytes`, what its outputs take for one image. Totals are the sums, and `weight_layers`,
     the convolutions and dense layers, by which VGG's names count.
@@ -168,7 +152,7 @@ def network(model: ConvNet, shape: Shape) -> dict[str, Any]:
         "input": list(shape),
         "dtype": model.dtype,
         "layers": layers,
-        "totals": {"weight_layers": sum(isinstance(row.layer, Conv | Dense) for row in rows)}
+        "totals": {"weight_layers": sum(row.layer.role in ("conv", "dense") for row in rows)}
         | {name: sum(layer[name] for layer in layers) for name in summed},
     }
 
@@ -186,12 +170,13 @@ def comparison(networks: Mapping[str, tuple[ConvNet, Shape]]) -> Grid:
         InputError: a network cannot take such an image.
     """
     columns = [trace_image(model.layers(), shape) for model, shape in networks.values()]
-    records = {row.layer for rows in columns for row in rows if not isinstance(row.layer, Flatten)}
-    told = [row.name for row in records if isinstance(row, Activation | Dropout)]
-    shown = {r.name for r in records if not isinstance(r, Activation | Dropout) or told.count(r.name) > 1}
-    columns = [[row for row in rows if row.layer.name in shown] for rows in columns]
-    names = functools.reduce(_merged, ([row.layer.name for row in rows] for rows in columns))
-    pools = {row.layer.name for rows in columns for row in rows if isinstance(row.layer, _POOLS)}
+    records = {(row.path, row.layer) for rows in columns for row in rows if row.layer.role != "flatten"}
+    quiet = ("activation", "dropout")
+    told = [path for path, layer in records if layer.role in quiet]
+    shown = {path for path, layer in records if layer.role not in quiet or told.count(path) > 1}
+    columns = [[row for row in rows if row.path in shown] for rows in columns]
+    names = functools.reduce(_merged, ([row.path for row in rows] for rows in columns))
+    pools = {row.path for rows in columns for row in rows if row.layer.role == "pool"}
     places = [i + 1 for i, name in enumerate(names) if name in pools]
     totals = [network(model, shape)["totals"] for model, shape in networks.values()]
     rows = [("input", *(shape_text(shape) for _, shape in networks.values()))]
@@ -216,19 +201,19 @@ def stages(model: ConvNet, shape: Shape) -> Grid:
     rows = trace_image(model.layers(), shape)
     starts = [0]
     for i, row in enumerate(rows):
-        pooled = any(isinstance(before.layer, _POOLS) for before in rows[starts[-1] : i])
-        if i and (isinstance(row.layer, Flatten) or (pooled and isinstance(row.layer, Conv))):
+        pooled = any(before.layer.role == "pool" for before in rows[starts[-1] : i])
+        if i and (row.layer.role == "flatten" or (pooled and row.layer.role == "conv")):
             starts.append(i)
-    totals = [max(1, sum(getattr(row.facts, key) for row in rows)) for key in ("parameters", "multiply_adds")]
+    totals = [max(1, sum(getattr(row.info, key) for row in rows)) for key in ("parameters", "multiply_adds")]
     cells = []
     for start, end in itertools.pairwise([*starts, len(rows)]):
         part = rows[start:end]
-        names = [row.layer.name for row in part if isinstance(row.layer, Conv | Dense | RadialBasis | _POOLS)] or [""]
-        parameters, products = (sum(getattr(row.facts, key) for row in part) for key in ("parameters", "multiply_adds"))
+        names = [row.path for row in part if row.layer.role in ("conv", "pool", "dense", "basis")] or [part[0].path]
+        parameters, products = (sum(getattr(row.info, key) for row in part) for key in ("parameters", "multiply_adds"))
         cells.append(
             (
                 " to ".join(dict.fromkeys((names[0], names[-1]))),
-                shape_text(part[-1].facts.shape),
+                shape_text(part[-1].info.output_shape),
                 f"{parameters:,}",
                 f"{parameters / totals[0]:.1%}",
                 f"{products:,}",
@@ -247,23 +232,23 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     return text.getvalue().rstrip("\n")
 
 
-def _layer(row: Row, size: int) -> dict[str, Any]:
+def _layer(row: TracedLayer, size: int) -> dict[str, Any]:
     """One of `network`'s layers; `size` bytes a number."""
-    layer, facts = row.layer, row.facts
-    window = isinstance(layer, Conv | _POOLS)
+    layer, info = row.layer, row.info
+    window = layer.window()
     return {
-        "name": layer.name,
+        "name": row.path,
         "kind": type(layer).__name__,
-        "output": list(facts.shape),
-        "kernel": facts.kernel if window else None,
-        "stride": facts.stride if window else None,
-        "padding": getattr(layer, "padding", None),
-        "groups": getattr(layer, "groups", None),
-        "parameters": facts.parameters,
-        "multiply_adds": facts.multiply_adds,
-        "connections": facts.connections,
+        "output": list(info.output_shape),
+        "kernel": window and window.size,
+        "stride": window and window.stride,
+        "padding": window and window.padding,
+        "groups": window and window.groups,
+        "parameters": info.parameters,
+        "multiply_adds": info.multiply_adds,
+        "connections": info.connections,
         "receptive_field": row.receptive_field,
-        "activation_bytes": math.prod(facts.shape) * size,
+        "activation_bytes": math.prod(info.output_shape) * size,
     }
 
 
@@ -293,25 +278,6 @@ def memory_text(count: int) -> str:
     return f"{count} B"
 
 
-def _brief(row: Row) -> str:
-    """A layer as table 1 of the VGG paper writes it, `conv3-64`, with what is not usual there behind it."""
-    layer, facts = row.layer, row.facts
-    step = f"/{facts.stride}" if facts.stride > 1 else ""
-    if isinstance(layer, Conv):
-        groups = f", groups {layer.groups}" if layer.groups > 1 else ""
-        return f"conv{layer.kernel}-{layer.features}{step}{groups}{', partial' if layer.connections else ''}"
-    if isinstance(layer, Dense):
-        return f"FC-{layer.features}"
-    if isinstance(layer, _POOLS):
-        name = {MaxPool: "maxpool", AveragePool: "avgpool"}.get(type(layer), "subsampling")
-        return name if (facts.kernel, facts.stride) == (2, 2) else f"{name}{facts.kernel}{step}"
-    if isinstance(layer, Dropout):
-        return f"dropout {layer.rate:g}"
-    if isinstance(layer, Activation):
-        return layer.function
-    return {LocalResponseNorm: "LRN", BatchNorm: "BN"}.get(type(layer), type(layer).__name__)
-
-
 def _merged(a: list[str], b: list[str]) -> list[str]:
     """The shortest list found in which the names of both stand in their order."""
     merged: list[str] = []
@@ -320,10 +286,10 @@ def _merged(a: list[str], b: list[str]) -> list[str]:
     return merged
 
 
-def _aligned(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+def _aligned(rows: Sequence[TracedLayer], names: Sequence[str]) -> list[str]:
     """The layers of one network, each beside its name, and "" beside names that it lacks."""
     left = list(rows)
-    return [_brief(left.pop(0)) if left and left[0].layer.name == name else "" for name in names]
+    return [left.pop(0).layer.brief() if left and left[0].path == name else "" for name in names]
 
 
 def _table(title: str, **options: bool) -> Table:

@@ -75,6 +75,11 @@ def check_name(name: str) -> None:
         raise InputError(f"protocol {name!r} is unknown; there are {', '.join(known)}.{close}")
 
 
+def mirrors(name: str) -> bool:
+    """Whether the papers count the mirrored views as part of the protocol of that name."""
+    return name in ("ten_crop", "multi_crop")
+
+
 def make_protocol(
     name: str,
     size: tuple[int, int],
@@ -83,6 +88,7 @@ def make_protocol(
     scales: tuple[int, ...] | None = None,
     flip: bool | None = None,
     jitter: tuple[int, int] | None = None,
+    mirroring: bool = True,
 ) -> Protocol:
     """A protocol for images of one size.
 
@@ -96,8 +102,10 @@ def make_protocol(
         scales: None: the stored side S for center, ten_crop and dense. For multi_crop and multi_scale S-32, S, S+32
             (VGG section 4.2), in steps of S/8 where S is below 256, and all moved up so that the first is no less than
             the crop. Trained with jitter in [low, high], dense has their middle, and those two low, middle and high.
-        flip: None: True for ten_crop and multi_crop, whose views are counted with it, else False.
+        flip: None: True for ten_crop and multi_crop, whose views are counted with it, if `mirroring`; else False.
         jitter: `Augment.scale_jitter` of the training.
+        mirroring: `Augment.flip` of the training. What must not be mirrored in training, such as digits, must not be
+            mirrored in testing.
 
     Raises:
         InputError: the name is unknown; the crop is larger than the image at some scale; or all windows would coincide.
@@ -105,7 +113,7 @@ def make_protocol(
     check_name(name)
     window = size if crop is None else (crop, crop)
     default = _default_scales(name, min(size), min(window), jitter)
-    protocol = Protocol(name, window, scales or default, name in ("ten_crop", "multi_crop") if flip is None else flip)
+    protocol = Protocol(name, window, scales or default, mirroring and mirrors(name) if flip is None else flip)
     sizes = [_resized(size, scale) for scale in protocol.scales]
     if protocol.whole:
         return protocol

@@ -14,11 +14,13 @@ from jaxcnn.layers.normalization import (
     LocalResponseNorm,
     Norm,
     NormName,
-    normalization,
+    template,
 )
 from jaxcnn.layers.pooling import AdaptiveAveragePool, AveragePool, MaxPool, TrainableSubsampling
-from jaxcnn.layers.record import Facts, Layer, Shape
-from jaxcnn.layers.trace import Row, apply, least_size, trace, trace_image
+from jaxcnn.layers.record import Layer, LayerInfo, Role, Shape, Window
+from jaxcnn.layers.residual import Residual
+from jaxcnn.layers.rewriting import convolutional
+from jaxcnn.layers.trace import TracedLayer, apply, least_size, trace, trace_image
 
 __all__ = [
     "Activation",
@@ -29,24 +31,28 @@ __all__ = [
     "Conv",
     "Dense",
     "Dropout",
-    "Facts",
     "Flatten",
     "GroupNorm",
     "InitName",
     "InstanceNorm",
     "Layer",
+    "LayerInfo",
     "LayerNorm",
     "LocalResponseNorm",
     "MaxPool",
     "Norm",
     "NormName",
     "RadialBasis",
-    "Row",
+    "Residual",
+    "Role",
     "Shape",
+    "TracedLayer",
     "TrainableSubsampling",
+    "Window",
     "apply",
+    "convolutional",
     "least_size",
-    "normalization",
+    "template",
     "trace",
     "trace_image",
 ]

@@ -1,5 +1,6 @@
 """Convolution, with all or some of the connections between channels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from flax import linen as nn
 
 from jaxcnn import ops
 from jaxcnn.layers.initializers import InitName, initializer
-from jaxcnn.layers.record import Facts, Layer, Shape, slide
+from jaxcnn.layers.record import Layer, LayerInfo, Shape, Window, slide
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import NonNegativeInt, PositiveInt
 
@@ -31,6 +32,8 @@ class Conv(Layer):
             its group. The kernel then has only what is trained, [kernel, kernel, pairs], a plane for each pair of a
             feature and a channel in the order of the table, and initial values follow each feature's own fan-in.
     """
+
+    role = "conv"
 
     features: PositiveInt
     kernel: PositiveInt = 3
@@ -57,24 +60,25 @@ class Conv(Layer):
                 f"{self.name}: connections has a row {wrong[0]}; each needs at least one channel, each channel once."
             )
 
-    def facts(self, shape: Shape) -> Facts:
-        height, width = slide(self, shape, self.kernel, self.stride, self.padding)
-        if shape[2] % self.groups or self.features % self.groups:
+    def info(self, input_shape: Shape) -> LayerInfo:
+        height, width = slide(self, input_shape, self.kernel, self.stride, self.padding)
+        if input_shape[2] % self.groups or self.features % self.groups:
             raise InputError(
-                f"{self.name}: groups is {self.groups}; it must divide {shape[2]} inputs and {self.features} features."
+                f"{self.name}: groups is {self.groups}; it must divide {input_shape[2]} inputs and {self.features} "
+                "features."
             )
-        pairs = self.features * shape[2] // self.groups
+        pairs = self.features * input_shape[2] // self.groups
         if self.connections is not None:
             inputs, _ = self._pairs()
             pairs = len(inputs)
-            if max(inputs) >= shape[2]:
+            if max(inputs) >= input_shape[2]:
                 raise InputError(
                     f"{self.name}: connections has channel {max(inputs)}; the input has only channels 0 to "
-                    f"{shape[2] - 1}."
+                    f"{input_shape[2] - 1}."
                 )
         weights, positions = self.kernel**2 * pairs, height * width
-        return Facts(
-            shape=(height, width, self.features),
+        return LayerInfo(
+            output_shape=(height, width, self.features),
             parameters=weights + self.features,
             connections=(weights + self.features) * positions,
             multiply_adds=weights * positions,
@@ -84,7 +88,7 @@ class Conv(Layer):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         if self.connections is not None:
-            self.facts(x.shape[1:])  # JAX drops what is written outside an array without a word.
+            self.info(x.shape[1:])  # JAX drops what is written outside an array without a word.
             return _PartialConv(self, name=self.name)(x)
         return nn.Conv(
             self.features,
@@ -98,6 +102,35 @@ class Conv(Layer):
             bias_init=nn.initializers.constant(self.bias_init),
             name=self.name,
         )(x)
+
+    def window(self) -> Window:
+        return Window(self.kernel, self.stride, self.padding, self.groups)
+
+    def label(self) -> str:
+        return "convolution"
+
+    def brief(self) -> str:
+        step = f"/{self.stride}" if self.stride > 1 else ""
+        groups = f", groups {self.groups}" if self.groups > 1 else ""
+        return f"conv{self.kernel}-{self.features}{step}{groups}{', partial' if self.connections else ''}"
+
+    def torch_arrays(self) -> Mapping[str, str] | None:
+        return None if self.connections else KERNEL_AND_BIAS
+
+    def linen(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if self.connections is not None:
+            raise InputError(f"peer flax has no layer like {self.name} (connections); leave this peer out.")
+        window = (self.kernel, self.kernel)
+        options: dict[str, Any] = {"feature_group_count": self.groups, "dtype": x.dtype, "name": self.name}
+        return nn.Conv(self.features, window, self.stride, self.padding, **options)(x)
+
+    def torch_module(self, input_shape: Shape) -> Any:
+        if self.connections is not None:
+            return super().torch_module(input_shape)
+        from torch import nn as torch_nn
+
+        window = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
+        return torch_nn.Conv2d(input_shape[-1], self.features, self.kernel, **window)
 
     def _convolve(self, x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
         """In the place of `lax.conv_general_dilated`, whose other arguments this record knows."""
@@ -116,6 +149,9 @@ class Conv(Layer):
         drawn = [init(k, (*shape[:2], n, self.features), jnp.float32) for k, n in zip(keys, counts, strict=True)]
         planes = [sum(n for n in counts if n < len(row)) + i for row in self.connections for i in range(len(row))]
         return jnp.concatenate(drawn, axis=2)[:, :, np.array(planes), np.array(features)]
+
+
+KERNEL_AND_BIAS = {"weight": "params/kernel", "bias": "params/bias"}
 
 
 class _PartialConv(nn.Module):

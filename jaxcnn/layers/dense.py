@@ -1,14 +1,17 @@
 """Fully connected layers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxcnn.layers.convolution import KERNEL_AND_BIAS, Conv
 from jaxcnn.layers.initializers import InitName, initializer
-from jaxcnn.layers.record import Facts, Function, Layer, Shape
+from jaxcnn.layers.record import Function, Layer, LayerInfo, Shape
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import PositiveInt
 
@@ -17,15 +20,18 @@ from jaxcnn.runtime.fields import PositiveInt
 class Dense(Layer):
     """Fully connected layer with `features` outputs; initial values as in `Conv`."""
 
+    role = "dense"
+    affine = True
+
     features: PositiveInt
     kernel_init: InitName | float = "lecun_normal"
     bias_init: float = 0.0
 
-    def facts(self, shape: Shape) -> Facts:
-        if len(shape) != 1:
-            raise InputError(f"{self.name} needs a flat input, got shape {shape}.")
-        products = shape[0] * self.features
-        return Facts((self.features,), products + self.features, products + self.features, products)
+    def info(self, input_shape: Shape) -> LayerInfo:
+        if len(input_shape) != 1:
+            raise InputError(f"{self.name} needs a flat input, got shape {input_shape}.")
+        products = input_shape[0] * self.features
+        return LayerInfo((self.features,), products + self.features, products + self.features, products)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         return nn.Dense(
@@ -35,6 +41,28 @@ class Dense(Layer):
             bias_init=nn.initializers.constant(self.bias_init),
             name=self.name,
         )(x)
+
+    def label(self) -> str:
+        return "dense"
+
+    def brief(self) -> str:
+        return f"FC-{self.features}"
+
+    def convolutional(self, input_shape: Shape, maps: Shape | None, following: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        """A convolution whose window is as large as the maps."""
+        initial = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
+        return (Conv(self.features, kernel=maps[0], **initial, name=self.name),)
+
+    def torch_arrays(self) -> Mapping[str, str]:
+        return KERNEL_AND_BIAS
+
+    def linen(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return nn.Dense(self.features, dtype=x.dtype, name=self.name)(x)
+
+    def torch_module(self, input_shape: Shape) -> Any:
+        from torch import nn as torch_nn
+
+        return torch_nn.Linear(*input_shape, self.features)
 
 
 @dataclass(frozen=True)
@@ -46,6 +74,8 @@ class RadialBasis(Layer):
         codes: one for each class, all as long as the input.
     """
 
+    role = "basis"
+
     codes: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
@@ -54,14 +84,14 @@ class RadialBasis(Layer):
             lengths = ", ".join(str(len(code)) for code in self.codes)
             raise InputError(f"{self.name}: codes have lengths ({lengths}); give at least one, all equally long.")
 
-    def facts(self, shape: Shape) -> Facts:
-        if shape != (len(self.codes[0]),):
-            raise InputError(f"{self.name} needs {len(self.codes[0])} features, got shape {shape}.")
+    def info(self, input_shape: Shape) -> LayerInfo:
+        if input_shape != (len(self.codes[0]),):
+            raise InputError(f"{self.name} needs {len(self.codes[0])} features, got shape {input_shape}.")
         products = len(self.codes) * len(self.codes[0])
-        return Facts((len(self.codes),), connections=products, multiply_adds=products)
+        return LayerInfo((len(self.codes),), connections=products, multiply_adds=products)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        self.facts(x.shape[1:])  # A length of 1 would be broadcast.
+        self.info(x.shape[1:])  # A length of 1 would be broadcast.
 
         def distances(x: jax.Array) -> jax.Array:
             differences = x.astype(jnp.float32)[:, None] - np.array(self.codes, np.float32)[None]

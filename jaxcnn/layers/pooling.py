@@ -5,6 +5,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ from jax import lax
 
 from jaxcnn import ops
 from jaxcnn.layers.initializers import lecun_1998
-from jaxcnn.layers.record import Facts, Function, Layer, Shape, TooSmall, maps, slide
+from jaxcnn.layers.record import Function, Layer, LayerInfo, Shape, TooSmall, Window, maps, slide
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import PositiveInt
 
 
@@ -22,34 +24,67 @@ from jaxcnn.runtime.fields import PositiveInt
 class _Pool(Layer):
     """A window of side `size` moved by `stride` (None: by its own size)."""
 
+    role = "pool"
+    kind: ClassVar[str]
+
     size: PositiveInt = 2
     stride: PositiveInt | None = None
 
-    def facts(self, shape: Shape) -> Facts:
-        stride = self.stride or self.size
-        height, width = slide(self, shape, self.size, stride, 0)
-        units = height * width * shape[2]
-        return Facts((height, width, shape[2]), connections=self.size**2 * units, kernel=self.size, stride=stride)
+    def info(self, input_shape: Shape) -> LayerInfo:
+        stride, channels = self.stride or self.size, input_shape[-1]
+        height, width = slide(self, input_shape, self.size, stride, 0)
+        connections = self.size**2 * height * width * channels
+        return LayerInfo((height, width, channels), connections=connections, kernel=self.size, stride=stride)
 
-    def _apply(self, x: jax.Array, pool: Callable[..., jax.Array]) -> jax.Array:
-        window, strides = (self.size,) * 2, (self.stride or self.size,) * 2
-        return Function(lambda x: pool(x, window, strides), name=self.name)(x)
+    def window(self) -> Window:
+        return Window(self.size, self.stride or self.size)
+
+    def brief(self) -> str:
+        stride = self.stride or self.size
+        usual = (self.size, stride) == (2, 2)
+        return self.kind if usual else f"{self.kind}{self.size}" + (f"/{stride}" if stride > 1 else "")
+
+    def _slid(self, pool: Callable[..., jax.Array], x: jax.Array) -> jax.Array:
+        return pool(x, (self.size,) * 2, (self.stride or self.size,) * 2)
 
 
 @dataclass(frozen=True)
 class MaxPool(_Pool):
     """Largest value in a window; overlapping where stride < size (AlexNet section 3.4)."""
 
+    kind = "maxpool"
+
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         return Function(lambda x: ops.max_pool(x, self.size, self.stride or self.size), name=self.name)(x)
+
+    def label(self) -> str:
+        return "max pooling"
+
+    def linen(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return self._slid(nn.max_pool, x)
+
+    def torch_module(self, input_shape: Shape) -> Any:
+        from torch import nn as torch_nn
+
+        return torch_nn.MaxPool2d(self.size, self.stride)
 
 
 @dataclass(frozen=True)
 class AveragePool(_Pool):
     """Mean of a window."""
 
+    kind = "avgpool"
+
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return self._apply(x, nn.avg_pool)
+        return Function(functools.partial(self._slid, nn.avg_pool), name=self.name)(x)
+
+    def label(self) -> str:
+        return "average pooling"
+
+    def torch_module(self, input_shape: Shape) -> Any:
+        from torch import nn as torch_nn
+
+        return torch_nn.AvgPool2d(self.size, self.stride)
 
 
 @dataclass(frozen=True)
@@ -58,11 +93,13 @@ class TrainableSubsampling(_Pool):
     II.B); the squashing that follows there is an `Activation`. Coefficients begin as appendix A has it, uniform within
     2.4 / size**2 of 0, biases at 0."""
 
-    def facts(self, shape: Shape) -> Facts:
-        pooled = super().facts(shape)
-        units = math.prod(pooled.shape)
+    kind = "subsampling"
+
+    def info(self, input_shape: Shape) -> LayerInfo:
+        pooled = super().info(input_shape)
+        units = math.prod(pooled.output_shape)
         return dataclasses.replace(
-            pooled, parameters=2 * shape[2], connections=pooled.connections + units, multiply_adds=units
+            pooled, parameters=2 * input_shape[2], connections=pooled.connections + units, multiply_adds=units
         )
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -88,14 +125,16 @@ class AdaptiveAveragePool(Layer):
     """Means over windows that divide maps of any size into `size` x `size`, overlapping by a pixel where they must, as
     PyTorch's; maps of that size are left alone, smaller ones are an error."""
 
+    role = "pool"
+
     size: PositiveInt
 
-    def facts(self, shape: Shape) -> Facts:
-        height, width, channels = maps(self, shape)
+    def info(self, input_shape: Shape) -> LayerInfo:
+        height, width, channels = maps(self, input_shape)
         if min(height, width) < self.size:
             raise TooSmall(f"{self.name}: {height}x{width} maps are smaller than {self.size}x{self.size}.")
         longest = max(height, width)
-        return Facts(
+        return LayerInfo(
             (self.size, self.size, channels), kernel=-(-longest // self.size), stride=max(1, longest // self.size)
         )
 
@@ -105,6 +144,29 @@ class AdaptiveAveragePool(Layer):
             return jnp.einsum("nhwc,ih,jw->nijc", x, rows, columns)
 
         return Function(pool if x.shape[1:3] != (self.size, self.size) else lambda x: x, name=self.name)(x)
+
+    def label(self) -> str:
+        return "adaptive average pooling"
+
+    def convolutional(self, input_shape: Shape, maps: Shape | None, following: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        """Nothing, where it does nothing, or where all later layers are affine, so that the mean can be taken last."""
+        height, width, _ = input_shape
+        if (height, width) != (self.size, self.size) and not (self.size == 1 and all(x.affine for x in following)):
+            raise InputError(
+                f"{self.name} shrinks {height}x{width} maps to {self.size}x{self.size}, which cannot be left out"
+            )
+        return ()
+
+    def linen(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if any(side % self.size for side in x.shape[1:3]):
+            raise InputError(f"peer flax has no layer like {self.name} ({type(self).__name__}); leave this peer out.")
+        window = tuple(side // self.size for side in x.shape[1:3])
+        return nn.avg_pool(x, window, window)
+
+    def torch_module(self, input_shape: Shape) -> Any:
+        from torch import nn as torch_nn
+
+        return torch_nn.AdaptiveAvgPool2d(self.size)
 
 
 def _means(length: int, parts: int) -> np.ndarray:

@@ -4,7 +4,19 @@ from typing import Literal
 
 from flax import linen as nn
 
-from jaxcnn.layers import Activation, AdaptiveAveragePool, Conv, Dense, Dropout, Flatten, Layer, MaxPool, NormName
+from jaxcnn.layers import (
+    Activation,
+    AdaptiveAveragePool,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LocalResponseNorm,
+    MaxPool,
+    Norm,
+    NormName,
+)
 from jaxcnn.models.normalized import NormalizedConvNet, initial
 from jaxcnn.runtime.fields import Fraction, PositiveInt
 
@@ -51,8 +63,8 @@ class AlexNet(NormalizedConvNet):
             and columns of zeros; valid_227: from 227x227 images without (Caffe); cifar_32: 5x5 windows, stride 1, for
             32x32 images.
         groups: parts that conv2, conv4 and conv5 are split into. None: as the variant has it, 2 or 1.
-        norm: local_response after conv1 and conv2, or another after every convolution. None: as the variant has it,
-            local_response or none.
+        norm: local_response after conv1 and conv2, or another after every convolution; a name, or a record of
+            `jaxcnn.layers` such as `LocalResponseNorm(alpha=1.0)`. None: as the variant has it, local_response or none.
         pooling: overlapping, 3x3 windows with stride 2; plain, 2x2 (section 3.4).
         dropout: share of the units of fc6 and fc7 left out while training (section 4.2).
         head: imagenet, dense layers of 4096, 4096 and num_classes units; cifar, num_classes alone.
@@ -64,7 +76,7 @@ class AlexNet(NormalizedConvNet):
     variant: Literal["2012", "owt"] = "2012"
     stem: Literal["pad2_224", "valid_227", "cifar_32"] = "pad2_224"
     groups: PositiveInt | None = None
-    norm: NormName | None = None
+    norm: NormName | Norm | None = None
     pooling: Literal["overlapping", "plain"] = "overlapping"
     dropout: Fraction = 0.5
     head: Literal["imagenet", "cifar"] = "imagenet"
@@ -87,8 +99,8 @@ class AlexNet(NormalizedConvNet):
 
     @nn.nowrap
     def _stage(self, conv: Conv, pool: str | None = None) -> tuple[Layer, ...]:
-        norm = self.norm or ("local_response" if self.variant == "2012" else "none")
-        if norm == "local_response" and conv.name not in ("conv1", "conv2"):
+        norm = self.norm or (LocalResponseNorm() if self.variant == "2012" else "none")
+        if isinstance(norm, LocalResponseNorm) and conv.name not in ("conv1", "conv2"):
             norm = "none"
         size = 3 if self.pooling == "overlapping" else 2
         return self._block(conv, norm, *((MaxPool(size, stride=2, name=pool),) if pool else ()))

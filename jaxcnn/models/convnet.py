@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcnn.layers import Layer, apply
+from jaxcnn.layers import Layer, apply, template
 from jaxcnn.ops import choose
 from jaxcnn.runtime import fields
 
@@ -27,6 +27,9 @@ class ConvNet(nn.Module):
     ops: Literal["auto", "lax"] = dataclasses.field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
+        if hasattr(self, "norm"):
+            # A name is shorthand for a record, whose options can then be changed like any field.
+            object.__setattr__(self, "norm", template(self.norm))
         fields.check(self, [f.name for f in dataclasses.fields(self) if f.name not in ("parent", "name")])
         super().__post_init__()
 

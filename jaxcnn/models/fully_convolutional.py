@@ -1,23 +1,13 @@
 """Dense evaluation: a network with dense layers as one that is convolutional throughout, for images of any size."""
 
+import functools
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcnn.layers import (
-    Activation,
-    AdaptiveAveragePool,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    LocalResponseNorm,
-    Row,
-    Shape,
-    trace,
-)
+from jaxcnn.layers import Shape, convolutional, trace
 from jaxcnn.models import Chain, ConvNet
 from jaxcnn.runtime.errors import InputError
 
@@ -51,57 +41,26 @@ def densify(model: nn.Module, variables: dict[str, Any], shape: Shape) -> tuple[
         raise _cannot(f"rewrite {type(model).__name__}; it needs a network made of layers, a ConvNet")
     if shape[0] != shape[1]:
         raise _cannot(f"take {shape[0]}x{shape[1]} as the native size; it must be square")
-    rows = trace(model.layers(), shape)
-    layers: list[Layer] = []
-    params = dict(variables.get("params", {}))
-    maps: Shape | None = None
-    for number, row in enumerate(rows):
-        layer = row.layer
-        if isinstance(layer, Flatten):
-            maps = row.given
-        elif isinstance(layer, AdaptiveAveragePool):
-            _check_pool(row, rows[number + 1 :])
-        elif isinstance(layer, Dense):
-            layers.append(_as_conv(layer, maps[0]))
-            params[layer.name] = _reshaped(layer, params[layer.name], maps)
-            maps = (1, 1, layer.features)
-        else:
-            if maps is not None:
-                _check_flat(layer, maps)
-            layers.append(layer)
-    return Chain(tuple(layers), dtype=model.dtype, ops=model.ops), {**variables, "params": params}
+    layers = model.layers()
+    try:
+        trace(layers, shape)
+        chain = Chain(convolutional(layers, shape), dtype=model.dtype, ops=model.ops)
+    except InputError as error:
+        raise _cannot(f"be used: {error}") from error
+    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    wanted = jax.eval_shape(functools.partial(chain.init, train=False), jax.random.key(0), images)["params"]
+    return chain, {**variables, "params": jax.tree.map_with_path(_reshaped, wanted, variables["params"])}
 
 
 def _cannot(what: str) -> InputError:
-    return InputError(f"protocol dense cannot {what}. Use center, ten_crop or multi_crop.")
+    return InputError(f"protocol dense cannot {what.removesuffix('.')}. Use center, ten_crop or multi_crop.")
 
 
-def _check_pool(row: Row, later: tuple[Row, ...]) -> None:
-    idle = row.given[:2] == row.facts.shape[:2]
-    linear = row.facts.shape[:2] == (1, 1) and all(isinstance(r.layer, Flatten | Dropout | Dense) for r in later)
-    if not (idle or linear):
-        height, width = row.given[:2]
+def _reshaped(path: tuple, wanted: jax.ShapeDtypeStruct, array: jax.Array) -> jax.Array:
+    if array.size != wanted.size:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
         raise _cannot(
-            f"do without {row.layer.name}, which shrinks {height}x{width} maps to {row.layer.size}x{row.layer.size}"
+            f"use {name} of shape {array.shape}: at this size {wanted.shape} is needed; crop must be the side of the "
+            "images that the network was trained on"
         )
-
-
-def _check_flat(layer: Layer, maps: Shape) -> None:
-    """What follows `Flatten` must mean the same at every position of a map."""
-    kinds = (Activation, Dropout) if maps[0] > 1 else (Activation, Dropout, BatchNorm, LocalResponseNorm)
-    if not isinstance(layer, kinds):
-        raise _cannot(f"slide {layer.name} ({type(layer).__name__}) over maps")
-
-
-def _as_conv(layer: Dense, side: int) -> Conv:
-    return Conv(layer.features, kernel=side, kernel_init=layer.kernel_init, bias_init=layer.bias_init, name=layer.name)
-
-
-def _reshaped(layer: Dense, weights: dict[str, Any], maps: Shape) -> dict[str, Any]:
-    kernel = weights["kernel"]
-    if kernel.shape[0] != maps[0] * maps[1] * maps[2]:
-        raise _cannot(
-            f"use {layer.name}: its weights take {kernel.shape[0]} inputs, but maps are {'x'.join(map(str, maps))}; "
-            "crop must be the side of the images that the network was trained on"
-        )
-    return {**weights, "kernel": kernel.reshape(*maps, layer.features)}
+    return array if array.shape == wanted.shape else array.reshape(wanted.shape)

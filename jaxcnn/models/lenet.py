@@ -1,5 +1,6 @@
 """LeNet-5 (LeCun, Bottou, Bengio & Haffner 1998, Gradient-based learning applied to document recognition)."""
 
+import dataclasses
 from typing import Literal
 
 from flax import linen as nn
@@ -13,10 +14,10 @@ from jaxcnn.layers import (
     Flatten,
     Layer,
     MaxPool,
+    Norm,
     NormName,
     RadialBasis,
     TrainableSubsampling,
-    normalization,
 )
 from jaxcnn.models.convnet import ConvNet
 from jaxcnn.runtime.errors import InputError
@@ -75,15 +76,16 @@ class LeNet5(ConvNet):
         pooling: in S2 and S4; trainable is sum, coefficient, bias and activation. None: as the variant has it, average
             in modern, trainable in 1998.
         norm: after C1 and C3, before the activation (Ioffe & Szegedy 2015, section 3.2), but local response
-            normalization after it (Krizhevsky et al. 2012, section 3.3). The paper has none. The maps of C5 are single
-            pixels, on which instance normalization has nothing to work.
+            normalization after it (Krizhevsky et al. 2012, section 3.3); a name, or a record of `jaxcnn.layers` such as
+            `BatchNorm(momentum=0.99)`. The paper has none. The maps of C5 are single pixels, which instance
+            normalization cannot normalize.
         variant: modern or 1998.
     """
 
     num_classes: PositiveInt = 10
     activation: ActivationName | None = None
     pooling: Literal["average", "max", "trainable"] | None = None
-    norm: NormName = "none"
+    norm: NormName | Norm = "none"
     variant: Literal["modern", "1998"] = "modern"
 
     def __post_init__(self) -> None:
@@ -128,5 +130,8 @@ class LeNet5(ConvNet):
     @nn.nowrap
     def _normalized(self, conv: Conv) -> tuple[Layer, ...]:
         number = conv.name[1:]
-        norm, activation = normalization(self.norm, conv.features, name=f"norm{number}"), self._activation(number)
-        return (conv, activation, *norm) if self.norm == "local_response" else (conv, *norm, activation)
+        activation = self._activation(number)
+        if not isinstance(self.norm, Norm):
+            return conv, activation
+        norm = dataclasses.replace(self.norm, name=f"norm{number}")
+        return (conv, norm, activation) if norm.usual_place == "pre_activation" else (conv, activation, norm)

@@ -5,9 +5,8 @@ from typing import Literal
 
 from flax import linen as nn
 
-from jaxcnn.layers import Activation, ActivationName, Conv, InitName, Layer, LocalResponseNorm, NormName, normalization
+from jaxcnn.layers import Activation, ActivationName, Conv, InitName, Layer, Norm
 from jaxcnn.models.convnet import ConvNet
-from jaxcnn.runtime.fields import PositiveInt
 
 NormPlace = Literal["pre_activation", "post_activation", "post_pool"]
 
@@ -20,42 +19,23 @@ class NormalizedConvNet(ConvNet):
         norm_place: pre_activation, between convolution and activation (Ioffe & Szegedy 2015, section 3.2);
             post_activation, after it (Krizhevsky et al. 2012, section 3.3); post_pool, after the pooling that follows,
             where one follows (CaffeNet). None: post_activation for local response normalization, else pre_activation.
-        lrn_size: channels in the window of local response normalization, n of Krizhevsky et al. (2012, section 3.3).
-        lrn_alpha: its factor on the windowed sum of squares; 1e-4 presumes pixels in 0..255.
-        lrn_beta: its exponent.
-        lrn_k: its additive constant.
-        lrn_alpha_mode: sum, as the paper; mean, alpha / n on the sum, as Caffe and PyTorch.
     """
 
     activation: ActivationName = dataclasses.field(default="relu", kw_only=True)
     norm_place: NormPlace | None = dataclasses.field(default=None, kw_only=True)
-    lrn_size: PositiveInt = dataclasses.field(default=5, kw_only=True)
-    lrn_alpha: float = dataclasses.field(default=1e-4, kw_only=True)
-    lrn_beta: float = dataclasses.field(default=0.75, kw_only=True)
-    lrn_k: float = dataclasses.field(default=2.0, kw_only=True)
-    lrn_alpha_mode: Literal["sum", "mean"] = dataclasses.field(default="sum", kw_only=True)
 
     @nn.nowrap
-    def _block(self, conv: Conv, norm: NormName, *pool: Layer) -> tuple[Layer, ...]:
+    def _block(self, conv: Conv, norm: Norm | Literal["none"], *pool: Layer) -> tuple[Layer, ...]:
         """A convolution with its activation, its norm where it belongs, and the pooling that follows, if one does."""
         number = conv.name.removeprefix("conv")
-        norms, name = normalization(norm, conv.features, name=f"norm{number}"), f"norm{number}"
-        if norm == "local_response":
-            norms = (
-                LocalResponseNorm(
-                    size=self.lrn_size,
-                    alpha=self.lrn_alpha,
-                    beta=self.lrn_beta,
-                    k=self.lrn_k,
-                    alpha_mode=self.lrn_alpha_mode,
-                    name=name,
-                ),
-            )
         act = Activation(self.activation, name=f"act{number}")
-        place = self.norm_place or ("post_activation" if norm == "local_response" else "pre_activation")
+        if not isinstance(norm, Norm):
+            return (conv, act, *pool)
+        norm = dataclasses.replace(norm, name=f"norm{number}")
+        place = self.norm_place or norm.usual_place
         if place == "pre_activation":
-            return (conv, *norms, act, *pool)
-        return (conv, act, *norms, *pool) if place == "post_activation" else (conv, act, *pool, *norms)
+            return (conv, norm, act, *pool)
+        return (conv, act, norm, *pool) if place == "post_activation" else (conv, act, *pool, norm)
 
 
 def initial(init: Literal["gaussian", "glorot", "he"], std: float) -> InitName | float:

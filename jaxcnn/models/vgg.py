@@ -4,7 +4,19 @@ from typing import Literal
 
 from flax import linen as nn
 
-from jaxcnn.layers import Activation, AdaptiveAveragePool, Conv, Dense, Dropout, Flatten, Layer, MaxPool, NormName
+from jaxcnn.layers import (
+    Activation,
+    AdaptiveAveragePool,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LocalResponseNorm,
+    MaxPool,
+    Norm,
+    NormName,
+)
 from jaxcnn.models.normalized import NormalizedConvNet, initial
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import Fraction, Positive, PositiveInt
@@ -54,7 +66,9 @@ class VGG(NormalizedConvNet):
         configuration: a column of table 1; notes19: what some teaching notes describe as VGG19, D with one more dense
             layer of 4096 units, where E has one more convolution in each of stages 3, 4 and 5.
         num_classes: classes to tell apart.
-        norm: after every convolution; the paper has none, but for A-LRN.
+        norm: after every convolution; a name, or a record of `jaxcnn.layers` such as `BatchNorm(momentum=0.99)`. The
+            paper has none except in A-LRN: its only norm is as printed with "none" here; a `LocalResponseNorm`
+            replaces it.
         head: imagenet, dense layers of 4096, 4096 and num_classes units on all positions of the last maps; torchvision,
             the same behind average pooling to 7x7, which does nothing to 224x224 images and fits larger ones to the
             same weights; cifar, num_classes units alone, as usual for 32x32 images; gap, the same on the mean over
@@ -67,7 +81,7 @@ class VGG(NormalizedConvNet):
 
     configuration: Literal["A", "A-LRN", "B", "C", "D", "E", "notes19"] = "D"
     num_classes: PositiveInt = 1000
-    norm: NormName = "none"
+    norm: NormName | Norm = "none"
     head: Literal["imagenet", "torchvision", "cifar", "gap"] = "imagenet"
     dropout: Fraction = 0.5
     kernel_init: Literal["glorot", "gaussian", "he"] = "glorot"
@@ -75,10 +89,10 @@ class VGG(NormalizedConvNet):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.configuration == "A-LRN" and self.norm != "none":
+        if self.configuration == "A-LRN" and not isinstance(self.norm, LocalResponseNorm) and self.norm != "none":
             raise InputError(
-                f"VGG.norm is {self.norm!r} with configuration 'A-LRN', which has its own; use norm 'none', or "
-                "configuration 'A'."
+                f"VGG.norm is {self.norm.shorthand or self.norm!r} with configuration 'A-LRN', which has its own; use "
+                "norm 'none', a LocalResponseNorm, or configuration 'A'."
             )
 
     @nn.nowrap
@@ -107,7 +121,9 @@ class VGG(NormalizedConvNet):
                 kernel_init=initial(self.kernel_init, 0.1),
                 name=f"conv{stage}_{i}",
             )
-            norm = "local_response" if self.configuration == "A-LRN" and stage == i == 1 else self.norm
+            norm = self.norm
+            if self.configuration == "A-LRN":
+                norm = (norm if isinstance(norm, Norm) else LocalResponseNorm()) if stage == i == 1 else "none"
             layers += self._block(conv, norm, *((MaxPool(name=f"pool{stage}"),) if i == depth else ()))
         return layers
 

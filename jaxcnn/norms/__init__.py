@@ -1,7 +1,9 @@
 """Normalization: batch, local response, layer, group and instance; each a pure function and a thin linen module."""
 
 from jaxcnn.norms.functions import (
+    EPSILON,
     LRN_PRESETS,
+    MOMENTUM,
     AlphaMode,
     Statistics,
     batch_norm,
@@ -18,7 +20,9 @@ from jaxcnn.norms.functions import (
 from jaxcnn.norms.modules import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm
 
 __all__ = [
+    "EPSILON",
     "LRN_PRESETS",
+    "MOMENTUM",
     "AlphaMode",
     "BatchNorm",
     "GroupNorm",

@@ -24,13 +24,18 @@ from jaxcnn.runtime.fields import Fraction, NonNegative, Positive, PositiveInt
 AlphaMode = Literal["sum", "mean"]
 
 
+EPSILON = 1e-5
+"""Added to variances; as in PyTorch and Flax (the papers give none)."""
+
+MOMENTUM = 0.9
+"""Weight of the old running statistics. 0.9 forgets the start in about 20 updates; 0.99 needs 200, too many for a short
+run."""
+
 LRN_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0, "alpha_mode": "sum"},
     "caffe": {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0, "alpha_mode": "mean"},
     "torch": {"alpha": 1e-4, "beta": 0.75, "k": 1.0, "alpha_mode": "mean"},
 }
-
-
 """Constants of `local_response_norm` by origin: the paper, Caffe's AlexNet, PyTorch's defaults (none for size)."""
 
 
@@ -69,7 +74,7 @@ def batch_statistics(x: jax.Array, *, fast_variance: bool = False) -> Statistics
 
 
 def batch_norm(
-    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float = 1e-5
+    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float = EPSILON
 ) -> jax.Array:
     """scale * (x - mean) / sqrt(var + epsilon) + bias, channel by channel, with whatever statistics are given.
 
@@ -112,7 +117,7 @@ def unbiased_variance(var: jax.Array, count: int) -> jax.Array:
     return var * (count / (count - 1))
 
 
-def update_running(running: Statistics, batch: Statistics, *, momentum: float = 0.9) -> Statistics:
+def update_running(running: Statistics, batch: Statistics, *, momentum: float = MOMENTUM) -> Statistics:
     """momentum * running + (1 - momentum) * batch, for mean and variance alike.
 
     Args:
@@ -195,11 +200,11 @@ def blend_statistics(source: Statistics, target: Statistics, prior: float, count
 
 def local_response_norm(
     x: jax.Array,
-    size: int = 5,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    k: float = 2.0,
-    alpha_mode: AlphaMode = "sum",
+    size: int = LRN_PRESETS["paper"]["size"],
+    alpha: float = LRN_PRESETS["paper"]["alpha"],
+    beta: float = LRN_PRESETS["paper"]["beta"],
+    k: float = LRN_PRESETS["paper"]["k"],
+    alpha_mode: AlphaMode = LRN_PRESETS["paper"]["alpha_mode"],
 ) -> jax.Array:
     """x / (k + alpha * S)^beta, where S sums the squares of the `size` channels around each channel.
 
@@ -240,7 +245,7 @@ def local_response_norm(
     return (x32 / power).astype(x.dtype)
 
 
-def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float = 1e-5) -> jax.Array:
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float = EPSILON) -> jax.Array:
     """Normalise every example over its channels and positions together, then scale and shift each channel.
 
     The statistics are the paper's, over all units of a layer: (H, W, C) for NHWC, C for [N, C]. scale and bias are one
@@ -263,7 +268,7 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: floa
 
 
 def group_norm(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, *, num_groups: int = 32, epsilon: float = 1e-5
+    x: jax.Array, scale: jax.Array, bias: jax.Array, *, num_groups: int = 32, epsilon: float = EPSILON
 ) -> jax.Array:
     """Normalise every example over positions and groups of neighbouring channels, then scale and shift each channel.
 
@@ -308,7 +313,7 @@ def group_norm(
     return _normalise(x32, mean, var, scale, bias, epsilon).astype(x.dtype)
 
 
-def instance_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float = 1e-5) -> jax.Array:
+def instance_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float = EPSILON) -> jax.Array:
     """Normalise every channel of every example over its positions, then scale and shift it.
 
     Args:

@@ -5,6 +5,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcnn.norms.functions import (
+    EPSILON,
+    LRN_PRESETS,
+    MOMENTUM,
     AlphaMode,
     Statistics,
     batch_norm,
@@ -27,9 +30,9 @@ class BatchNorm(nn.Module):
     A convolution before it needs no bias of its own (arXiv:1502.03167, section 3.2).
     """
 
-    momentum: Fraction = 0.9
+    momentum: Fraction = MOMENTUM
     """Weight of the OLD running value: 1 - PyTorch's momentum. 0.99 is too slow for short runs."""
-    epsilon: Positive = 1e-5
+    epsilon: Positive = EPSILON
     """Added to the variance."""
     unbiased: bool = True
     """Keep the running variance as m/(m-1) times the batch's, as the paper's algorithm 2 and PyTorch; Flax does not."""
@@ -71,15 +74,15 @@ class BatchNorm(nn.Module):
 class LocalResponseNorm(nn.Module):
     """Local response normalization across channels, see `local_response_norm`; no parameters."""
 
-    size: PositiveInt = 5
+    size: PositiveInt = LRN_PRESETS["paper"]["size"]
     """Channels in the window."""
-    alpha: NonNegative = 1e-4
+    alpha: NonNegative = LRN_PRESETS["paper"]["alpha"]
     """Weight of the squares."""
-    beta: NonNegative = 0.75
+    beta: NonNegative = LRN_PRESETS["paper"]["beta"]
     """Exponent."""
-    k: Positive = 2.0
+    k: Positive = LRN_PRESETS["paper"]["k"]
     """Constant in the denominator."""
-    alpha_mode: AlphaMode = "sum"
+    alpha_mode: AlphaMode = LRN_PRESETS["paper"]["alpha_mode"]
     """sum: alpha times the sum of squares (the paper); mean: alpha / size times it (Caffe, PyTorch)."""
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -90,7 +93,7 @@ class LocalResponseNorm(nn.Module):
 class LayerNorm(nn.Module):
     """Layer normalization over (H, W, C) of each example, see `layer_norm`; `scale` and `bias`, float32 [C]."""
 
-    epsilon: Positive = 1e-5
+    epsilon: Positive = EPSILON
     """Added to the variance."""
 
     @nn.compact
@@ -104,7 +107,7 @@ class GroupNorm(nn.Module):
 
     num_groups: PositiveInt = 32
     """Groups of channels; must divide them."""
-    epsilon: Positive = 1e-5
+    epsilon: Positive = EPSILON
     """Added to the variance."""
 
     @nn.compact
@@ -116,7 +119,7 @@ class GroupNorm(nn.Module):
 class InstanceNorm(nn.Module):
     """Instance normalization of each channel of each example, see `instance_norm`; `scale` and `bias`, float32 [C]."""
 
-    epsilon: Positive = 1e-5
+    epsilon: Positive = EPSILON
     """Added to the variance."""
 
     @nn.compact

@@ -1,6 +1,7 @@
 """The evaluation of a run: its network by the papers' test protocols, with this or that population statistics."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,10 +12,9 @@ from typing import Any, Literal, get_args
 import jax
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich import box
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from jaxcnn import data
@@ -23,11 +23,14 @@ from jaxcnn.data.sources import shuffled
 from jaxcnn.data.streams import Stream
 from jaxcnn.describe.tables import print_table
 from jaxcnn.evaluation.exact import evaluate_model, protocol_network
-from jaxcnn.evaluation.test_time_augmentation import Protocol, check_name, make_protocol, views
+from jaxcnn.evaluation.test_time_augmentation import Protocol, check_name, make_protocol, mirrors, views
 from jaxcnn.norms.population import EstimatedKind, batch_norm_paths, estimate_statistics, parse_batch_stats
-from jaxcnn.runs.saved import Choice, Selection, load_saved, select
+from jaxcnn.runs.selection import Choice, Selection, select
+from jaxcnn.runs.workdir import load_saved
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.jax_settings import fixed_settings
+from jaxcnn.runtime.progress import counted
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Evaluation:
     seconds: float
 
 
+@fixed_settings()
 def evaluate_run(
     run: str | Path,
     *,
@@ -94,7 +98,8 @@ def evaluate_run(
             on which its error is then biased low; `show` says so.
         part: test, validation or train.
         crop: side of the network's input; None: the run's own, `augment.crop`, else the image.
-        scales, flip: see `make_protocol`.
+        scales, flip: see `make_protocol`; with flip None no view is mirrored where the run was trained without
+            mirroring (`augment.flip`).
         data_dir: in the place of the run's own.
         batch_size: images at a time; None: the run's `data.eval_batch_size`, but for batch and blend, whose result
             depends on it, the run's `data.batch_size`.
@@ -128,29 +133,32 @@ def evaluate_run(
     split = _part(dataset, part)
     size, side = split.images.shape[1:3], augment.crop if crop is None else crop
     chosen = [
-        make_protocol(name, size, crop=side, scales=scales, flip=flip, jitter=augment.scale_jitter) for name in names
+        make_protocol(
+            name, size, crop=side, scales=scales, flip=flip, jitter=augment.scale_jitter, mirroring=augment.flip
+        )
+        for name in names
     ]
+    if verbose and not augment.flip:
+        _tell_of_mirroring(names, chosen)
     _check(model, variables, dataset, chosen, normalized=any(kind != "ema" for kind, _ in kinds.values()))
 
     preprocess = data.make_preprocess(settings)
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
     variables = jax.device_put(variables, NamedSharding(sharding.mesh, PartitionSpec()))
     found = []
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not (verbose and console.is_terminal), transient=True) as bar:
-        for text, (kind, prior) in kinds.items():
-            used = variables
-            if kind in get_args(EstimatedKind):
-                task = bar.add_task(f"statistics, {text}", total=None)
-                limit = None if kind == "full_pass" else stats_batches
-                batches = partial(_training_images, experiment, dataset.train, preprocess, sharding, limit)
+    for text, (kind, prior) in kinds.items():
+        used = variables
+        if kind in get_args(EstimatedKind):
+            limit = None if kind == "full_pass" else stats_batches
+            total = _batches_read(kind, variables, dataset.train, settings.batch_size, limit)
+            with counted(f"statistics, {text}", total, "batches", show=verbose) as advance:
+                batches = partial(_training_images, experiment, dataset.train, preprocess, sharding, limit, advance)
                 used = estimate_statistics(kind, model, variables, batches)
-                bar.remove_task(task)
-            images = batch_size or (settings.eval_batch_size if prior is None else settings.batch_size)
-            for each in chosen:
-                looks = len(views(each, size))
-                task = bar.add_task(f"{each.name}, {text}", total=looks * -(-len(split) // images))
-                begun = time.perf_counter()
+        images = batch_size or (settings.eval_batch_size if prior is None else settings.batch_size)
+        for each in chosen:
+            looks = len(views(each, size))
+            total, begun = looks * -(-len(split) // images), time.perf_counter()
+            with counted(f"{each.name}, {text}", total, "views of a batch", show=verbose) as advance:
                 scores = evaluate_model(
                     model,
                     used,
@@ -161,14 +169,27 @@ def evaluate_run(
                     batch_size=images,
                     seed=experiment.seed,
                     sharding=sharding,
-                    poll=partial(bar.advance, task),
+                    poll=advance,
                 )
-                bar.remove_task(task)
-                seconds = time.perf_counter() - begun
-                shown = (each.crop, each.scales, each.flip, looks)
-                of = (each.name, text, part, selection.step, selection.selected_by)
-                found.append(Evaluation(*of, *shown, **scores, seconds=seconds))
+            seconds = time.perf_counter() - begun
+            shown = (each.crop, each.scales, each.flip, looks)
+            of = (each.name, text, part, selection.step, selection.selected_by)
+            found.append(Evaluation(*of, *shown, **scores, seconds=seconds))
     return tuple(found)
+
+
+def _tell_of_mirroring(names: Sequence[str], protocols: Sequence[Protocol]) -> None:
+    """A line on stderr about the mirrored views of a run that was trained without mirroring."""
+    shown = [protocol.name for protocol in protocols if protocol.flip]
+    left_out = [name for name in names if mirrors(name) and name not in shown]
+    if left_out:
+        text = f"{' and '.join(left_out)} without mirrored views, as the run was trained; --flip=True adds them"
+        print(text, file=sys.stderr)
+    if shown:
+        text = (
+            f"{' and '.join(shown)} with mirrored views, although the run was trained without; --flip=False omits them"
+        )
+        print(text, file=sys.stderr)
 
 
 def parse_scales(text: str | None) -> tuple[int, ...] | None:
@@ -259,12 +280,21 @@ def _check(
         batch_norm_paths(model, variables, image)
 
 
+def _batches_read(kind: str, variables: dict[str, Any], train: data.Split, batch_size: int, limit: int | None) -> int:
+    """How many batches `estimate_statistics` reads, all in each of its passes."""
+    size = min(batch_size, len(train))
+    each = -(-len(train) // size) if limit is None else min(limit, len(train) // size)
+    passes = sum(path[-1] == "mean" for path in flatten_dict(variables["batch_stats"])) if kind == "full_pass" else 1
+    return passes * each
+
+
 def _training_images(
     experiment: Experiment,
     train: data.Split,
     preprocess: Callable[[jax.Array], jax.Array],
     sharding: NamedSharding,
     limit: int | None,
+    advance: Callable[[], None],
 ) -> Iterator[jax.Array]:
     """Batches of training images as the network sees them at test: so many, drawn at random, or all in order."""
     size, order = min(experiment.data.batch_size, len(train)), np.arange(len(train))
@@ -278,3 +308,4 @@ def _training_images(
         spread = None if together % sharding.mesh.size else sharding
         for batch in data.eval_batches(some, together, sharding=spread):
             yield preprocess(data.center_crop(batch["image"], experiment.augment.crop))
+            advance()

@@ -12,7 +12,7 @@ from rich.console import Console
 from jaxcnn.objectives import Batch
 from jaxcnn.runs.clock import Clock
 from jaxcnn.runs.plan import Plan
-from jaxcnn.runs.saved import evaluated_part
+from jaxcnn.runs.selection import evaluated_part
 from jaxcnn.runs.workdir import Results
 from jaxcnn.training.state import TrainState
 from jaxcnn.training.steps import Readings
@@ -47,7 +47,7 @@ class Run:
     @property
     def evaluated_part(self) -> str:
         """validation, or test where none is set aside."""
-        return evaluated_part(self.plan.experiment)
+        return evaluated_part(self.plan.experiment.data)
 
 
 class Hook:

@@ -1,5 +1,6 @@
 """Weights of another run to start from, and whether it was trained on images that this one validates on."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from jaxcnn.data.sources import validation_rows
 from jaxcnn.models import ConvNet
 from jaxcnn.objectives import network_params
 from jaxcnn.runs.plan import Plan
-from jaxcnn.runs.saved import Choice, load_saved, read_json, select
+from jaxcnn.runs.selection import Choice, select
+from jaxcnn.runs.workdir import Source, load_saved
 from jaxcnn.runtime.errors import InputError
 
 
@@ -43,25 +45,25 @@ def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[
     return taken, f"{source}: took {', '.join(both)}; left {', '.join(left)}; from the seed: {', '.join(drawn)}."
 
 
-def validated_before(plan: Plan, run: str | Path, arrays: str | None) -> str | None:
+def validated_before(plan: Plan, source: Source) -> str | None:
     """A line that says how many images of the plan's validation part another run was trained on, and what to do.
 
     Args:
         plan: of this run.
-        run: the other one, from whose weights it starts.
-        arrays: digest of the arrays that this run trains on, if it has them in memory.
+        source: of its weights, the other run, and of its data.
 
     Returns:
         None where there are none, or the runs have other data.
     """
     if plan.dataset.validation is None:
         return None
+    mine, run = plan.experiment, source.init_from
     try:
-        mine, other = plan.experiment, load_saved(run)
+        other = load_saved(run)
     except InputError:
         # Its weights fit, though its settings cannot be read.
         return None
-    if not _same_images(mine.data, other.data, arrays, run):
+    if not _same_images(mine.data, other.data, source):
         return None
     n = len(plan.dataset.train) + len(plan.dataset.validation)
     seeds = [e.seed if e.data.split_seed is None else e.data.split_seed for e in (mine, other)]
@@ -79,11 +81,12 @@ def validated_before(plan: Plan, run: str | Path, arrays: str | None) -> str | N
     )
 
 
-def _same_images(mine: Data, other: Data, arrays: str | None, run: str | Path) -> bool:
+def _same_images(mine: Data, other: Data, source: Source) -> bool:
     """Whether two runs draw from the same training images, as far as their settings and records tell."""
-    if mine.source == "arrays" and not mine.name:
-        record = Path(run) / "provenance.json"
-        return record.is_file() and arrays is not None and read_json(record).get("arrays") == arrays
+    record = Path(source.init_from) / "provenance.json"
+    if mine.source == other.source == "arrays" and record.is_file():
+        saved = json.loads(record.read_text())
+        return all(saved.get(name) == getattr(source, name) for name in ("arrays", "data_file"))
 
     def images(data: Data) -> tuple:
         # A TFDS data set is named with or without a version.

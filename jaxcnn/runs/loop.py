@@ -25,12 +25,13 @@ from jaxcnn.runs.init_from import transfer, validated_before
 from jaxcnn.runs.metrics import accuracies, read_rows
 from jaxcnn.runs.plan import Plan, make_plan
 from jaxcnn.runs.rows import Rows, headline
-from jaxcnn.runs.saved import Choice
 from jaxcnn.runs.saves import Saves
+from jaxcnn.runs.selection import Choice
 from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runs.workdir import Results, Source, check_workdir, finished, open_workdir, write_results
 from jaxcnn.runtime import compilation_cache
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.lock import locked
 from jaxcnn.training import optim
 from jaxcnn.training.non_finite import NonFinite
@@ -46,6 +47,7 @@ def train(
     init_from_checkpoint: Choice = "last",
     config_file: str | Path | None = None,
     hooks: Sequence[Hook] = (),
+    accept_changed_code: bool = False,
     verbose: bool = True,
 ) -> Results:
     """Run an experiment in a folder, from its newest checkpoint if the folder has one.
@@ -64,6 +66,7 @@ def train(
         config_file: where the experiment was loaded from, if from a file; its text is kept as `config.py`.
         hooks: what else is to happen at steps, evaluations, checkpoints and the end; a run that is finished already
             calls none.
+        accept_changed_code: go on with a run whose own classes, or the files they import, have changed since.
         verbose: print devices, tables, a progress bar on a terminal, and a summary.
 
     Raises:
@@ -78,17 +81,16 @@ def train(
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
     source = Source.of(experiment, init_from, arrays, init_from_checkpoint)
     config_text = None if config_file is None else _config_text(config_file)
-    if (results := _finished(experiment, workdir, source, console)) is not None:
+    if (results := _finished(experiment, workdir, source, console, accept_changed_code)) is not None:
         return results
     if experiment.compilation_cache:
         compilation_cache.enable(console.print)
-    # Whatever JAX is set to, a run draws the same numbers.
-    with jax.threefry_partitionable(True):
+    with fixed_settings():
         plan = make_plan(experiment, arrays)
         print_plan(console, plan)
         with locked(workdir):
             # Before the folder was locked, another launch may have trained there.
-            if (results := _finished(experiment, workdir, source, console)) is not None:
+            if (results := _finished(experiment, workdir, source, console, accept_changed_code)) is not None:
                 return results
             state, carry = _begin(plan, workdir, source, console)
             if line := open_workdir(plan, workdir, source, config_text):
@@ -108,9 +110,11 @@ def _config_text(file: str | Path) -> bytes:
         ) from error
 
 
-def _finished(experiment: Experiment, workdir: Path, source: Source, console: Console) -> Results | None:
+def _finished(
+    experiment: Experiment, workdir: Path, source: Source, console: Console, accept_changed_code: bool
+) -> Results | None:
     """The results of a finished run, with a line that says so; None if it is not finished."""
-    results = finished(experiment, workdir, source)
+    results = finished(experiment, workdir, source, accept_changed_code=accept_changed_code)
     if results is not None:
         console.print(f"{workdir} holds this experiment, finished: test {headline(results.test)}.")
     return results
@@ -177,7 +181,7 @@ def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple
     if source.init_from:
         variables, line = transfer(plan, source.init_from, source.init_from_checkpoint)
         console.print(line)
-        if line := validated_before(plan, source.init_from, source.arrays):
+        if line := validated_before(plan, source):
             console.print(line)
     return plan.initial_state(variables), {}
 

@@ -1,10 +1,12 @@
 """The folder of a run: what it holds, whether it is this experiment's, whether it is finished."""
 
 import hashlib
+import json
 import math
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,13 +14,18 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
-from jaxcnn.config import Experiment, differences, run_id, to_json
-from jaxcnn.runs import checkpoint
+from jaxcnn.config import Experiment, code_of, differences, from_json, run_id, to_json
+from jaxcnn.config.code import file_of, referred
+from jaxcnn.config.serialization import data_file
+from jaxcnn.runs import checkpoint as checkpoints
 from jaxcnn.runs.plan import Plan
-from jaxcnn.runs.saved import Choice, load_saved, order, read_json
+from jaxcnn.runs.selection import Choice, order, select
 from jaxcnn.runtime.atomic import replacing, write_json
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.file_digest import file_digest
+from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.provenance import machine_differences, provenance
 from jaxcnn.training.state import IMPLEMENTATION
 
@@ -51,12 +58,14 @@ class Source:
         init_from_checkpoint: which checkpoint of it, or None.
         init_from_digest: digest of those weights; None where there are none or they cannot be read.
         arrays: digest of images and labels given in memory, or None.
+        data_file: digest of the .npz file that `data.name` names, or None.
     """
 
     init_from: str | None = None
     init_from_checkpoint: Choice | None = None
     init_from_digest: str | None = None
     arrays: str | None = None
+    data_file: str | None = None
 
     @staticmethod
     def of(
@@ -70,17 +79,22 @@ class Source:
         Raises:
             InputError: `init_from` is empty, or `init_from_checkpoint` names no checkpoint or is given alone.
         """
-        given = arrays if experiment.data.source == "arrays" else None
-        digest = None if given is None else _arrays_digest(given)
+        settings = experiment.data
+        given = arrays if settings.source == "arrays" else None
+        file = data_file(settings) if given is None else None
+        data = {
+            "arrays": None if given is None else _arrays_digest(given),
+            "data_file": None if file is None else file_digest(file),
+        }
         if init_from is None:
             if init_from_checkpoint != "last":
                 raise InputError(f"init_from_checkpoint is {init_from_checkpoint!r}, but init_from names no run.")
-            return Source(arrays=digest)
+            return Source(**data)
         if not str(init_from).strip():
             raise InputError("--init_from is empty; give the folder of a run, or leave the option out.")
         run = Path(init_from).resolve()
-        weights = checkpoint.variables_digest(run / "checkpoints", order(run, init_from_checkpoint))
-        return Source(str(run), init_from_checkpoint, weights, digest)
+        weights = checkpoints.variables_digest(run / "checkpoints", order(run, init_from_checkpoint))
+        return Source(str(run), init_from_checkpoint, weights, **data)
 
 
 def _arrays_digest(arrays: Mapping[str, Any]) -> str:
@@ -108,16 +122,30 @@ def check_workdir(workdir: str | Path) -> Path:
     return Path(workdir).absolute()
 
 
-def finished(experiment: Experiment, workdir: Path, source: Source) -> Results | None:
+def finished(
+    experiment: Experiment, workdir: Path, source: Source, *, accept_changed_code: bool = False
+) -> Results | None:
     """The results in a folder, if this experiment is finished there; None if it is not.
 
+    Args:
+        experiment: to be run there.
+        workdir: the folder.
+        source: of its weights and data.
+        accept_changed_code: whether the experiment's classes may differ from those that were trained.
+
     Raises:
-        InputError: the folder holds another experiment, or this one with other weights or data to start from.
+        InputError: the folder holds another experiment, or this one with other code, or other weights or data to start
+            from.
     """
     if not os.path.exists(workdir / "config.json"):
         return None
-    saved = load_saved(workdir)
-    lines = differences(saved, experiment)
+    saved, record = load_saved(workdir), _record(workdir)
+    lines = [line for line in differences(saved, experiment) if not line.startswith("code.")]
+    if None not in (before := record.get("data_file"), source.data_file):
+        # A file is its content, wherever it lies.
+        lines = [line for line in lines if not line.startswith("data.name:")]
+        if before != source.data_file:
+            lines.append(f"data.name: the content of {experiment.data.name} is not what was trained on")
     if [line.partition(":")[0] for line in lines] == ["epochs"]:
         raise InputError(
             f"{workdir} holds a run of {saved.epochs} epochs, not {experiment.epochs}; a run keeps its length, which "
@@ -129,21 +157,42 @@ def finished(experiment: Experiment, workdir: Path, source: Source) -> Results |
             f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another --workdir; "
             f"--init_from={workdir} takes over its weights."
         )
+    # Records made before version 0.2 say nothing of code.
+    changed = _changed(record.get("code") or code_of(saved), experiment)
+    if changed and not accept_changed_code:
+        raise InputError(
+            f"{workdir} was trained with other code: {changed} has changed. Undo the change or give another workdir; "
+            "accept_changed_code=True (--accept_changed_code for launch.py) goes on with the changed code."
+        )
     done = (workdir / "results.json").exists()
-    _check_source(workdir, source, finished=done)
+    _check_source(record, workdir, source, finished=done)
     if not done:
         return None
-    found = read_json(workdir / "results.json")
+    found = _read_json(workdir / "results.json")
     return Results(found["test"], found["steps"], found["seconds"], str(workdir), found.get("validation"))
 
 
-def _check_source(workdir: Path, source: Source, *, finished: bool) -> None:
+def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
+    """The classes and functions of an experiment whose code differs from a record of it, with their files, as text."""
+    now = code_of(experiment)
+    names = {name for name in now if code.get(name, now[name]) != now[name]}
+    things = {
+        f"{thing.__qualname__} ({file_of(thing)})" for thing in referred(experiment) if thing.__qualname__ in names
+    }
+    return ", ".join(sorted(things))
+
+
+def _record(workdir: Path) -> dict[str, Any]:
+    """What provenance.json says; nothing where there is none."""
+    path = workdir / "provenance.json"
+    return _read_json(path) if os.path.exists(path) else {}
+
+
+def _check_source(saved: Mapping[str, Any], workdir: Path, source: Source, *, finished: bool) -> None:
     """InputError unless the folder's run was started from the same weights and data.
 
     A run that is not finished goes on from its own checkpoint, so the run that it was started from may have trained on.
     """
-    record = workdir / "provenance.json"
-    saved = read_json(record) if os.path.exists(record) else {}
     same_folder = _resolved(saved.get("init_from")) == source.init_from
     # Records made before there was a choice are of the last checkpoint.
     choice = saved.get("init_from_checkpoint", saved.get("init_from") and "last")
@@ -173,6 +222,69 @@ def _resolved(folder: str | None) -> str | None:
     return folder and str(Path(folder).resolve())
 
 
+def load_saved(run: str | Path) -> Experiment:
+    """The experiment in a run's config.json.
+
+    Its classes come from the files that defined them, which may have moved together with the run, or lie where they
+    were when the run was trained. Where such a file has changed or is gone, the run's own copy of its config file,
+    `config.py`, takes its place if that has the code that was trained.
+
+    Raises:
+        InputError: the folder holds no run, or a class cannot be found.
+    """
+    folder = Path(run).absolute()
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
+    tree, record = _read_json(path), _record(folder)
+    candidates = [(tree, folder), (tree, Path(record.get("workdir", folder))), (_from_own_copy(tree), folder)]
+    found, failures = [], []
+    for saved, place in candidates:
+        try:
+            experiment = from_json(saved, folder=place)
+        except InputError as error:
+            failures.append(error)
+            continue
+        if not _changed(record.get("code", {}), experiment):
+            return experiment
+        found.append(experiment)
+    if not found:
+        raise failures[0]
+    return found[0]
+
+
+def _from_own_copy(tree: Any) -> Any:
+    """A saved experiment whose classes from a file are sought in the run's copy of its config file."""
+    if isinstance(tree, list):
+        return [_from_own_copy(each) for each in tree]
+    if not isinstance(tree, dict):
+        return tree
+    return {
+        key: re.sub(r"^.*\.py:", "config.py:", value) if key in ("class", "import") else _from_own_copy(value)
+        for key, value in tree.items()
+    }
+
+
+@fixed_settings()
+def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a run and its weights: `model.apply(variables, x, train=False)`.
+
+    It warns if the network's code has changed since the run and the run has no copy of it.
+
+    Args:
+        run: its folder.
+        checkpoint: `last`, `best` or a step. Without a validation part the best checkpoint is chosen by the test part,
+            on which its error is then biased low.
+
+    Raises:
+        InputError: the folder holds no run, or not that checkpoint, or it cannot be read.
+    """
+    experiment = load_saved(run)
+    if changed := _changed(_record(Path(run)).get("code", {}), experiment):
+        warnings.warn(f"{run} was trained with other code: {changed} has changed.", stacklevel=2)
+    return experiment.model, select(run, checkpoint).variables
+
+
 def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes | None = None) -> str | None:
     """Make the folder and write what is known before the first step.
 
@@ -192,7 +304,7 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
     there = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
     # Three checkpoints are kept, of which some may be there already, and one more is being written.
-    saved = len(checkpoint.steps(workdir / "checkpoints"))
+    saved = len(checkpoints.steps(workdir / "checkpoints"))
     kept = min(3, saved)
     needed = (4 - kept) * size + 2**24
     free = shutil.disk_usage(there).free
@@ -202,11 +314,18 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
     experiment = plan.experiment
     # The settings that draw this run's numbers, whatever JAX's own are.
     random = {"implementation": IMPLEMENTATION, "partitionable": bool(jax.config.jax_threefry_partitionable)}
-    record = provenance() | {"seed": experiment.seed, "run_id": run_id(experiment), "random": random, **asdict(source)}
+    record = provenance() | {
+        "seed": experiment.seed,
+        "run_id": run_id(experiment),
+        "random": random,
+        "code": code_of(experiment),
+        "workdir": str(workdir),
+        **asdict(source),
+    }
     path = workdir / "provenance.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        earlier = read_json(path) if path.exists() else None
+        earlier = _read_json(path) if path.exists() else None
         moved = machine_differences(earlier, record) if earlier and saved else []
         if earlier and saved:
             # The run goes on from its own checkpoint; what it was started from has been recorded.
@@ -214,7 +333,7 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
         if earlier:
             record["earlier"] = [*earlier.pop("earlier", []), earlier]
         write_json(path, record)
-        write_json(workdir / "config.json", to_json(experiment))
+        write_json(workdir / "config.json", to_json(experiment, folder=workdir))
         if config_text is not None:
             with replacing(workdir / "config.py") as draft:
                 draft.write_bytes(config_text)
@@ -232,3 +351,10 @@ def write_results(results: Results, experiment: Experiment) -> None:
     values = {k: v for k, v in asdict(results).items() if k != "workdir" and v is not None}
     record = values | {"seed": experiment.seed, "run_id": run_id(experiment)}
     write_json(Path(results.workdir) / "results.json", record)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); delete it to go on.") from error

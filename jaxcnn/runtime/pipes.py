@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def exits_with_its_reader() -> Iterator[None]:
-    """End the program without a traceback when nothing reads its output any more, as in `launch.py --help | head -1`.
+    """End the program without a traceback when nothing reads its output, as in `jaxcnn train --help | head -1`.
 
     Raises:
         SystemExit: of status 1, as rich exits in this case, when a write of the block has met a closed pipe.

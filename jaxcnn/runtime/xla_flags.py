@@ -10,7 +10,7 @@ _YNNPACK = "--xla_cpu_experimental_ynn_fusion_type"
 def set_xla_flags() -> None:
     """Have XLA run convolutions on a CPU by Eigen again, which is faster than YNNPACK, jaxlib's choice since 0.10.1.
 
-    Call it before the first array; later it changes nothing. launch.py and `python -m jaxcnn evaluate` do. A value that
+    Call it before the first array; later it changes nothing. `jaxcnn train` and `jaxcnn evaluate` do. A value that
     $XLA_FLAGS has for the flag stays. Processes of this one inherit it. GPU and TPU take no notice.
 
     On two AVX-512 cores, float32, windows of 3 x 3 (jaxlib 0.10.2), ms of an output by YNNPACK -> by Eigen: 64 -> 64 at

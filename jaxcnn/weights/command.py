@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxcnn.layers import Shape
-from jaxcnn.runs.saved import Choice
+from jaxcnn.runs.selection import Choice
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.progress import waiting
 from jaxcnn.weights.conversion import Conversion, load
 from jaxcnn.weights.file import write
 from jaxcnn.weights.match import Pair
@@ -52,14 +53,16 @@ def convert(
         _to_file(source, output, layout, "last" if checkpoint is None else checkpoint, dry_run)
     else:
         _refuse(f"{source} is no folder of a run", output=output, layout=layout, checkpoint=checkpoint)
-        conversion = load(source, model, num_classes=num_classes, drop_head=drop_head)
+        with waiting(f"reading {source}"):
+            conversion = load(source, model, num_classes=num_classes, drop_head=drop_head)
         _to_run(conversion, Path(workdir or Path("runs") / Path(source).stem), dry_run)
 
 
 def _to_run(conversion: Conversion, workdir: Path, dry_run: bool) -> None:
     console, settings = _console(), conversion.experiment.data
     if not dry_run:
-        write_run(conversion, workdir)
+        with waiting(f"writing {workdir}"):
+            write_run(conversion, workdir)
     console.print(_table(conversion.pairs, f"{conversion.file} as {conversion.name}"))
     console.print(_summary(conversion.pairs))
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (settings.mean, settings.std))
@@ -82,9 +85,11 @@ def _to_file(
         raise InputError(f"{run} is a folder; --output names the file to write, .safetensors or .npz.")
     path = Path(output)
     layout = layout or ("jaxcnn" if path.suffix == ".npz" else "torchvision")
-    weights, pairs = export(run, layout, checkpoint=checkpoint)
+    with waiting(f"reading {run}"):
+        weights, pairs = export(run, layout, checkpoint=checkpoint)
     if not dry_run:
-        write(path, weights)
+        with waiting(f"writing {path}"):
+            write(path, weights)
     console = _console()
     console.print(_table(pairs, f"{run} as {path}"))
     done = f"wrote {path}: {len(pairs)} arrays in the layout of {weights.layout}"

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcnn.config import Augment, Data, Experiment, load_config
 from jaxcnn.data.shape import image_shape
-from jaxcnn.layers import Dense, LocalResponseNorm, Shape
+from jaxcnn.layers import BatchNorm, Shape
 from jaxcnn.models import VGG, ZOO, ConvNet, named
 from jaxcnn.runs.workdir import load_saved
 from jaxcnn.runtime.errors import InputError
@@ -96,8 +96,8 @@ class Conversion:
         doubtful = [pair for pair in self.pairs if pair.fate == "doubtful"]
         if not doubtful:
             return
-        role, shape = doubtful[0].slot.role, doubtful[0].source_shape
-        alike = [pair.source for pair in doubtful if (pair.slot.role, pair.source_shape) == (role, shape)]
+        array, shape = doubtful[0].slot.array, doubtful[0].source_shape
+        alike = [pair.source for pair in doubtful if (pair.slot.array, pair.source_shape) == (array, shape)]
         names = ", ".join({series(name): name for name in alike}.values())
         raise InputError(
             f"{self.file} does not say in which order its layers come, and several have the shape {shape} ({names}). "
@@ -163,6 +163,10 @@ def load(
         if not hasattr(experiment.model, "num_classes"):
             raise InputError(f"--num_classes={num_classes}: {name} has a fixed number of classes; leave it away.")
         experiment = _with_classes(experiment, num_classes)
+    norm = getattr(experiment.model, "norm", None)
+    if isinstance(norm, BatchNorm) and not _has_data(name):
+        norm = dataclasses.replace(norm, epsilon=weights.epsilon)
+        experiment = dataclasses.replace(experiment, model=experiment.model.clone(norm=norm))
     if weights.preprocessing is not None:
         experiment = _preprocessed(experiment, weights.preprocessing)
     pairs = match(weights, experiment.model, shape)
@@ -191,9 +195,10 @@ def _target(name: str, layout: Layout) -> tuple[Experiment, Shape]:
     model = entry.model
     if layout == "torchvision" and isinstance(model, VGG):
         model = model.clone(head="torchvision")
-    # The short side and the centre that the accuracies of all these weights were measured on.
+    # The short side and the centre that the accuracies of all these weights were measured on. All were trained on
+    # mirrored images, too.
     settings = Data(source="tfds", name="imagenet2012", test_split="validation", image_size=256)
-    experiment = Experiment(model=model, data=settings, augment=Augment(crop=height))
+    experiment = Experiment(model=model, data=settings, augment=Augment(crop=height, flip=True))
     return _preprocessed(experiment, PREPROCESSING[layout]), entry.shape
 
 
@@ -229,7 +234,7 @@ def _fitting(weights: WeightFile) -> list[str]:
     names = []
     for name, entry in ZOO.items():
         layers = entry.model.layers()
-        if weights.layout != "jaxcnn" and any(isinstance(layer, LocalResponseNorm) for layer in layers):
+        if weights.layout != "jaxcnn" and any(layer.role == "norm" and not layer.torch_arrays() for layer in layers):
             continue
         try:
             pairs = match(weights, entry.model, entry.shape)
@@ -268,7 +273,7 @@ def _dropped(pair: Pair) -> tuple[Pair, ...]:
 
 def _dense_layers(model: nn.Module) -> list[str]:
     layers = model.layers() if isinstance(model, ConvNet) else ()
-    return [layer.name for layer in layers if isinstance(layer, Dense)]
+    return [layer.name for layer in layers if layer.role == "dense"]
 
 
 def _draw(experiment: Experiment, shape: Shape, paths: list[str]) -> dict[str, jax.Array]:

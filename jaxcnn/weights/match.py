@@ -13,12 +13,12 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from jaxcnn.layers import Shape, trace
+from jaxcnn.layers import Role, Shape, trace
 from jaxcnn.models import ConvNet
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.weights.file import WeightFile
 from jaxcnn.weights.order import series
-from jaxcnn.weights.slot import Kind, Slot, slots
+from jaxcnn.weights.slot import Slot, slots
 
 Fate = Literal["used", "doubtful", "unfit", "missing", "unexpected", "left out", "drawn anew"]
 
@@ -61,7 +61,7 @@ class Pair:
     @property
     def layer(self) -> str | None:
         """Our name of its layer."""
-        return self.path and self.path.split("/")[1]
+        return self.path and "/".join(self.path.split("/")[1:-1])
 
 
 def match(weights: WeightFile, model: nn.Module, shape: Shape) -> tuple[Pair, ...]:
@@ -97,7 +97,7 @@ def match(weights: WeightFile, model: nn.Module, shape: Shape) -> tuple[Pair, ..
     for layer, module in _aligned(layers, modules if renamed is None else renamed, arrays, by_name=renamed is not None):
         names = dict(module)
         for slot in layer:
-            name, wanted = names.pop(slot.role, None), slot.shape if weights.layout == "keras" else slot.torch_shape
+            name, wanted = names.pop(slot.array, None), slot.shape if weights.layout == "keras" else slot.torch_shape
             pair = _pair(name, arrays.get(name), slot.path, slot.shape, wanted, slot)
             unsure = pair.fate == "used" and name in doubtful
             found[slot.path] = dataclasses.replace(pair, fate="doubtful") if unsure else pair
@@ -185,10 +185,10 @@ def _aligned(
     if by_name:
         yield from ((layer, modules.get(name, {})) for name, layer in layers.items())
         return
-    kinds: dict[Kind, list[Mapping[str, str]]] = {"convolution": [], "batch norm": [], "dense layer": []}
+    roles: dict[Role, list[Mapping[str, str]]] = {"conv": [], "norm": [], "dense": []}
     for module in modules.values():
         axes = arrays[module["weight"]].ndim if "weight" in module else 1
-        kinds[{4: "convolution", 2: "dense layer"}.get(axes, "batch norm")].append(module)
-    for kind, theirs in kinds.items():
-        ours = [layer for layer in layers.values() if layer[0].kind == kind]
+        roles[{4: "conv", 2: "dense"}.get(axes, "norm")].append(module)
+    for role, theirs in roles.items():
+        ours = [layer for layer in layers.values() if layer[0].role == role]
         yield from zip_longest(ours, theirs, fillvalue={})

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -10,11 +11,12 @@ import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from jaxcnn.config import run_id, to_json
-from jaxcnn.layers import Conv, least_size, trace
+from jaxcnn.config import code_of, run_id, to_json
+from jaxcnn.layers import Layer, least_size, trace
 from jaxcnn.models import ConvNet
 from jaxcnn.runs.checkpoint import Checkpoints, SaveError
-from jaxcnn.runs.saved import Choice, load_saved, restore
+from jaxcnn.runs.selection import Choice
+from jaxcnn.runs.workdir import load_saved, restore
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.provenance import provenance
@@ -43,6 +45,7 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
     record = provenance() | {
         "seed": experiment.seed,
         "run_id": run_id(experiment),
+        "code": code_of(experiment),
         "init_from": None,
         "weights": {
             "file": str(conversion.file.absolute()),
@@ -60,7 +63,7 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             checkpoints.save(state, carry={}, accuracies={})
         write_json(workdir / "provenance.json", record)
-        write_json(workdir / "config.json", to_json(experiment))
+        write_json(workdir / "config.json", to_json(experiment, folder=workdir))
     except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)
         if isinstance(error, OSError | SaveError):
@@ -94,10 +97,10 @@ def export(
         pairs = tuple(Pair("used", path, array.shape, path, array.shape) for path, array in flat.items())
         return WeightFile(flat, layout, preprocessing), pairs
     places = _places(model, flat)
-    arrays = {f"{slot.module}.{slot.role}": slot.to_torch(flat[slot.path]) for slot in places}
+    arrays = {f"{slot.module}.{slot.array}": slot.to_torch(flat[slot.path]) for slot in places}
     for slot in places:
         if slot.epsilon is not None:
-            name = f"{slot.module}.{slot.role}"
+            name = f"{slot.module}.{slot.array}"
             arrays[name] = fold_epsilon(arrays[name], slot.epsilon, TORCH_EPSILON)
     pairs = tuple(
         Pair("used", name, arrays[name].shape, slot.path, slot.shape) for name, slot in zip(arrays, places, strict=True)
@@ -108,12 +111,23 @@ def export(
 def _places(model: nn.Module, flat: dict[str, np.ndarray]) -> tuple[Slot, ...]:
     """The slots of a network with these arrays; images are taken to be square, the smallest that the arrays allow."""
     layers = model.layers() if isinstance(model, ConvNet) else ()
-    first = next((layer for layer in layers if isinstance(layer, Conv)), None)
+    first = next(_convolutions(layers), None)
     if first is None:
         raise InputError(f"{type(model).__name__} has no convolution among its layers; use --layout=jaxcnn.")
-    channels = first.groups * flat[f"params/{first.name}/kernel"].shape[2]
+    path, layer = first
+    channels = (layer.window().groups or 1) * flat[f"params/{path}/kernel"].shape[2]
     for side in range(least_size(layers, channels), 1024):
         found = slots(trace(layers, (side, side, channels)))
         if all(flat[slot.path].shape == slot.shape for slot in found):
             return found
     raise InputError(f"{type(model).__name__}: the weights are for no square image; use --layout=jaxcnn.")
+
+
+def _convolutions(layers: tuple[Layer, ...], inside: str = "") -> Iterator[tuple[str, Layer]]:
+    """Paths and records of convolutions, those inside other layers included."""
+    for layer in layers:
+        path = inside + layer.name
+        if layer.role == "conv":
+            yield path, layer
+        for branch in layer.branches():
+            yield from _convolutions(branch, f"{path}/")

@@ -1,24 +1,17 @@
 """What foreign weights call the layers of a network and how their arrays lie, read from the tuple of layers."""
 
+import dataclasses
+import functools
 from dataclasses import dataclass
-from typing import Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
-from jaxcnn.layers import BatchNorm, Conv, Dense, Flatten, Layer, Row, Shape
+from jaxcnn.layers import Layer, Role, Shape, TracedLayer
+from jaxcnn.models import Chain
 from jaxcnn.runtime.errors import InputError
-from jaxcnn.weights.variance import epsilon_of
-
-Kind = Literal["convolution", "batch norm", "dense layer"]
-
-_KINDS: dict[type[Layer], Kind] = {Conv: "convolution", BatchNorm: "batch norm", Dense: "dense layer"}
-_KERNEL = {"weight": ("params", "kernel"), "bias": ("params", "bias")}
-_NORM = {
-    "weight": ("params", "scale"),
-    "bias": ("params", "bias"),
-    "running_mean": ("batch_stats", "mean"),
-    "running_var": ("batch_stats", "var"),
-}
 
 
 @dataclass(frozen=True)
@@ -28,18 +21,18 @@ class Slot:
     Attributes:
         path: ours, `params/conv1_1/kernel`.
         shape: ours.
-        kind: of the layer.
-        module: torchvision's name of the layer, `features.0`.
-        role: torchvision's name of the array in it, `weight`.
+        role: of the layer.
+        module: torchvision's name of the layer, `features.0`; of one inside another, `features.0.conv1`.
+        array: torchvision's name of the array in it, `weight`.
         maps: (height, width, channels) that a first dense layer sees flattened; None for all other arrays.
         epsilon: what is added to a running variance here; None for all other arrays.
     """
 
     path: str
     shape: Shape
-    kind: Kind
+    role: Role
     module: str
-    role: str
+    array: str
     maps: Shape | None = None
     epsilon: float | None = None
 
@@ -68,7 +61,7 @@ class Slot:
         return array.T
 
 
-def slots(rows: tuple[Row, ...]) -> tuple[Slot, ...]:
+def slots(rows: tuple[TracedLayer, ...]) -> tuple[Slot, ...]:
     """The arrays of a traced network, layer by layer.
 
     torchvision numbers all that lies before the dense layers as `features` and what follows the flattening as
@@ -80,31 +73,44 @@ def slots(rows: tuple[Row, ...]) -> tuple[Slot, ...]:
     found: list[Slot] = []
     part, number, maps = "features", 0, None
     for row in rows:
-        layer = row.layer
-        if isinstance(layer, Flatten):
-            part, number, maps = "classifier", 0, row.given
+        layer, inside = row.layer, row.path.split("/")[1:]
+        if layer.role == "flatten":
+            part, number, maps = "classifier", 0, row.input_shape
             continue
-        kind = _KINDS.get(type(layer))
-        if row.facts.parameters and (kind is None or getattr(layer, "connections", None)):
+        arrays = layer.torch_arrays()
+        if row.info.parameters and arrays is None:
             raise InputError(
-                f"{layer.name} ({type(layer).__name__}) has no place among torchvision's or Keras' weights, which know "
+                f"{row.path} ({type(layer).__name__}) has no place among torchvision's or Keras' weights, which know "
                 "convolutions, batch norms and dense layers; use the layout jaxcnn."
             )
-        if kind is not None:
-            for role, (collection, leaf) in (_NORM if kind == "batch norm" else _KERNEL).items():
-                shape = _kernel_shape(row) if leaf == "kernel" else row.facts.shape[-1:]
-                path = f"{collection}/{layer.name}/{leaf}"
-                seen = maps if leaf == "kernel" else None
-                epsilon = epsilon_of(layer) if leaf == "var" else None
-                found.append(Slot(path, shape, kind, f"{part}.{number}", role, seen, epsilon))
-            if kind == "dense layer":
-                maps = None
-        number += 1
+        shapes = _shapes(dataclasses.replace(layer, name="layer"), row.input_shape) if arrays else {}
+        for array, ours in (arrays or {}).items():
+            collection, _, leaf = ours.partition("/")
+            shape = shapes[f"{collection}/layer/{leaf}"]
+            found.append(
+                Slot(
+                    path=f"{collection}/{row.path}/{leaf}",
+                    shape=shape,
+                    role=layer.role,
+                    module=".".join((part, str(number), *inside)),
+                    array=array,
+                    maps=maps if len(shape) == 2 else None,
+                    epsilon=getattr(layer, "epsilon", None) if leaf == "var" else None,
+                )
+            )
+        if layer.role == "dense":
+            maps = None
+        if not inside:
+            number += 1
     return tuple(found)
 
 
-def _kernel_shape(row: Row) -> Shape:
-    layer = row.layer
-    if isinstance(layer, Conv):
-        return (layer.kernel, layer.kernel, row.given[2] // layer.groups, layer.features)
-    return (*row.given, *row.facts.shape)
+@functools.lru_cache(maxsize=1024)
+def _shapes(layer: Layer, input_shape: Shape) -> dict[str, Shape]:
+    """Shapes of a layer's arrays by path."""
+    images = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    init = functools.partial(Chain((layer,)).init, train=False)
+    return {
+        path: leaf.shape
+        for path, leaf in flatten_dict(jax.eval_shape(init, jax.random.key(0), images), sep="/").items()
+    }

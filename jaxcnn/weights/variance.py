@@ -2,14 +2,6 @@
 
 import numpy as np
 
-from jaxcnn import norms
-from jaxcnn.layers import BatchNorm
-
-
-def epsilon_of(layer: BatchNorm) -> float:
-    """What this layer adds to its variance."""
-    return getattr(layer, "epsilon", norms.BatchNorm.epsilon)
-
 
 def fold_epsilon(var: np.ndarray, before: float, after: float) -> np.ndarray:
     """The running variance with which a norm of epsilon `after` gives what `var` gives with `before`.

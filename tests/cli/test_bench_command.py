@@ -198,3 +198,9 @@ def test_a_chart_against_flax_alone(kept, tmp_path):
     path = tmp_path / "a.svg"
     assert speed_chart(found, path) == path
     assert "Speed, plain flax = 1" in path.read_text() and " 4.00" in path.read_text()
+
+
+def test_an_installed_package_has_no_experiments_to_measure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    assert main(["bench", "--what", "steps", "launch"]) == 2
+    assert "run this in a clone of it" in capsys.readouterr().err

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import launch
+from jaxcnn.cli.launch import main
 
-ROOT = Path(launch.__file__).parent
+ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "configs" / "lenet5_digits.py"
 FAKE = ["--config.data.source=fake", "--config.data.batch_size=8", "--config.data.fake.train=16"]
 FAKE += ["--config.data.fake.test=8", "--config.epochs=1"]
 
@@ -22,7 +23,7 @@ FAKE += ["--config.data.fake.test=8", "--config.epochs=1"]
 def call(arguments, capsys):
     """(status, what was printed) of a command line, in this process."""
     try:
-        status = launch.main(arguments)
+        status = main(arguments, prog="launch.py", default_config=DIGITS)
     except SystemExit as stop:
         status = stop.code
     captured = capsys.readouterr()
@@ -221,6 +222,42 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys, monkeypatc
     assert list(tmp_path.iterdir()) == [tmp_path / "cache"] or not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("data", "network"),
+    [
+        (["--config.data.source=tfds", "--config.data.name=mnist", "--config.data.pad=2"], "LeNet5 on 32x32x1"),
+        (["--config.data.source=tfds", "--config.data.name=mine", "--config.data.pad=2"], None),
+        (["--config.data.source=arrays", "--config.data.name=no.npz"], None),
+        (
+            [
+                *("--config.data.source=tfds", "--config.data.name=mine", "--config.augment.crop=40"),
+                *("--config.data.mean=0,0,0", "--config.data.std=1,1,1"),
+            ],
+            "LeNet5 on 40x40x3",
+        ),
+    ],
+)
+def test_dry_run_shows_what_is_known_before_the_data_are_there(data, network, tmp_path, capsys):
+    status, text = call([*data, f"--config.data.data_dir={tmp_path}/d", "--dry_run"], capsys)
+    assert status == 0 and list(tmp_path.iterdir()) == []
+    assert "config.optimizer.learning_rate" in text and "devices: " in text
+    (line,) = [line for line in text.splitlines() if line.startswith("data: ")]
+    if "tfds" in data[0]:
+        assert "is not prepared" in line and "run: python -m jaxcnn prepare" in line
+    else:
+        assert "data: missing; Data.name is 'no.npz'; there is no such file." in line
+    if network:
+        assert network in text and "c1/kernel 5x5x" in text
+    else:
+        assert "LeNet5 on" not in text
+
+
+def test_dry_run_without_data_refuses_what_the_network_cannot_take(tmp_path, capsys):
+    arguments = ["--config.data.source=tfds", "--config.data.name=mnist", f"--config.data.data_dir={tmp_path}"]
+    status, text = call([*arguments, "--dry_run"], capsys)
+    assert status == 2 and "28x28; this network needs at least 32x32" in text
+
+
 @pytest.mark.parametrize("workdir", ["", "gs://bucket/run"])
 def test_dry_run_refuses_a_workdir_that_the_run_would_refuse(workdir, capsys):
     status, text = call([*FAKE, f"--workdir={workdir}", "--dry_run"], capsys)
@@ -234,7 +271,7 @@ def test_help_shows_type_default_and_meaning_of_fields(capsys):
     for words in (
         "--config.seed INT",
         "--config.optimizer.learning_rate FLOAT",
-        "--config.model.norm {none,batch,layer,group,instance,local_response}",
+        "--config.model.norm {none,batch,layer,group,instance,local_response, local_response_caffe}",
         "(default: 0.003)",
         "Passes over the training images.",
         "--dry_run",

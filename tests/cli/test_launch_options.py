@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-import launch
-from jaxcnn.cli import launch as cli
+from jaxcnn.cli import launch
 from jaxcnn.config import flatten, load_config, override
 from jaxcnn.runs import checkpoint
 
-ROOT = Path(launch.__file__).parent
+ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "tiny.py"
+
+
+def main(arguments):
+    return launch.main(arguments, prog="launch.py", default_config=ROOT / "configs" / "lenet5_digits.py")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ TINY = ROOT / "tests" / "tiny.py"
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_value_of_every_kind(arguments, changes):
-    parsed = cli.parse(arguments, default_config=TINY)
+    parsed = launch.parse(arguments, prog="launch.py", default_config=TINY)
     # As text: 1 and 1.0 differ, and a file that is read twice makes two classes of one name.
     parsed_text, expected = (
         json.dumps(flatten(experiment)) for experiment in (parsed.config, override(load_config(TINY), changes))
@@ -63,7 +66,7 @@ def test_a_value_of_every_kind(arguments, changes):
 
 def test_help_of_someone_elses_network(capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.parse([f"--config={TINY}", "--help"], default_config=ROOT / "none.py")
+        launch.parse([f"--config={TINY}", "--help"], prog="launch.py", default_config=ROOT / "none.py")
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert "--config.model.features INT" in shown and "--config.model.hidden" in shown
@@ -72,14 +75,14 @@ def test_help_of_someone_elses_network(capsys):
 
 def test_status_when_a_save_fails(tmp_path, capsys):
     (tmp_path / "checkpoints").touch()
-    assert launch.main([f"--config={TINY}", f"--workdir={tmp_path}"]) == 1
+    assert main([f"--config={TINY}", f"--workdir={tmp_path}"]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("launch.py: ") and errors.count("\n") == 1 and "Not a directory" in errors
 
 
 def test_status_when_the_loss_is_not_finite(tmp_path, capsys):
     arguments = ["--config.optimizer.learning_rate=1e36", "--config.data.eval_batch_size=40"]
-    assert launch.main([f"--config={TINY}", f"--workdir={tmp_path}/run", *arguments]) == 3
+    assert main([f"--config={TINY}", f"--workdir={tmp_path}/run", *arguments]) == 3
     errors = capsys.readouterr().err
     assert errors.startswith("launch.py: the loss of step ") and errors.count("\n") == 1
 
@@ -88,8 +91,8 @@ def test_status_of_ctrl_c_before_training(monkeypatch, capsys):
     def parse(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "parse", parse)
-    assert launch.main([]) == 130
+    monkeypatch.setattr(launch, "parse", parse)
+    assert main([]) == 130
     assert capsys.readouterr().err.startswith("launch.py: interrupted")
 
 
@@ -119,6 +122,14 @@ def wait_for_a_checkpoint(workdir, process):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("accept", [False, True])
+def test_changed_code_is_accepted_by_a_flag(accept, monkeypatch, tmp_path):
+    taken = []
+    monkeypatch.setattr("jaxcnn.runs.loop.train", lambda *_, **options: taken.append(options["accept_changed_code"]))
+    arguments = [f"--config={TINY}", f"--workdir={tmp_path}", *["--accept_changed_code"] * accept]
+    assert launch.main(arguments) == 0 and taken == [accept]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -157,7 +168,7 @@ def test_a_process_whose_save_fails_ends_soon_and_says_why(start, tmp_path):
 def test_a_disk_that_is_full_and_one_that_fills_up(small_disk, start, capsys):
     disk = small_disk("18m")
     (disk / "filler").write_bytes(bytes(10**7))
-    assert launch.main([f"--config={TINY}", f"--workdir={disk}/run"]) == 2
+    assert main([f"--config={TINY}", f"--workdir={disk}/run"]) == 2
     assert "MB are needed there, 9 MB are free" in capsys.readouterr().err
     assert [path.name for path in disk.iterdir()] == ["filler"]
 

@@ -64,6 +64,12 @@ def test_data_that_are_not_there(tmp_path):
         image_shape(Data(**{**vars(missing), "std": (1.0,)}), Augment(crop=224))
 
 
+def test_a_well_known_data_set_that_is_not_prepared(tmp_path):
+    data = Data(source="tfds", name="mnist:3.0.1", data_dir=str(tmp_path), pad=2)
+    assert image_shape(data, Augment()) == (32, 32, 1)
+    assert image_shape(Data(**{**vars(data), "name": "cifar10"}), Augment(crop=28)) == (28, 28, 3)
+
+
 def test_a_description_without_one_image(tmp_path):
     data = describe(tmp_path, 28, 28, 1)
     (tmp_path / "things" / "1.0.0" / "features.json").write_text('{"featuresDict": {"features": {}}}')

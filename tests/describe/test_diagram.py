@@ -117,7 +117,7 @@ def shown(name):
     model, shape = CASES[name]
     makers = (ly.Conv, ly.MaxPool, ly.AveragePool, ly.TrainableSubsampling, ly.AdaptiveAveragePool)
     rows = [row for row in trace(model.layers(), shape) if isinstance(row.layer, (*makers, ly.Dense, ly.RadialBasis))]
-    return [("input", shape), *((row.layer.name, row.facts.shape) for row in rows)]
+    return [("input", shape), *((row.layer.name, row.info.output_shape) for row in rows)]
 
 
 def fronts(name):
@@ -397,8 +397,8 @@ def test_a_title_is_shown_escaped_and_whole(tmp_path):
 class Halve(ly.Layer):
     """A kind of layer that the diagrams do not know."""
 
-    def facts(self, shape):
-        return ly.Facts((shape[0] // 2, *shape[1:]))
+    def info(self, shape):
+        return ly.LayerInfo((shape[0] // 2, *shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -410,7 +410,7 @@ def test_unknown_layers_are_drawn_as_they_act(tmp_path):
     parts = (ly.Conv(4, name="a"), Negate(name="b"), Halve(name="c"), *small_head())
     seen = read(draw(Stack(parts=parts), SMALL, tmp_path / "a.svg"))
     assert_readable(seen)
-    assert {"Negate", "Halve", "c", TIMES.join(["15", "30", "4"])} <= set(seen.texts) and "b" not in seen.texts
+    assert {"negate", "halve", "c", TIMES.join(["15", "30", "4"])} <= set(seen.texts) and "b" not in seen.texts
 
 
 @pytest.mark.parametrize("name", ["a.pdf", "a", "a.svg.gz"])

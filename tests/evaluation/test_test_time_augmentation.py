@@ -27,6 +27,16 @@ def test_ten_crop_is_four_corners_and_the_centre_and_their_mirror_images():
     assert found == [(*corner, mirrored) for corner in corners for mirrored in (False, True)]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_views_are_mirrored_as_in_training_unless_flip_says_otherwise(name):
+    def flip(**options):
+        return make_protocol(name, (12, 12), crop=8, **options).flip
+
+    assert flip() == (name in ("ten_crop", "multi_crop"))
+    assert not flip(mirroring=False) and not flip(flip=False)
+    assert flip(flip=True, mirroring=False)
+
+
 def test_multi_crop_of_the_paper():
     """VGG section 3.2: 5x5 grid, 2 flips, 3 scales; the smallest of 224, 256 and 288 leaves a window no room."""
     protocol = make_protocol("multi_crop", (256, 256), crop=224)

@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxcnn import layers as records
+from jaxcnn.config import to_json
 from jaxcnn.layers import (
     Activation,
     AdaptiveAveragePool,
@@ -19,18 +21,20 @@ from jaxcnn.layers import (
     Conv,
     Dense,
     Dropout,
-    Facts,
     Flatten,
     GroupNorm,
     InstanceNorm,
     Layer,
+    LayerInfo,
     LayerNorm,
     LocalResponseNorm,
     MaxPool,
+    NormName,
     RadialBasis,
+    Residual,
     TrainableSubsampling,
     least_size,
-    normalization,
+    template,
     trace,
 )
 from jaxcnn.runtime.errors import InputError
@@ -137,8 +141,8 @@ def test_trace_agrees_with_linen(layers, shape):
             trace(layers, shape)
     else:
         rows = trace(layers, shape)
-        assert {row.layer.name: (row.facts.shape, row.facts.parameters) for row in rows} == expected
-        assert [row.given for row in rows] == [shape, *(row.facts.shape for row in rows[:-1])]
+        assert {row.layer.name: (row.info.output_shape, row.info.parameters) for row in rows} == expected
+        assert [row.input_shape for row in rows] == [shape, *(row.info.output_shape for row in rows[:-1])]
 
 
 @given(
@@ -188,39 +192,39 @@ def links(layer, shape):
 @settings(max_examples=30, deadline=None)
 def test_connections_and_multiply_adds_are_what_a_loop_counts(layer, shape):
     assume(not isinstance(layer, Conv) or max(sum(layer.connections or (), (0,))) < shape[2])
-    joined, facts = links(layer, shape), layer.facts(shape)
-    assert facts.connections == len(joined) == len(set(joined))
+    joined, info = links(layer, shape), layer.info(shape)
+    assert info.connections == len(joined) == len(set(joined))
     weighted = [1 for _, unit in joined if unit != "bias"]
     # A coefficient multiplies the sum of its window, once for each unit.
     products = {Conv: len(weighted), TrainableSubsampling: len({unit for unit, _ in joined})}
-    assert facts.multiply_adds == products.get(type(layer), 0)
-    assert facts.shape == tuple(len(set(axis)) for axis in zip(*(unit for unit, _ in joined), strict=True))
+    assert info.multiply_adds == products.get(type(layer), 0)
+    assert info.output_shape == tuple(len(set(axis)) for axis in zip(*(unit for unit, _ in joined), strict=True))
 
 
 def test_a_dense_layer_joins_everything_and_a_bias():
-    assert Dense(7, name="a").facts((5,)) == Facts((7,), parameters=42, connections=42, multiply_adds=35)
+    assert Dense(7, name="a").info((5,)) == LayerInfo((7,), parameters=42, connections=42, multiply_adds=35)
 
 
 def test_a_radial_basis_joins_everything_and_trains_nothing():
     layer = RadialBasis(((1.0,) * 84,) * 10, name="a")
-    assert layer.facts((84,)) == Facts((10,), parameters=0, connections=840, multiply_adds=840)
+    assert layer.info((84,)) == LayerInfo((10,), parameters=0, connections=840, multiply_adds=840)
 
 
 def test_the_figures_of_lenet5s_paper():
     """Section II.B: C1 122,304 connections, C5 48,120, F6 10,164; parameters 156, 48,120, 10,164."""
-    c1 = Conv(6, kernel=5, name="c1").facts((32, 32, 1))
-    c5 = Conv(120, kernel=5, name="c5").facts((5, 5, 16))
-    f6 = Dense(84, name="f6").facts((120,))
+    c1 = Conv(6, kernel=5, name="c1").info((32, 32, 1))
+    c5 = Conv(120, kernel=5, name="c5").info((5, 5, 16))
+    f6 = Dense(84, name="f6").info((120,))
     assert [(f.parameters, f.connections) for f in (c1, c5, f6)] == [(156, 122304), (48120, 48120), (10164, 10164)]
 
 
 def test_the_figures_of_alexnets_paper():
     """Section 3.5: 290,400 = 55 * 55 * 96 units in layer 1; the grouped second convolution has 307,456 parameters."""
-    c1 = Conv(96, kernel=11, stride=4, name="conv1").facts((227, 227, 3))
-    assert (c1.shape, c1.parameters) == ((55, 55, 96), 34944)
-    c2 = Conv(256, kernel=5, padding=2, groups=2, name="conv2").facts((27, 27, 96))
-    assert (c2.shape, c2.parameters) == ((27, 27, 256), 307456)
-    assert MaxPool(3, 2, name="pool1").facts((55, 55, 96)).shape == (27, 27, 96)
+    c1 = Conv(96, kernel=11, stride=4, name="conv1").info((227, 227, 3))
+    assert (c1.output_shape, c1.parameters) == ((55, 55, 96), 34944)
+    c2 = Conv(256, kernel=5, padding=2, groups=2, name="conv2").info((27, 27, 96))
+    assert (c2.output_shape, c2.parameters) == ((27, 27, 256), 307456)
+    assert MaxPool(3, 2, name="pool1").info((55, 55, 96)).output_shape == (27, 27, 96)
 
 
 def empirical_field(layers, side):
@@ -255,7 +259,7 @@ def test_the_receptive_field_is_where_gradients_reach(layers):
 @given(size=SMALL, stride=SMALL | st.none())
 @settings(max_examples=10, deadline=None)
 def test_both_poolings_say_the_same_of_themselves(size, stride):
-    assert MaxPool(size, stride, name="a").facts((9, 8, 2)) == AveragePool(size, stride, name="a").facts((9, 8, 2))
+    assert MaxPool(size, stride, name="a").info((9, 8, 2)) == AveragePool(size, stride, name="a").info((9, 8, 2))
 
 
 def test_the_whole_image_is_seen_from_flatten_on():
@@ -295,7 +299,8 @@ def concrete(cls=Layer):
 
 
 def test_the_tuple_above_has_every_kind_of_layer():
-    assert {type(layer) for layer in EVERY} == set(concrete())
+    """But for those that have layers inside."""
+    assert {type(layer) for layer in EVERY} | {Residual} == set(concrete())
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -632,14 +637,32 @@ def test_batch_norm_normalises_the_batch_in_training_alone(maps):
         np.testing.assert_allclose(y, (maps + 3 - mean) / np.sqrt(var + 1e-5) * scale + bias, rtol=1e-4, atol=1e-5)
 
 
-def test_the_layer_that_a_norm_field_asks_for():
-    kinds = {
-        "none": (),
-        "batch": (BatchNorm(name="n"),),
-        "layer": (LayerNorm(name="n"),),
-        "instance": (InstanceNorm(name="n"),),
-        "local_response": (LocalResponseNorm(name="n"),),
-        "group": (GroupNorm(32, name="n"),),
-    }
-    assert {norm: normalization(norm, 64, name="n") for norm in kinds} == kinds
-    assert normalization("group", 6, name="n") == (GroupNorm(2, name="n"),)
+@pytest.mark.parametrize("name", get_args(NormName))
+def test_the_template_that_a_name_stands_for_is_saved_as_that_name(name):
+    record = template(name)
+    assert record == "none" if name == "none" else record.shorthand == name and record.name is None
+    assert to_json(record) == name
+
+
+def test_templates():
+    kinds = {"batch": BatchNorm(), "layer": LayerNorm(), "instance": InstanceNorm(), "group": GroupNorm()}
+    kinds |= {"local_response": LocalResponseNorm(5, 1e-4, 0.75, 2.0, "sum")}
+    kinds |= {"local_response_caffe": LocalResponseNorm(5, 1e-4, 0.75, 1.0, "mean")}
+    assert {name: template(name) for name in kinds} == kinds
+    changed = BatchNorm(momentum=0.99)
+    assert template(changed) == template(dataclasses.replace(changed, name="b")) == changed
+    assert changed.shorthand is None and to_json(changed)["momentum"] == 0.99 and "name" not in to_json(changed)
+    assert template("bach") == "bach" and template(None) is None
+
+
+def test_groups_number_32_where_that_divides_the_channels_else_2():
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, 64))
+    for channels, groups in ((64, 32), (48, 2)):
+        found, expected = (run([GroupNorm(n, name="n")], x[..., :channels])[0] for n in (None, groups))
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("layers", [(Conv(3),), (Conv(3, name="a"), Activation("relu"))])
+def test_a_template_in_a_network_is_refused(layers):
+    with pytest.raises(InputError, match=rf"^layer {len(layers)} \(.*\) has no name"):
+        trace(layers, (8, 8, 1))

@@ -32,23 +32,23 @@ def rows(model, side=224):
 
 
 def count(model, side=224):
-    return sum(row.facts.parameters for row in rows(model, side).values())
+    return sum(row.info.parameters for row in rows(model, side).values())
 
 
 @pytest.mark.parametrize("stem, side", [("pad2_224", 224), ("valid_227", 227)])
 def test_the_papers_figures(stem, side):
     model = AlexNet(stem=stem)
     found = rows(model, side)
-    assert {name: (found[name].facts.shape, found[name].facts.parameters) for name in FIGURES} == FIGURES
+    assert {name: (found[name].info.output_shape, found[name].info.parameters) for name in FIGURES} == FIGURES
     variables = jax.eval_shape(lambda: model.init(KEY, jnp.zeros((1, side, side, 3)), train=False))
     assert count(model, side) == sum(x.size for x in jax.tree.leaves(variables)) == 60_965_224
-    assert sum(row.facts.multiply_adds for row in found.values()) == 724_406_816
+    assert sum(row.info.multiply_adds for row in found.values()) == 724_406_816
 
 
 def test_other_published_counts():
     assert count(AlexNet(groups=1)) == 62_378_344
     assert count(AlexNet(variant="owt")) == 61_100_840
-    assert rows(AlexNet(variant="owt"))["conv5"].facts.shape == (13, 13, 256)
+    assert rows(AlexNet(variant="owt"))["conv5"].info.output_shape == (13, 13, 256)
     # The last maps are averaged to 6x6, so that larger images fit the same weights.
     assert count(AlexNet(variant="owt"), 320) == 61_100_840
 
@@ -63,7 +63,7 @@ def test_order_of_the_first_stage_and_the_constants_of_its_norm():
     ]  # fmt: skip
     assert all((p.size, p.stride) == (3, 2) for p in layers if isinstance(p, MaxPool))
     plain = rows(AlexNet(pooling="plain"))
-    assert [(plain[n].layer.size, plain[n].facts.shape[0]) for n in ("pool1", "pool2", "pool5")] == [
+    assert [(plain[n].layer.size, plain[n].info.output_shape[0]) for n in ("pool1", "pool2", "pool5")] == [
         (2, 27),
         (2, 13),
         (2, 6),
@@ -118,7 +118,7 @@ def test_dropout_is_after_the_hidden_layers_and_before_them_in_torchvisions():
 
 def test_the_network_for_cifar():
     model = AlexNet(7, stem="cifar_32", head="cifar")
-    shapes = {name: row.facts.shape for name, row in rows(model, 32).items()}
+    shapes = {name: row.info.output_shape for name, row in rows(model, 32).items()}
     assert [shapes[n] for n in ("conv1", "pool1", "pool2", "pool5", "fc8")] == [
         (32, 32, 96), (15, 15, 96), (7, 7, 256), (3, 3, 256), (7,),
     ]  # fmt: skip

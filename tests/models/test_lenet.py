@@ -50,10 +50,10 @@ FIGURES = {
 )
 def test_the_papers_figures(variant, figures, parameters, connections):
     rows = {row.layer.name: row for row in trace(LeNet5(variant=variant).layers(), (32, 32, 1))}
-    found = {n: (rows[n].facts.shape, rows[n].facts.parameters, rows[n].facts.connections) for n in figures}
+    found = {n: (rows[n].info.output_shape, rows[n].info.parameters, rows[n].info.connections) for n in figures}
     assert found == figures
-    assert sum(row.facts.parameters for row in rows.values()) == parameters
-    assert sum(row.facts.connections for row in rows.values()) == connections
+    assert sum(row.info.parameters for row in rows.values()) == parameters
+    assert sum(row.info.connections for row in rows.values()) == connections
     assert rows["c5"].receptive_field == rows["output"].receptive_field == 32
 
 

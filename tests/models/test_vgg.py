@@ -27,7 +27,7 @@ def rows(model, side=224):
 
 
 def count(model, side=224):
-    return sum(row.facts.parameters for row in rows(model, side))
+    return sum(row.info.parameters for row in rows(model, side))
 
 
 def leaves(model, shape):
@@ -40,7 +40,7 @@ def test_counts_are_exact_in_the_trace_and_in_the_variables(configuration):
     plain, normed, multiply_adds = FIGURES[configuration]
     model = VGG(configuration)
     assert count(model) == leaves(model, (224, 224, 3)) == plain
-    assert round(sum(row.facts.multiply_adds for row in rows(model)) / 1e9, 3) == multiply_adds
+    assert round(sum(row.info.multiply_adds for row in rows(model)) / 1e9, 3) == multiply_adds
     if normed:
         assert count(VGG(configuration, norm="batch")) == normed
     layers = [row.layer for row in rows(model)]
@@ -65,7 +65,7 @@ def test_c_has_windows_of_one_pixel_in_the_third_convolutions():
 
 
 def test_maps_halve_and_double():
-    shapes = {row.layer.name: row.facts.shape for row in rows(VGG("D"))}
+    shapes = {row.layer.name: row.info.output_shape for row in rows(VGG("D"))}
     assert [shapes[f"pool{i}"] for i in range(1, 6)] == [
         (112, 112, 64), (56, 56, 128), (28, 28, 256), (14, 14, 512), (7, 7, 512),
     ]  # fmt: skip
@@ -91,7 +91,7 @@ def test_every_hidden_layer_has_the_activation_of_the_field():
 
 
 def test_a_lrn_has_one_norm_after_the_first_rectification():
-    layers = VGG("A-LRN", lrn_alpha=1e-2).layers()
+    layers = VGG("A-LRN", norm=LocalResponseNorm(alpha=1e-2)).layers()
     assert [layer.name for layer in layers][:4] == ["conv1_1", "act1_1", "norm1_1", "pool1"]
     norms = [layer for layer in layers if isinstance(layer, LocalResponseNorm)]
     assert [(n.size, n.alpha, n.beta, n.k, n.alpha_mode) for n in norms] == [(5, 1e-2, 0.75, 2.0, "sum")]
@@ -117,11 +117,11 @@ def test_where_a_norm_is_placed(norm, place, order):
 
 
 def test_each_head_on_images_it_was_not_made_for():
-    assert rows(VGG("A", 7, head="gap"), 96)[-1].facts.shape == (7,)
+    assert rows(VGG("A", 7, head="gap"), 96)[-1].info.output_shape == (7,)
     assert count(VGG("A", 7, head="gap"), 96) == count(VGG("A", 7, head="gap"), 32)
     assert count(VGG("A", head="torchvision"), 288) == count(VGG("A"), 224)
     pooled = [row for row in rows(VGG("A", head="torchvision"), 288) if isinstance(row.layer, AdaptiveAveragePool)]
-    assert [(row.given, row.facts.shape) for row in pooled] == [((9, 9, 512), (7, 7, 512))]
+    assert [(row.input_shape, row.info.output_shape) for row in pooled] == [((9, 9, 512), (7, 7, 512))]
     with pytest.raises(InputError, match="images are 31x31; this network needs at least 32x32"):
         leaves(VGG("D"), (31, 31, 3))
     with pytest.raises(InputError, match="needs at least 224x224"):
@@ -135,7 +135,7 @@ def test_initial_weights_are_those_that_the_field_names():
 
 
 def test_width_scales_maps_and_hidden_units():
-    shapes = {row.layer.name: row.facts.shape[-1] for row in rows(VGG("A", width=0.25))}
+    shapes = {row.layer.name: row.info.output_shape[-1] for row in rows(VGG("A", width=0.25))}
     assert [shapes[name] for name in ("conv1_1", "conv3_2", "conv5_2", "fc6", "fc7", "fc8")] == [
         16,
         64,
@@ -147,7 +147,7 @@ def test_width_scales_maps_and_hidden_units():
 
 
 def test_the_narrowest_network_has_a_map_in_every_layer():
-    shapes = {row.layer.name: row.facts.shape[-1] for row in rows(VGG("A", 10, width=1e-6), 32)}
+    shapes = {row.layer.name: row.info.output_shape[-1] for row in rows(VGG("A", 10, width=1e-6), 32)}
     assert shapes.pop("fc8") == 10 and set(shapes.values()) == {1}
 
 

@@ -15,7 +15,7 @@ from jaxcnn import Hook, Optimizer, create_state, make_eval_step, make_optimizer
 from jaxcnn.config import load_config, override
 from jaxcnn.objectives import OWN, Classification, CrossEntropy, Objective, cross_entropy, trained
 from jaxcnn.runs.plan import make_plan
-from jaxcnn.runs.saved import select
+from jaxcnn.runs.selection import select
 from jaxcnn.runtime.errors import InputError
 
 TINY = override(load_config(Path(__file__).parents[1] / "tiny.py"), {"epochs": 2, "checkpoint_every": 1})

@@ -15,6 +15,7 @@ from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Flatten
 from jaxcnn.models import Chain
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.evaluation import parse_scales
+from jaxcnn.runtime import progress
 from tests.tiny import get_config
 
 EXPERIMENT = Experiment(
@@ -110,7 +111,46 @@ def test_printed_and_written(run, tmp_path, capsys):
     for word in ("center + flips", "12,15", "ema", f"{record['top1_error']:.2%}", f"{record['nll']:.4f}"):
         assert word in table
     assert "…" not in table
-    assert errors.startswith("error: output ") and errors.count("\n") == 1
+    assert errors.splitlines()[-1].startswith("error: output ") and errors.count("\n") == 2
+
+
+def test_views_are_not_mirrored_where_training_images_were_not(run, tmp_path, capsys):
+    arguments = ["evaluate", str(run[0]), "--protocol=center,multi_crop", "--scales=12", "--format=json"]
+    left_out = "multi_crop without mirrored views, as the run was trained; --flip=True adds them\n"
+    for option, views, said in (
+        ([], [1, 25], left_out),
+        (["--flip=True"], [2, 50], "center and multi_crop with mirrored views, although the run was trained without; "),
+        (["--flip=False"], [1, 25], left_out),
+    ):
+        assert main([*arguments, *option]) == 0
+        out, errors = capsys.readouterr()
+        assert [record["views"] for record in json.loads(out)] == views
+        assert errors.startswith(said) and errors.count("\n") == 1
+    mirroring = tmp_path / "run"
+    write(mirroring, replace(EXPERIMENT, augment=Augment(crop=9, flip=True)), (9, 9, 1))
+    assert main([arguments[0], str(mirroring), *arguments[2:]]) == 0
+    out, errors = capsys.readouterr()
+    assert [record["views"] for record in json.loads(out)] == [1, 50] and errors == ""
+
+
+def test_long_evaluations_say_how_far_they_are(run, capsys, monkeypatch):
+    """Every line would be due at once; the last unit of each is not told."""
+    monkeypatch.setattr(progress, "_FIRST", 0.0)
+    monkeypatch.setattr(progress, "_EVERY", 0.0)
+    options = {"protocol": ("center", "ten_crop"), "scales": (12,), "batch_stats": ("ema", "pooled", "full_pass")}
+    evaluate_run(run[0], **options, stats_batches=2)
+    assert capsys.readouterr().err == ""
+    evaluate_run(run[0], **options, stats_batches=2, verbose=True)
+    lines = [line for line in capsys.readouterr().err.splitlines() if " of " in line]
+    steps = {}
+    for line in lines:
+        what, _, counts = line.partition(": ")
+        steps.setdefault(what, []).append(counts)
+    assert steps.pop("center, ema") == ["1 of 2 views of a batch"]
+    assert steps.pop("ten_crop, pooled") == [f"{done} of 10 views of a batch" for done in range(1, 10)]
+    # 43 training images are three batches of 16, all read for each of the two norms.
+    assert steps.pop("statistics, pooled") == ["1 of 2 batches"]
+    assert steps.pop("statistics, full_pass") == [f"{done} of 6 batches" for done in range(1, 6)]
 
 
 @pytest.mark.parametrize(

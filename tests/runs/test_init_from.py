@@ -14,7 +14,7 @@ from jaxcnn.config import Data, Experiment, Fake, override, to_json
 from jaxcnn.models import VGG, LeNet5
 from jaxcnn.runs import init_from as transfer
 from jaxcnn.runs.plan import make_plan
-from jaxcnn.runs.saved import Selection
+from jaxcnn.runs.selection import Selection
 from jaxcnn.runs.workdir import Source
 from jaxcnn.runtime.errors import InputError
 
@@ -121,7 +121,7 @@ def warned(tmp_path, mine, other):
     """What is said of a run of one experiment that starts from a run of another; and the images in question."""
     (tmp_path / "config.json").write_text(json.dumps(to_json(other)))
     plan = make_plan(mine)
-    line = transfer.validated_before(plan, tmp_path, None)
+    line = transfer.validated_before(plan, Source(str(tmp_path)))
     trained_on = {x.tobytes() for x in data.load(other.data, other.seed).train.images}
     if plan.dataset.validation is None:
         return line, 0
@@ -165,8 +165,7 @@ def test_arrays_in_memory_are_known_by_their_content(tmp_path):
     jaxcnn.train(source, tmp_path / "run", arrays=arrays, verbose=False)
     for changed, expected in ((0, True), (1, False)):
         own = arrays | {"train_images": arrays["train_images"] + np.uint8(changed)}
-        digest = Source.of(target, None, own).arrays
-        line = transfer.validated_before(make_plan(target, own), tmp_path / "run", digest)
+        line = transfer.validated_before(make_plan(target, own), Source.of(target, tmp_path / "run", own))
         assert (line is not None) is expected
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import launch
 from jaxcnn.runtime.pipes import exits_with_its_reader
 
-ROOT = Path(launch.__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 def with_closed_output(*arguments):

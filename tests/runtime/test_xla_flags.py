@@ -7,7 +7,6 @@ import sys
 import jax
 import pytest
 
-import launch
 from jaxcnn import __main__ as commands
 from jaxcnn import set_xla_flags
 
@@ -33,11 +32,11 @@ def test_the_flag_is_added_once_where_it_is_known(before, version, after, monkey
     assert os.environ["XLA_FLAGS"] == after
 
 
-@pytest.mark.parametrize("main", [lambda: launch.main(["--dry_run"]), lambda: commands.main(["evaluate", "nowhere"])])
-def test_commands_set_it(main, monkeypatch, capsys):
+@pytest.mark.parametrize("arguments", [["train"], ["evaluate", "nowhere"]])
+def test_commands_set_it(arguments, monkeypatch, capsys):
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setattr(jax, "__version_info__", (0, 10, 2))
-    main()
+    commands.main(arguments)
     assert FLAG in os.environ["XLA_FLAGS"]
 
 

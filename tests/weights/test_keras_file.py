@@ -11,8 +11,8 @@ from scipy.signal import convolve, correlate
 
 import jaxcnn
 from jaxcnn import InputError, weights
-from jaxcnn.layers import trace
-from jaxcnn.models import ZOO
+from jaxcnn.layers import BatchNorm, trace
+from jaxcnn.models import VGG, ZOO
 from jaxcnn.weights import WeightFile, conversion
 from jaxcnn.weights.slot import slots
 from jaxcnn.weights.variance import fold_epsilon
@@ -304,9 +304,9 @@ def test_keras_networks_with_batch_norm_are_told_from_the_arrays(tmp_path, monke
     entry, names = ZOO["vgg_a_bn"], {"running_mean": "moving_mean:0", "running_var": "moving_variance:0"}
     arrays = {}
     for slot in slots(trace(entry.model.layers(), entry.shape)):
-        leaf = {"weight": "gamma:0", "bias": "beta:0"} | names if slot.kind == "batch norm" else {}
-        arrays[f"{slot.module}/{leaf.get(slot.role, slot.role)}"] = np.broadcast_to(np.float32(0), slot.shape)
+        leaf = {"weight": "gamma:0", "bias": "beta:0"} | names if slot.role == "norm" else {}
+        arrays[f"{slot.module}/{leaf.get(slot.array, slot.array)}"] = np.broadcast_to(np.float32(0), slot.shape)
     monkeypatch.setattr(conversion, "read", lambda path: WeightFile(arrays, "keras", None, True, 1e-3))
     found = weights.load("file.h5")
     found.check()
-    assert (found.name, found.experiment.model) == ("vgg_a_bn", entry.model)
+    assert (found.name, found.experiment.model) == ("vgg_a_bn", VGG("A", norm=BatchNorm(epsilon=1e-3)))

@@ -237,7 +237,7 @@ def test_dense_kernels_come_back(maps, features, seed):
 
 
 def modules(model, shape=(224, 224, 3)):
-    return [slot.module for slot in slots(trace(model.layers(), shape)) if slot.role == "weight"]
+    return [slot.module for slot in slots(trace(model.layers(), shape)) if slot.array == "weight"]
 
 
 def test_names_are_torchvisions():
@@ -685,8 +685,8 @@ def pretend(monkeypatch, name, layout="torchvision", keep=lambda slot: True, num
     arrays = {}
     for slot in filter(keep, slots(trace(model.layers(), shape))):
         key, size = {
-            "torchvision": (f"{slot.module}.{slot.role}", slot.torch_shape),
-            "keras": (f"{slot.module}/{slot.role}", slot.shape),
+            "torchvision": (f"{slot.module}.{slot.array}", slot.torch_shape),
+            "keras": (f"{slot.module}/{slot.array}", slot.shape),
             "jaxcnn": (slot.path, slot.shape),
         }[layout]
         arrays[key] = np.broadcast_to(np.float32(0), size)
@@ -705,7 +705,7 @@ def test_the_network_is_told_from_the_arrays(monkeypatch, name):
     assert found.name == name
     data, augment = found.experiment.data, found.experiment.augment
     assert (data.source, data.name, data.test_split, data.image_size) == ("tfds", "imagenet2012", "validation", 256)
-    assert augment.crop == 224
+    assert augment.crop == 224 and augment.flip
     if name.startswith("vgg"):
         assert found.experiment.model == ZOO[name].model.clone(head="torchvision")
     pretend(monkeypatch, name, num_classes=10)
@@ -742,7 +742,7 @@ def test_images_are_preprocessed_as_the_source_did(monkeypatch):
 
 
 def test_what_cannot_be_told_is_asked(monkeypatch):
-    pretend(monkeypatch, "vgg_d", keep=lambda slot: slot.kind == "convolution")
+    pretend(monkeypatch, "vgg_d", keep=lambda slot: slot.role == "conv")
     with pytest.raises(InputError, match=r"fits vgg_d, vgg_notes19; choose one with --model\."):
         weights.load("file.pth")
     pretend(monkeypatch, "vgg_a", layout="jaxcnn")

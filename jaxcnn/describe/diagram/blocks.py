@@ -3,48 +3,12 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from jaxcnn.layers import (
-    Activation,
-    AdaptiveAveragePool,
-    AveragePool,
-    BatchNorm,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    GroupNorm,
-    InstanceNorm,
-    Layer,
-    LayerNorm,
-    LocalResponseNorm,
-    MaxPool,
-    RadialBasis,
-    Row,
-    Shape,
-    TrainableSubsampling,
-)
+from jaxcnn.layers import Layer, Shape, TracedLayer
 
 Kind = Literal["input", "conv", "pool", "dense", "basis", "other"]
 
-_KINDS: dict[type, tuple[Kind, str]] = {
-    Conv: ("conv", "convolution"),
-    MaxPool: ("pool", "max pooling"),
-    AveragePool: ("pool", "average pooling"),
-    TrainableSubsampling: ("pool", "trainable subsampling"),
-    AdaptiveAveragePool: ("pool", "adaptive average pooling"),
-    Dense: ("dense", "dense"),
-    RadialBasis: ("basis", "radial basis"),
-}
-_NORMS = {
-    BatchNorm: "batch norm",
-    LayerNorm: "layer norm",
-    GroupNorm: "group norm",
-    InstanceNorm: "instance norm",
-    LocalResponseNorm: "local response norm",
-}
-_ACTIVATIONS = {"relu": "ReLU", "scaled_tanh": "scaled tanh"}
 _MOST_TOWERS = 4
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -67,6 +31,8 @@ class Block:
         window, stride: of the layer, on what it reads.
         parts: towers it is drawn as, because the layer, or the one that reads it, works in so many groups.
         marks: what happens to it before the next block.
+        opens: residual connections that begin at this block, by name.
+        closes: residual connections that are added to this block, by name, with the layers on the shortcut.
     """
 
     name: str
@@ -78,39 +44,50 @@ class Block:
     stride: int = 1
     parts: int = 1
     marks: tuple[Mark, ...] = ()
+    opens: tuple[str, ...] = ()
+    closes: tuple[tuple[str, str], ...] = ()
 
     @property
     def groups(self) -> int:
         """Parts of the block before that the layer keeps apart."""
-        return getattr(self.layer, "groups", 1)
+        window = self.layer and self.layer.window()
+        return (window and window.groups) or 1
 
 
-def blocks(rows: Sequence[Row], shape: Shape) -> tuple[Block, ...]:
+def blocks(rows: Sequence[TracedLayer], shape: Shape) -> tuple[Block, ...]:
     """The input of this shape and one block for each layer that makes maps or units; other layers become marks."""
     made = [Block("input", "input", "input", shape)]
+    sources: dict[str, int] = {}
+    on_shortcut = {
+        f"{row.path}/{layer.name}" for row in rows for branch in row.layer.branches()[1:] for layer in branch
+    }
     for row in rows:
-        layer, facts = row.layer, row.facts
-        if isinstance(layer, Flatten):
+        layer, info = row.layer, row.info
+        for path in _inside(row.path):
+            sources.setdefault(path, len(made) - 1)
+        if layer.role == "flatten" or any(path in on_shortcut for path in (*_inside(row.path), row.path)):
             continue
-        if type(layer) in _KINDS:
-            kind, text = _KINDS[type(layer)]
-        elif facts.shape == row.given and not facts.multiply_adds:
-            made[-1] = replace(made[-1], marks=(*made[-1].marks, _mark(layer)))
-            continue
+        if layer.branches():
+            start, words = sources[row.path], ", ".join(x.brief() for branch in layer.branches()[1:] for x in branch)
+            made[start] = replace(made[start], opens=(*made[start].opens, row.path))
+            made[-1] = replace(made[-1], closes=(*made[-1].closes, (row.path, words)))
+        elif (
+            layer.role in ("conv", "pool", "dense", "basis")
+            or info.output_shape != row.input_shape
+            or info.multiply_adds
+        ):
+            kind = "other" if layer.role not in get_args(Kind) else layer.role
+            made.append(Block(layer.name, kind, layer.label(), info.output_shape, layer, info.kernel, info.stride))
         else:
-            kind, text = "other", type(layer).__name__
-        made.append(Block(layer.name, kind, text, facts.shape, layer, facts.kernel, facts.stride))
+            kind = layer.role if layer.role in ("activation", "norm", "dropout") else "unknown"
+            made[-1] = replace(made[-1], marks=(*made[-1].marks, Mark(kind, layer.label())))
     return _in_towers(made)
 
 
-def _mark(layer: Layer) -> Mark:
-    if isinstance(layer, Activation):
-        return Mark("activation", _ACTIVATIONS.get(layer.function, layer.function))
-    if isinstance(layer, Dropout):
-        return Mark("dropout", f"dropout {layer.rate:g}")
-    if type(layer) in _NORMS:
-        return Mark("norm", _NORMS[type(layer)])
-    return Mark("unknown", type(layer).__name__)
+def _inside(path: str) -> list[str]:
+    """Paths of the layers that one lies in: `a` and `a/b` of `a/b/c`."""
+    parts = path.split("/")
+    return ["/".join(parts[:i]) for i in range(1, len(parts))]
 
 
 def _in_towers(made: Sequence[Block]) -> tuple[Block, ...]:
@@ -127,10 +104,10 @@ def _in_towers(made: Sequence[Block]) -> tuple[Block, ...]:
 
 def window_text(block: Block) -> str:
     """`11x11 /4` or `5x5, 2 groups`: the window and, where it is not 1, the stride and the number of groups."""
-    if isinstance(block.layer, AdaptiveAveragePool):
-        return "adaptive"
     if block.kind not in ("conv", "pool"):
         return ""
+    if block.layer is None or block.layer.window() is None:
+        return "adaptive"
     text = f"{block.window}{_TIMES}{block.window}" + (f" /{block.stride}" if block.stride > 1 else "")
     return text + (f", {block.groups} groups" if block.groups > 1 else "")
 

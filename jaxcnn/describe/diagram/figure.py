@@ -8,7 +8,8 @@ from jaxcnn.describe.diagram.blocks import Block, Mark, blocks, shape_text, wind
 from jaxcnn.describe.diagram.canvas import WIDTH, Canvas, Point, width
 from jaxcnn.describe.diagram.insets import inset
 from jaxcnn.describe.diagram.layout import MARGIN, NAME, OBLIQUE, SMALL, STRIP, Box, Line, Placed, Scale, arrange, runs
-from jaxcnn.layers import Row, Shape
+from jaxcnn.describe.diagram.shortcuts import headroom, shortcuts
+from jaxcnn.layers import Shape, TracedLayer
 
 _TITLE = 17.0
 _LINE = 14.0
@@ -19,17 +20,19 @@ _READING = (
     "name its size and /stride.",
     "Heights and widths, also of windows, follow the square root of pixels, depths that of maps, bars that of units.",
 )
+_SUMS = "A line above the blocks is the shortcut of a residual connection: + adds the block where it begins."
 _SPOT = 12.0
 """The most that one unit is high, where there are several."""
 
 
-def figure(rows: Sequence[Row], shape: Shape, title: str) -> tuple[Canvas, int]:
+def figure(rows: Sequence[TracedLayer], shape: Shape, title: str) -> tuple[Canvas, int]:
     """The drawing of a traced network and its height."""
     canvas = Canvas()
     shown = blocks(rows, shape)
     words = 16 + 2 * _LINE + 6
     below = words + 40
-    scale, lines = arrange(shown, top=52, below=below)
+    room = headroom(shown)
+    scale, lines = arrange(shown, top=52 + room, below=below + room)
     fitting = _TITLE * min(1.0, (WIDTH - 2 * MARGIN) / max(1.0, width(title, _TITLE, bold=True)))
     canvas.words(title, MARGIN, 30, fitting, bold=True, anchor="start")
     for line, following in itertools.pairwise(lines):
@@ -40,6 +43,7 @@ def figure(rows: Sequence[Row], shape: Shape, title: str) -> tuple[Canvas, int]:
         for source, target in itertools.pairwise(line.placed):
             _link(canvas, source, target, scale)
         _label(canvas, line)
+    shortcuts(canvas, shown, lines)
     y = _insets(canvas, shown, lines[-1].bottom + words + 18)
     y = _legend(canvas, shown, y + 10)
     height = math.ceil(_caption(canvas, rows, y + 6) + 8)
@@ -241,11 +245,12 @@ def _legend(canvas: Canvas, shown: Sequence[Block], y: float) -> float:
     return y + 6
 
 
-def _caption(canvas: Canvas, rows: Sequence[Row], y: float) -> float:
-    parameters = sum(row.facts.parameters for row in rows)
-    products = sum(row.facts.multiply_adds for row in rows)
+def _caption(canvas: Canvas, rows: Sequence[TracedLayer], y: float) -> float:
+    parameters = sum(row.info.parameters for row in rows)
+    products = sum(row.info.multiply_adds for row in rows)
     totals = f"{parameters:,} parameters, {products:,} multiply-adds an image"
     canvas.words(totals, MARGIN, y + 16, 12.0, bold=True, anchor="start")
-    for i, text in enumerate(_READING):
+    reading = (*_READING, *((_SUMS,) if any(row.layer.branches() for row in rows) else ()))
+    for i, text in enumerate(reading):
         canvas.words(text, MARGIN, y + 34 + i * _LINE, SMALL, style="muted", anchor="start")
-    return y + 34 + len(_READING) * _LINE - 10
+    return y + 34 + len(reading) * _LINE - 10

@@ -17,9 +17,10 @@ _DOT, _GAP, _MOST_CODES = 5.0, 10.0, 20
 
 def inset(layer: Layer | None, before: Block) -> tuple[Canvas, float, float] | None:
     """A drawing, its width and its height, where the layer, which reads `before`, has something to show."""
-    if isinstance(layer, Conv) and layer.connections is not None:
+    if getattr(layer, "connections", None) is not None:
         return _connections(layer, before)
-    if isinstance(layer, RadialBasis) and len(layer.codes[0]) == math.prod(_BITMAP) and len(layer.codes) <= _MOST_CODES:
+    codes = getattr(layer, "codes", ())
+    if codes and len(codes[0]) == math.prod(_BITMAP) and len(codes) <= _MOST_CODES:
         return _codes(layer)
     return None
 

@@ -56,6 +56,8 @@ _DAY = {
     "unknown-front": Paint("#d0d7de", "#24292f"),
     "unknown-top": Paint("#e6eaee", "#24292f"),
     "unknown-side": Paint("#c2c9d1", "#24292f"),
+    "shortcut": Paint(stroke="#1a7f37", width=1.3),
+    "shortcut-sum": Paint("#ffffff", "#1a7f37", width=1.0),
     "grid": Paint(stroke="#afb8c1", width=0.6),
     "frame": Paint(stroke="#afb8c1", width=0.6),
     # Its own edge, so that no seam shows between neighbours.
@@ -74,6 +76,8 @@ _NIGHT = {
     "pool-beam": "#c3cbd4",
     "fan": "#6fc7ad",
     "fan-ray": "#6fc7ad",
+    "shortcut": "#56d364",
+    "shortcut-sum": ("#0d1117", "#56d364"),
     "grid": "#484f58",
     "frame": "#484f58",
     "dot": ("#7fb0e0", "#7fb0e0"),

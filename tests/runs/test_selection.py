@@ -13,7 +13,7 @@ import jaxcnn
 from jaxcnn.__main__ import main
 from jaxcnn.config import load_config, override, to_json
 from jaxcnn.runs import checkpoint
-from jaxcnn.runs.saved import select
+from jaxcnn.runs.selection import select
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.training.state import create_state
 from jaxcnn.weights.run import export

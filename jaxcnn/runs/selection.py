@@ -1,13 +1,11 @@
-"""What a run has saved: its experiment, and its network with the weights of one of its checkpoints."""
+"""Which checkpoint of a run is meant by `last`, `best` or a step, and its weights."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from flax import linen as nn
-
-from jaxcnn.config import Experiment, from_json
+from jaxcnn.config import Data, from_json
 from jaxcnn.objectives import OWN, network_params
 from jaxcnn.runs import checkpoint as checkpoints
 from jaxcnn.runs.metrics import accuracies, read_rows
@@ -42,53 +40,16 @@ class Selection:
         return f"step {self.step}, the best by {self.selected_by} accuracy{biased * (self.selected_by == 'test')}"
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file of a run holds.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); delete it to go on.") from error
-
-
-def load_saved(run: str | Path) -> Experiment:
-    """The experiment in a run's config.json.
-
-    Raises:
-        InputError: the folder holds no run.
-    """
-    path = Path(run) / "config.json"
-    if not path.is_file():
-        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
-    return from_json(read_json(path))
-
-
-def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run and its weights: `model.apply(variables, x, train=False)`.
-
-    Args:
-        run: its folder.
-        checkpoint: `last`, `best` or a step. Without a validation part the best checkpoint is chosen by the test part,
-            on which its error is then biased low.
-
-    Raises:
-        InputError: the folder holds no run, or not that checkpoint, or it cannot be read.
-    """
-    return load_saved(run).model, select(run, checkpoint).variables
-
-
 def select(run: str | Path, checkpoint: Choice = "last") -> Selection:
-    """The weights of a checkpoint. Where a run that trains removes the checkpoint while it is read, the choice is made
-    again.
+    """The weights of a checkpoint of a run.
+
+    Where the run trains and removes the checkpoint while it is read, the choice is made again.
 
     Raises:
         InputError: there is no such checkpoint, or it cannot be read.
     """
     step, variables = checkpoints.restore_variables(Path(run).absolute() / "checkpoints", order(run, checkpoint))
-    params, selected_by = variables["params"], evaluated_part(load_saved(run)) if checkpoint == "best" else None
+    params, selected_by = variables["params"], evaluated_part(_saved_data(run)) if checkpoint == "best" else None
     return Selection(step, variables | {"params": network_params(params)}, selected_by, params.get(OWN))
 
 
@@ -107,7 +68,7 @@ def order(run: str | Path, checkpoint: Choice) -> checkpoints.Order:
         step: int | None = checkpoint
         if checkpoint == "best":
             rows = read_rows(Path(run) / "metrics.jsonl")
-            step = checkpoints.best(accuracies(rows, evaluated_part(load_saved(run))), saved)
+            step = checkpoints.best(accuracies(rows, evaluated_part(_saved_data(run))), saved)
         if step in saved:
             return [step]
         what = "evaluated checkpoint" if checkpoint == "best" else f"checkpoint of step {step}"
@@ -117,6 +78,14 @@ def order(run: str | Path, checkpoint: Choice) -> checkpoints.Order:
     return chosen
 
 
-def evaluated_part(experiment: Experiment) -> Literal["validation", "test"]:
+def evaluated_part(data: Data) -> Literal["validation", "test"]:
     """The part of the data on which a run is evaluated while it trains."""
-    return "validation" if experiment.data.validation else "test"
+    return "validation" if data.validation else "test"
+
+
+def _saved_data(run: str | Path) -> Data:
+    """The settings of a run's data, read without its classes."""
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
+    return from_json(json.loads(path.read_text())["data"], Data)

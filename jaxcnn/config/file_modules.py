@@ -1,0 +1,189 @@
+"""Modules made from files that are not on Python's path: a config file, and the files beside it that it imports.
+
+All modules of one folder lie in a package of their own, named by a digest of the folder, so that files of the same name
+in two folders are two modules. In these modules `import NAME` looks beside the file first, as in a script; Python's
+own path stays as it is.
+"""
+
+import builtins
+import hashlib
+import importlib
+import importlib.util
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = "jaxcnn_file_"
+_INSTALLED = (
+    Path(__file__).resolve().parents[1],
+    *{Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+)
+
+
+def is_local(file: Path) -> bool:
+    """Whether a file is the user's own code: no part of Python, of jaxcnn or of another installed package."""
+    if {"site-packages", "dist-packages"} & set(file.parts):
+        return False
+    return not any(file.is_relative_to(folder) for folder in _INSTALLED)
+
+
+def root(module: types.ModuleType) -> Path | None:
+    """The folder in which a module made here looks for what it imports; None for any other module."""
+    package, dot, _ = module.__name__.partition(".")
+    return Path(sys.modules[package].__path__[0]) if dot and package.startswith(_PACKAGE) else None
+
+
+def loaded(path: Path) -> types.ModuleType:
+    """The module that a file already is in this process, unless the file has changed since, else a new one. To run the
+    same file again would make other classes of the same names.
+
+    Raises:
+        OSError: there is no such file. Whatever its code raises is raised, too.
+    """
+    path = path.resolve()
+    main = sys.modules["__main__"]
+    if getattr(main, "__file__", None) and Path(main.__file__).resolve() == path:
+        return main
+    module = sys.modules.get(_name(path))
+    return run(path) if module is None or module.__loader__.changed() else module
+
+
+def run(path: Path) -> types.ModuleType:
+    """Run a file as a module, and the changed files beside it again when it imports them.
+
+    Raises:
+        OSError: there is no such file. Whatever its code raises is raised, too.
+    """
+    path = path.resolve()
+    _forget_changed(_package(path.parent))
+    name = _name(path)
+    loader = _Loader(name, str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, path, loader=loader))
+    sys.modules[name] = module
+    try:
+        loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def source(path: Path) -> bytes:
+    """The text of a file: the one that this process has run as a module, else what the file holds now.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    module = sys.modules.get(_name(path))
+    return path.read_bytes() if module is None else module.__loader__.source
+
+
+def member(folder: Path, name: str) -> types.ModuleType:
+    """The module `name`, with dots, of a folder: `member(Path("configs"), "networks.small")`."""
+    return importlib.import_module(f"{_package(folder.resolve())}.{name}")
+
+
+def _name(path: Path) -> str:
+    return f"{_package_name(path.parent)}.{path.stem.replace('.', '_')}"
+
+
+def _package_name(folder: Path) -> str:
+    return _PACKAGE + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+
+
+def _package(folder: Path) -> str:
+    """The name of the package of a folder, which is made if needed."""
+    name = _package_name(folder)
+    if name not in sys.modules:
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    return name
+
+
+def _forget_changed(package: str) -> None:
+    """Forget all modules of a package if the file of one of them has changed, for they hold parts of each other."""
+    modules = {name: module for name, module in sys.modules.items() if name.startswith(package + ".")}
+    loaders = [module.__loader__ for module in modules.values() if isinstance(module.__loader__, _Loader)]
+    if any(loader.changed() for loader in loaders):
+        for name in modules:
+            del sys.modules[name]
+            vars(sys.modules[package]).pop(name.removeprefix(package + "."), None)
+
+
+class _Loader(SourceFileLoader):
+    """Runs a file with an import statement that looks beside it first."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        # Never from __pycache__, which cannot tell two versions of one second and one size from each other.
+        self.source = self.get_data(self.path)
+        return self.source_to_code(self.source, self.path)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        vars(module)["__builtins__"] = {**vars(builtins), "__import__": partial(_import, root(module))}
+        super().exec_module(module)
+
+    def changed(self) -> bool:
+        """Whether the file is another one now, or gone."""
+        try:
+            return self.get_data(self.path) != self.source
+        except OSError:
+            return True
+
+
+class _Finder:
+    """Finds the modules of folders, for Python's import system."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not fullname.startswith(_PACKAGE):
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(fullname, spec.loader.path)
+        return spec
+
+
+def _import(
+    folder: Path,
+    name: str,
+    globals: Mapping[str, Any] | None = None,
+    locals: Mapping[str, Any] | None = None,
+    fromlist: Sequence[str] | None = (),
+    level: int = 0,
+) -> types.ModuleType:
+    """`builtins.__import__` for the modules of a folder."""
+    original: Callable[..., types.ModuleType] = builtins.__import__
+    top = name.partition(".")[0]
+    if level or not _beside(folder, top):
+        return original(name, globals, locals, fromlist, level)
+    package = _package(folder)
+    if fromlist:
+        return original(f"{package}.{name}", globals, locals, fromlist, 0)
+    importlib.import_module(f"{package}.{name}")
+    return sys.modules[f"{package}.{top}"]
+
+
+def _beside(folder: Path, top: str) -> bool:
+    """Whether `import top` in a file of this folder means the file or folder of that name there."""
+    if top in sys.builtin_module_names:
+        return False
+    files = [file for file in (folder / top / "__init__.py", folder / f"{top}.py") if file.is_file()]
+    module = sys.modules.get(top)
+    if module is not None and getattr(module, "__file__", None):
+        # A package already imported stays what it is; so does the same file under its own name, for its classes' sake.
+        file = Path(module.__file__).resolve()
+        if not is_local(file) or file in files:
+            return False
+    if files:
+        return True
+    # A folder without __init__.py comes after everything on Python's path.
+    return any((folder / top).glob("*.py")) and module is None and PathFinder.find_spec(top) is None

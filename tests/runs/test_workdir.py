@@ -1,0 +1,200 @@
+"""What makes a folder the run of an experiment: its settings, its code and its data, wherever they lie."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxcnn.config import load_config, override, run_id
+from jaxcnn.runs.evaluation import evaluate_run
+from jaxcnn.runs.loop import train
+from jaxcnn.runs.workdir import load_saved, restore
+from jaxcnn.runtime.errors import InputError
+
+CONFIG = '''
+"""A config file whose network lies beside it."""
+from jaxcnn import Data, Experiment, Fake
+from {module} import Net
+
+def get_config():
+    data = Data(source="fake", fake=Fake(shape=(4, 4, 1), num_classes=3, train=16, test=8), batch_size=8)
+    return Experiment(model=Net(), data=data, epochs=1)
+'''
+NETWORK = """
+from flax import linen as nn
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        return nn.relu(nn.Dense(3)(x.mean((1, 2))))
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with a config file, the file that defines its network, and a finished run."""
+    project = tmp_path / "project"
+    (project / "configs").mkdir(parents=True)
+    (project / "configs" / "my_model.py").write_text(NETWORK)
+    (project / "configs" / "mine.py").write_text(CONFIG.format(module="my_model"))
+    launch(project)
+    return project
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """The same, but for a network that the config file itself defines."""
+    project = tmp_path / "alone"
+    (project / "configs").mkdir(parents=True)
+    (project / "configs" / "mine.py").write_text(CONFIG.replace("from {module} import Net", NETWORK))
+    launch(project)
+    return project
+
+
+def launch(project, **options):
+    file = project / "configs" / "mine.py"
+    return train(load_config(file), project / "run", config_file=file, verbose=False, **options)
+
+
+def change(path):
+    path.write_text(path.read_text().replace("nn.relu(nn.Dense", "nn.relu(2 * nn.Dense"))
+
+
+def provenance(run):
+    return json.loads((run / "provenance.json").read_text())
+
+
+# --- code
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_changed_code_is_refused_and_can_be_insisted_on(project, done):
+    network, run = project / "configs" / "my_model.py", project / "run"
+    if not done:
+        (run / "results.json").unlink()
+    network.write_text(NETWORK.replace("class", "# a comment\nclass"))
+    launch(project)
+    before = provenance(run)["code"]
+    if not done:
+        (run / "results.json").unlink()
+    change(network)
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(InputError) as error:
+        launch(project)
+    assert f"{run} was trained with other code: Net ({network}) has changed." in str(error.value)
+    assert "accept_changed_code" in str(error.value)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
+    assert launch(project, accept_changed_code=True).steps == 2
+    assert (provenance(run)["code"] == before) is done  # A finished run is read alone.
+
+
+def test_a_run_without_a_record_of_its_code_is_taken(project):
+    record = provenance(project / "run")
+    del record["code"]
+    (project / "run" / "provenance.json").write_text(json.dumps(record))
+    change(project / "configs" / "my_model.py")
+    assert launch(project).steps == 2
+
+
+def test_another_network_of_the_same_name_is_refused_there_too(project, tmp_path):
+    record = provenance(project / "run")
+    del record["code"]
+    (project / "run" / "provenance.json").write_text(json.dumps(record))
+    other = Path(shutil.copytree(project / "configs", tmp_path / "other"))
+    change(other / "my_model.py")
+    with pytest.raises(InputError, match=r"Net \(.*other/my_model.py\) has changed"):
+        train(load_config(other / "mine.py"), project / "run", verbose=False)
+
+
+def test_weights_of_changed_code_are_restored_with_a_warning(project):
+    change(project / "configs" / "my_model.py")
+    with pytest.warns(UserWarning, match=r"run was trained with other code: Net \(.*/my_model.py\) has changed"):
+        restore(project / "run")
+
+
+def test_a_network_of_the_config_file_is_restored_from_the_runs_own_copy(alone):
+    before = evaluate_run(alone / "run")[0]
+    change(alone / "configs" / "mine.py")
+    assert evaluate_run(alone / "run")[0].nll == before.nll
+    (alone / "configs" / "mine.py").unlink()
+    assert evaluate_run(alone / "run")[0].nll == before.nll
+    with pytest.raises(InputError, match="has changed"):
+        (alone / "configs" / "mine.py").write_text(CONFIG.replace("from {module} import Net", NETWORK))
+        change(alone / "configs" / "mine.py")
+        launch(alone)
+
+
+# --- places
+
+
+def test_a_project_may_move(project, tmp_path):
+    experiment, before = load_saved(project / "run"), evaluate_run(project / "run")[0]
+    moved = Path(shutil.move(project, tmp_path / "elsewhere" / "project"))
+    again = load_saved(moved / "run")
+    assert run_id(again) == run_id(experiment) == provenance(moved / "run")["run_id"]
+    assert type(again.model).__module__ != type(experiment.model).__module__
+    assert evaluate_run(moved / "run")[0].nll == before.nll
+    assert launch(moved).steps == 2
+    assert "project" not in (moved / "run" / "config.json").read_text()
+
+
+@pytest.mark.parametrize("kind", ["project", "alone"])
+def test_a_run_may_move_alone(kind, request, tmp_path):
+    project = request.getfixturevalue(kind)
+    run = Path(shutil.move(project / "run", tmp_path / "a" / "deeper" / "run"))
+    (restored, _), expected = restore(run), load_config(project / "configs" / "mine.py").model
+    assert type(restored).__module__ == type(expected).__module__  # The file is where it was.
+    shutil.rmtree(project)
+    if kind == "alone":
+        restore(run)
+    else:
+        with pytest.raises(InputError, match=r"my_model.py:Net is named in a saved configuration but cannot be"):
+            restore(run)
+
+
+def test_a_saved_absolute_path_still_loads(project):
+    path = project / "run" / "config.json"
+    saved = json.loads(path.read_text())
+    saved["model"]["class"] = f"{project}/configs/my_model.py:Net"
+    path.write_text(json.dumps(saved))
+    assert launch(project).steps == 2
+
+
+# --- data
+
+
+@pytest.fixture
+def arrays(tmp_path, project):
+    """An experiment on an .npz file, and a finished run of it."""
+    random = np.random.default_rng(0)
+    values = {
+        f"{part}_{name}": value
+        for part in ("train", "test")
+        for name, value in (
+            ("images", random.integers(0, 256, (16, 4, 4, 1), np.uint8)),
+            ("labels", np.arange(16) % 3),
+        )
+    }
+    np.savez(tmp_path / "data.npz", **values)
+    changes = {"data.source": "arrays", "data.name": str(tmp_path / "data.npz")}
+    experiment = override(load_config(project / "configs" / "mine.py"), changes)
+    train(experiment, tmp_path / "run", verbose=False)
+    return experiment
+
+
+def test_a_file_of_images_may_move(arrays, tmp_path):
+    (tmp_path / "data.npz").rename(tmp_path / "moved.npz")
+    moved = override(arrays, {"data.name": str(tmp_path / "moved.npz")})
+    assert run_id(moved) == provenance(tmp_path / "run")["run_id"]
+    assert train(moved, tmp_path / "run", verbose=False).steps == 2
+
+
+def test_a_file_of_other_images_is_refused(arrays, tmp_path):
+    with np.load(tmp_path / "data.npz") as file:
+        values = dict(file)
+    np.savez(tmp_path / "data.npz", **values | {"test_labels": 2 - values["test_labels"]})
+    with pytest.raises(InputError, match=r"data.name: the content of .*data.npz is not what was trained on"):
+        train(arrays, tmp_path / "run", verbose=False)
+    assert run_id(arrays) != provenance(tmp_path / "run")["run_id"]
