@@ -21,6 +21,7 @@ import tyro
 from rich.console import Console
 
 from jaxcnn.cli.arguments import for_tyro
+from jaxcnn.cli.choices import REGISTRY, chosen, with_records, without_records
 from jaxcnn.config import Experiment, flatten, load_config
 from jaxcnn.data import MissingData
 from jaxcnn.data.shape import image_shape
@@ -129,14 +130,19 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
             "--config is missing; name a Python file whose function get_config() returns a jaxcnn.Experiment, as in "
             "--config=my.py."
         )
-    launch = tyro.cli(
-        Annotated[Launch, tyro.conf.arg(name="")],
+    experiment, rest = chosen(rest, experiment)
+    workdir = f"runs/{Path(file or 'NAME').stem}"
+    default = with_records(Launch(experiment, workdir, config_file=file and str(file)), experiment)
+    parsed = tyro.cli(
+        Annotated[type(default), tyro.conf.arg(name="")],
         prog=prog,
         description=about,
         args=for_tyro(rest, experiment),
-        default=Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
+        default=default,
         use_underscores=True,
+        registry=REGISTRY,
     )
+    launch = without_records(parsed, Launch, experiment)
     found = jax.default_backend()
     if launch.require_platform not in (None, found):
         raise InputError(f"--require_platform={launch.require_platform}, but JAX runs on {found}; install jax for it.")
