@@ -27,6 +27,7 @@ from jaxcnn.layers import Shape
 from jaxcnn.models import ZOO, ConvNet, named
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
+from jaxcnn.runtime.jax_settings import fixed_settings
 
 Format = Literal["text", "markdown", "json", "csv"]
 NORMS = ("batch_norm", "local_response_norm")
@@ -35,6 +36,7 @@ NORMS = ("batch_norm", "local_response_norm")
 _KNOWN = f"Networks are {', '.join(ZOO)}, a config file (.py) or a run folder; norms are {', '.join(NORMS)}."
 
 
+@fixed_settings()
 def describe(
     targets: Sequence[str],
     *,

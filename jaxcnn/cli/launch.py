@@ -20,8 +20,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from jaxcnn.cli.arguments import for_tyro
-from jaxcnn.cli.choices import REGISTRY, chosen, with_records, without_records
+from jaxcnn.cli.arguments import for_tyro, registry, take_names
 from jaxcnn.config import Experiment, flatten, load_config
 from jaxcnn.data import MissingData
 from jaxcnn.data.shape import image_shape
@@ -33,6 +32,7 @@ from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.xla_flags import set_xla_flags
 from jaxcnn.training.optim import decay_report
 
@@ -130,25 +130,24 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
             "--config is missing; name a Python file whose function get_config() returns a jaxcnn.Experiment, as in "
             "--config=my.py."
         )
-    experiment, rest = chosen(rest, experiment)
-    workdir = f"runs/{Path(file or 'NAME').stem}"
-    default = with_records(Launch(experiment, workdir, config_file=file and str(file)), experiment)
-    parsed = tyro.cli(
-        Annotated[type(default), tyro.conf.arg(name="")],
+    rest, experiment = take_names(rest, experiment)
+    launch = tyro.cli(
+        Annotated[Launch, tyro.conf.arg(name="")],
         prog=prog,
         description=about,
         args=for_tyro(rest, experiment),
-        default=default,
+        default=Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
         use_underscores=True,
-        registry=REGISTRY,
+        config=(tyro.conf.AvoidSubcommands,),
+        registry=registry(experiment),
     )
-    launch = without_records(parsed, Launch, experiment)
     found = jax.default_backend()
     if launch.require_platform not in (None, found):
         raise InputError(f"--require_platform={launch.require_platform}, but JAX runs on {found}; install jax for it.")
     return launch
 
 
+@fixed_settings()
 def show_plan(launch: Launch) -> None:
     """Print what the run would be; where its data are missing, what is known without them, and how to get them.
 

@@ -14,6 +14,7 @@ from jaxcnn.data.dataset import Rows, Split
 from jaxcnn.data.sources import shuffled
 from jaxcnn.data.streams import Stream
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.jax_settings import fixed_settings
 
 # Images at most this large stay on the device: a quarter of its memory, or this much where the backend does not say
 # how much there is (a CPU), so that a laptop keeps room for activations.
@@ -134,7 +135,8 @@ def _gather(
 
 def _prefetch(make: Callable[[int], dict[str, jax.Array]], numbers: Iterable[int]) -> Iterator[dict[str, jax.Array]]:
     """make(number) for each, begun two ahead in a thread; its exceptions come out here."""
-    numbers = iter(numbers)
+    # A thread does not inherit the settings that hold in the one that starts it.
+    numbers, make = iter(numbers), fixed_settings()(make)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         pending = deque(pool.submit(make, number) for number in itertools.islice(numbers, _AHEAD))
         while pending:

@@ -59,7 +59,7 @@ class _ScaleAndBias(Norm):
 
 @dataclass(frozen=True)
 class BatchNorm(_ScaleAndBias):
-    """`norms.BatchNorm` (Ioffe & Szegedy 2015)."""
+    """Batch normalization (Ioffe & Szegedy 2015), by `norms.BatchNorm`."""
 
     module = norms.BatchNorm
     acts_on = "position"
@@ -91,7 +91,7 @@ class BatchNorm(_ScaleAndBias):
 
 @dataclass(frozen=True)
 class LayerNorm(_ScaleAndBias):
-    """`norms.LayerNorm` (Ba et al. 2016)."""
+    """Layer normalization (Ba et al. 2016), by `norms.LayerNorm`."""
 
     module = norms.LayerNorm
 
@@ -101,7 +101,7 @@ class LayerNorm(_ScaleAndBias):
 
 @dataclass(frozen=True)
 class GroupNorm(_ScaleAndBias):
-    """`norms.GroupNorm` (Wu & He 2018)."""
+    """Group normalization (Wu & He 2018), by `norms.GroupNorm`."""
 
     module = norms.GroupNorm
 
@@ -122,7 +122,7 @@ class GroupNorm(_ScaleAndBias):
 
 @dataclass(frozen=True)
 class InstanceNorm(_ScaleAndBias):
-    """`norms.InstanceNorm` (Ulyanov et al. 2016)."""
+    """Instance normalization (Ulyanov et al. 2016), by `norms.InstanceNorm`."""
 
     module = norms.InstanceNorm
 
@@ -131,7 +131,7 @@ class InstanceNorm(_ScaleAndBias):
 
 
 def _grouped(layer: Layer, shape: Shape, groups: int) -> LayerInfo:
-    """Of a norm with statistics over the positions and channels of a group."""
+    """Shape and parameters of a norm whose statistics are taken over the positions and channels of a group."""
     if shape[-1] % groups:
         raise InputError(f"{layer.name}: num_groups is {groups}; it must divide the {shape[-1]} channels.")
     if math.prod(shape) == groups:
@@ -142,7 +142,8 @@ def _grouped(layer: Layer, shape: Shape, groups: int) -> LayerInfo:
 
 @dataclass(frozen=True)
 class LocalResponseNorm(Norm):
-    """`norms.LocalResponseNorm` (Krizhevsky et al. 2012, section 3.3); it has no parameters."""
+    """Local response normalization (Krizhevsky et al. 2012, section 3.3), by `norms.LocalResponseNorm`; it has no
+    parameters."""
 
     usual_place = "post_activation"
     acts_on = "position"

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from jaxcnn.cli import launch
-from jaxcnn.cli.arguments import for_tyro
+from jaxcnn.cli.arguments import for_tyro, take_names
+from jaxcnn.cli.launch import parse
 from jaxcnn.config import Augment, Data, Experiment, load_config, override, to_json
-from jaxcnn.models import LeNet5
+from jaxcnn.layers import BatchNorm, GroupNorm, LocalResponseNorm
+from jaxcnn.models import AlexNet, LeNet5
 from jaxcnn.runtime.errors import InputError
 
 TINY = Path(__file__).parents[1] / "tiny.py"
@@ -145,3 +147,34 @@ def test_a_hint_is_one_line_of_status_2(capsys):
     assert launch.main(["--config.optimizer.lr=1"], prog="launch.py", default_config=TINY) == 2
     hint = "is no field of this experiment. Did you mean --config.optimizer.learning_rate?"
     assert capsys.readouterr() == ("", f"launch.py: --config.optimizer.lr {hint}\n")
+
+
+LRN_7 = LocalResponseNorm(7, 1e-4, 0.75, 1.0, "mean")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "norm"),
+    [
+        (["--config.model.norm=batch"], BatchNorm()),
+        (["--config.model.norm", "batch", "--config.model.norm.momentum=0.99"], BatchNorm(momentum=0.99)),
+        (["--config.model.norm.momentum=0.5", "--config.model.norm=batch"], BatchNorm(momentum=0.5)),
+        (["--config.model.norm=batch", "--config.model.norm.unbiased=false"], BatchNorm(unbiased=False)),
+        (["--config.model.norm=group", "--config.model.norm.num_groups=3"], GroupNorm(3)),
+        (["--config.model.norm=local_response_caffe", "--config.model.norm.size=7"], LRN_7),
+        (["--config.model.norm=none"], "none"),
+    ],
+)
+def test_names_stand_for_norms_whose_options_are_fields(arguments, norm, tmp_path):
+    file = tmp_path / "c.py"
+    file.write_text("from jaxcnn import Experiment\nfrom jaxcnn.models import LeNet5\n")
+    with file.open("a") as more:
+        more.write("def get_config():\n    return Experiment(model=LeNet5(norm='layer'))\n")
+    assert parse([f"--config={file}", *arguments], prog="p", default_config=None).config.model.norm == norm
+
+
+def test_a_norm_without_a_name_is_that_of_the_variant():
+    experiment = Experiment(model=AlexNet(10, norm="batch"))
+    assert take_names(["--config.model.norm=None", "--x"], experiment)[1].model.norm is None
+    assert take_names(["--config.model.norm=none"], experiment)[1].model.norm == "none"
+    with pytest.raises(InputError, match=r"AlexNet\.norm is 'bach'; .* Did you mean 'batch'\?"):
+        take_names(["--config.model.norm=bach"], experiment)

@@ -271,7 +271,7 @@ def test_help_shows_type_default_and_meaning_of_fields(capsys):
     for words in (
         "--config.seed INT",
         "--config.optimizer.learning_rate FLOAT",
-        "--config.model.norm {none,batch,layer,group,",
+        "--config.model.norm {none,batch,layer,group,instance,local_response, local_response_caffe}",
         "(default: 0.003)",
         "Passes over the training images.",
         "--dry_run",

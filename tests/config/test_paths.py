@@ -1,8 +1,12 @@
 """Dotted paths of fields, and the known path nearest to an unknown one."""
 
+import re
+
 import pytest
+import tyro
 
 from jaxcnn import Experiment
+from jaxcnn.cli.arguments import registry
 from jaxcnn.config.paths import nearest, paths
 from jaxcnn.models import VGG, LeNet5
 from jaxcnn.runtime.fields import Fraction, Positive
@@ -15,6 +19,25 @@ def test_every_field_comes_with_its_annotation():
     assert list(KNOWN).index("optimizer") < list(KNOWN).index("optimizer.schedule.factor")
     assert not {"model.parent", "model.name"} & KNOWN.keys()
     assert dict(paths(Experiment(model=VGG("A"))))["model.width"] == Positive
+
+
+@pytest.mark.parametrize("model", [LeNet5(), VGG("A"), VGG("A", norm="batch")])
+def test_they_are_the_options_that_the_command_line_has(model, capsys):
+    experiment = Experiment(model=model)
+    with pytest.raises(SystemExit):
+        tyro.cli(
+            tyro.conf.FlagConversionOff[Experiment],
+            default=experiment,
+            args=["--help"],
+            use_underscores=True,
+            config=(tyro.conf.AvoidSubcommands,),
+            registry=registry(experiment),
+        )
+    options = {*re.findall(r"--([a-z][\w.]+) ", capsys.readouterr().out)}
+    known = {path for path, _ in paths(experiment)}
+    parts = {path.rpartition(".")[0] for path in known} - {""}
+    # A template is named by the network, whatever its name.
+    assert options - {"help", "model.norm.name"} == known - parts - {"objective"}
 
 
 @pytest.mark.parametrize(
