@@ -96,16 +96,23 @@ def take_names(arguments: Sequence[str], experiment: Experiment) -> tuple[list[s
         InputError: no part has that name.
     """
     fields = {path for path, hint in paths(experiment) if _named(hint)}
+    changes: dict[str, str | None] = {}
     others, rest = [], deque(arguments)
     while rest:
         option, equals, value = rest.popleft().partition("=")
         path = option.removeprefix(_FIELD).replace("-", "_")
-        if not option.startswith(_FIELD) or path not in fields or not (equals or rest):
+        if not option.startswith(_FIELD) or path not in fields or not (equals or (rest and not _is_option(rest[0]))):
             others.append(option + equals + value)
             continue
         word = value if equals else rest.popleft()
-        experiment = override(experiment, {path: None if word in ("None", "null") else word})
-    return others, experiment
+        changes[path] = None if word in ("None", "null") else word
+    try:
+        return others, override(experiment, changes)
+    except InputError:
+        if any(dataclasses.is_dataclass(_value(experiment, path)) for path in changes):
+            raise
+        # Together with the other arguments they may fit.
+        return [*arguments], experiment
 
 
 def _is_option(word: str) -> bool:
@@ -145,6 +152,11 @@ def _hint(path: str, hints: dict[str, Any]) -> Any:
         InputError: there is no such field, or none that takes a value.
     """
     if path not in hints:
+        parent = path.rpartition(".")[0]
+        if parent in hints and not _names(parent, hints):
+            raise InputError(
+                f"{_FIELD}{path} is no field of this experiment: {_FIELD}{parent} has no fields with its present value."
+            )
         near, part = nearest(path, hints), path
         while not _names(part, hints):
             part = part.rpartition(".")[0]

@@ -109,8 +109,8 @@ def test_a_wrong_value_is_told_by_tyro(typed, words, capsys):
             "augment.mixup=1",
             "The fields of --config.augment are crop, crop_pad, scale_jitter, shift, rotation, scale, flip, pca_color.",
         ),
-        ("seed.x=1", "The fields of the experiment are model, data, augment, optimizer, objective, seed, epochs, "),
         ("optimizer.schedule.x.y=1", "The fields of --config.optimizer.schedule are name, warmup_epochs, "),
+        ("loss=mse", "The fields of the experiment are model, data, augment, optimizer, objective, seed, epochs, "),
         ("=1", "The fields of the experiment are model, "),
     ],
 )
@@ -133,6 +133,14 @@ def test_a_part_takes_no_value(option, words):
     with pytest.raises(InputError) as error:
         for_tyro([f"--config.{option}"], EXPERIMENT)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["seed.x", "model.norm.momentum"])
+def test_what_has_no_fields_is_named(option):
+    field = option.rpartition(".")[0]
+    words = rf"^--config\.{option} is no field .*: --config\.{field} has no fields with its present value\.$"
+    with pytest.raises(InputError, match=words):
+        for_tyro([f"--config.{option}=1"], EXPERIMENT)
 
 
 def test_a_hint_is_one_line_of_status_2(capsys):

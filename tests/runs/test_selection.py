@@ -129,7 +129,7 @@ def test_a_choice_is_made_again_where_training_removes_the_checkpoint_being_read
 ):
     run, removed = Path(shutil.copytree(runs / "test", tmp_path / "run")), 16 if choice == "last" else 4
 
-    def read(step_folder, *args, original=checkpoint._read_item):
+    def read(step_folder, *args, original=checkpoint.read_item):
         if step_folder.name == str(removed):
             with (run / "metrics.jsonl").open("a") as file:
                 file.write(row(20, "test", 0.95))
@@ -137,7 +137,7 @@ def test_a_choice_is_made_again_where_training_removes_the_checkpoint_being_read
             shutil.rmtree(step_folder, ignore_errors=True)
         return original(step_folder, *args)
 
-    monkeypatch.setattr(checkpoint, "_read_item", read)
+    monkeypatch.setattr(checkpoint, "read_item", read)
     if step is None:
         with pytest.raises(InputError, match="has no checkpoint of step 4; the steps of its checkpoints: "):
             jaxcnn.restore(run, checkpoint=choice)
