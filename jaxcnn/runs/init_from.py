@@ -25,7 +25,7 @@ def transfer(plan: Plan, run: str | Path) -> tuple[dict[str, Any], str]:
         InputError: the run has no checkpoint, or one of another network, naming an array that does not fit.
     """
     step, variables = checkpoint.restore_variables(Path(run).absolute() / "checkpoints")
-    source = f"--init_from={run} (step {step})"
+    source = f"init_from={run} (step {step})"
     model = plan.experiment.model
     names = model.takes_from(load_saved(run).model) if isinstance(model, ConvNet) else None
     want = {"batch_stats": {}, **plan.state.variables}

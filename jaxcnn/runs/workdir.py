@@ -81,7 +81,7 @@ class Source:
         if init_from is None:
             return Source(**data)
         if not str(init_from).strip():
-            raise InputError("--init_from is empty; give the folder of a run, or leave the option out.")
+            raise InputError("init_from is empty; give the folder of a run, or leave the option out.")
         run = Path(init_from).resolve()
         return Source(str(run), checkpoint.variables_digest(run / "checkpoints"), **data)
 
@@ -103,10 +103,10 @@ def check_workdir(workdir: str | Path) -> Path:
     """
     text = str(workdir)
     if not text.strip():
-        raise InputError("--workdir is empty; give the folder of the run, for example --workdir=runs/a.")
+        raise InputError("workdir is empty; give the folder of the run, for example runs/a.")
     if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text):
         raise InputError(
-            f"--workdir is {text}; {scheme[1]}: cannot be written to. Give a folder of a file system, then copy it."
+            f"workdir is {text}; {scheme[1]}: cannot be written to. Give a folder of a file system, then copy it."
         )
     return Path(workdir).absolute()
 
@@ -138,8 +138,8 @@ def finished(
     if lines:
         more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
         raise InputError(
-            f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another --workdir; "
-            f"--init_from={workdir} takes over its weights."
+            f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another workdir; "
+            f"init_from={workdir} takes over its weights."
         )
     # Records made before version 0.2 say nothing of code.
     changed = _changed(record.get("code") or code_of(saved), experiment)
@@ -181,11 +181,11 @@ def _check_source(saved: Mapping[str, Any], workdir: Path, source: Source, *, fi
     if "init_from" in saved and not same_init_from(saved, asdict(source)) and (finished or not same_folder):
         other = "whose weights were others" if same_folder else f"not {source.init_from}"
         raise InputError(
-            f"{workdir} was started with init_from {saved['init_from']}, {other}. Give the same or another --workdir."
+            f"{workdir} was started with init_from {saved['init_from']}, {other}. Give the same or another workdir."
         )
     # Records made before version 0.2 have no digest.
     if "arrays" in saved and saved["arrays"] != source.arrays:
-        raise InputError(f"{workdir} was started with other arrays. Give those, or another --workdir.")
+        raise InputError(f"{workdir} was started with other arrays. Give those, or another workdir.")
 
 
 def same_init_from(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -315,7 +315,7 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
     except OSError as error:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
-        raise InputError(f"workdir {workdir} cannot be written: {error.strerror}. Give another --workdir.") from error
+        raise InputError(f"workdir {workdir} cannot be written: {error.strerror}. Give another workdir.") from error
     if not moved:
         return None
     return f"this run went on before with {', '.join(moved)}: results are equal up to rounding, bits may differ"

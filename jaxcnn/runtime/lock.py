@@ -31,12 +31,12 @@ def locked(workdir: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise InputError(
-            f"workdir {workdir} is in use by {_owner(owner)}. Wait until it ends, stop it, or give another --workdir."
+            f"workdir {workdir} is in use by {_owner(owner)}. Wait until it ends, stop it, or give another workdir."
         ) from None
     except (OSError, NotImplementedError) as error:
         _remove_empty(workdir, existing)
         cause = getattr(error, "strerror", None) or error
-        raise InputError(f"workdir {workdir} cannot be written: {cause}. Give another --workdir.") from error
+        raise InputError(f"workdir {workdir} cannot be written: {cause}. Give another workdir.") from error
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         record = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}

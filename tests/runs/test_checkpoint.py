@@ -347,7 +347,7 @@ def test_every_file(saved, tmp_path, damage):
 def test_another_network_or_optimizer_is_named(copy, change, message):
     with pytest.raises(InputError, match=message) as caught:
         restore(copy, abstract(change(make_state(0))))
-    assert f"--init_from={copy.parent}" in str(caught.value) and "\n" not in str(caught.value)
+    assert f"init_from={copy.parent}" in str(caught.value) and "\n" not in str(caught.value)
     assert checkpoint.steps(copy) == [1, 2]
 
 

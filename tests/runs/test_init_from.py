@@ -14,7 +14,7 @@ from jaxcnn.runs import init_from as transfer
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runtime.errors import InputError
 
-HEAD = "--init_from=runs/a (step 7) "
+HEAD = "init_from=runs/a (step 7) "
 SMALL = {"norm": "batch", "width": 1 / 64, "num_classes": 3}
 
 
