@@ -8,11 +8,13 @@ from jaxcnn.config import Augment, Data, Experiment, Fake, Optimizer, Schedule, 
 from jaxcnn.evaluation.exact import evaluate_model
 from jaxcnn.evaluation.test_time_augmentation import Protocol, make_protocol
 from jaxcnn.runs.evaluation import Evaluation, evaluate_run
-from jaxcnn.runs.loop import NonFinite, train
+from jaxcnn.runs.hooks import Hook
+from jaxcnn.runs.loop import train
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import Results, restore
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.xla_flags import set_xla_flags
+from jaxcnn.training.non_finite import NonFinite
 from jaxcnn.training.optim import make_optimizer
 from jaxcnn.training.state import TrainState, create_state
 from jaxcnn.training.steps import make_eval_step, make_train_step
@@ -25,6 +27,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Fake",
+    "Hook",
     "InputError",
     "NonFinite",
     "Optimizer",

@@ -13,6 +13,7 @@ from tyro.extras import SubcommandApp
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 from jaxcnn.runtime.pipes import exits_with_its_reader
+from jaxcnn.training.non_finite import NonFinite
 
 Name = Annotated[Positional[str], arg(metavar="NAME")]
 Folder = Annotated[str | None, arg(metavar="DIR")]
@@ -26,6 +27,7 @@ Shape = Annotated[str | None, arg(metavar="HEIGHT,WIDTH,CHANNELS")]
 Cases = Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME ...]")]
 Run = Annotated[Positional[str], arg(metavar="DIR")]
 Scales = Annotated[str | None, arg(metavar="PIXELS[,PIXELS...]")]
+Checkpoint = int | Literal["last", "best"]
 Json = Annotated[str | None, arg(metavar="FILE")]
 Picture = Annotated[str | None, arg(metavar="FILE")]
 
@@ -82,6 +84,7 @@ def evaluate(
     run: Run,
     protocol: str = "center",
     batch_stats: str = "ema",
+    checkpoint: Checkpoint = "last",
     part: Literal["test", "validation", "train"] = "test",
     crop: int | None = None,
     scales: Scales = None,
@@ -100,6 +103,8 @@ def evaluate(
         batch_stats: what batch normalization divides by: ema, the running averages; algorithm2 (of its paper), pooled
             or full_pass, from training images; batch, each test batch's own; blend:N, both, the averages counting as N
             images; or several, with commas.
+        checkpoint: last; best, by accuracy on the validation part, or on the test part if none was set aside; or the
+            step of one.
         part: of the data.
         crop: side of the network's input in pixels; None: as the run was trained.
         scales: short sides to which images are resized; None: as the papers did.
@@ -119,6 +124,7 @@ def evaluate(
         run,
         protocol=protocol.split(","),
         batch_stats=batch_stats.split(","),
+        checkpoint=checkpoint,
         part=part,
         crop=crop,
         scales=parse_scales(scales),
@@ -140,6 +146,7 @@ def convert(
     drop_head: FlagCreatePairsOff[bool] = False,
     output: File = None,
     layout: Literal["torchvision", "jaxcnn"] | None = None,
+    checkpoint: Checkpoint | None = None,
     dry_run: FlagCreatePairsOff[bool] = False,
 ) -> None:
     """Make a run of foreign weights (torchvision, Keras VGG, NumPy), or foreign weights of a run.
@@ -156,6 +163,7 @@ def convert(
         drop_head: of a file: draw the last dense layer anew (every dense layer if the file has none).
         output: of a run: file to write, .safetensors or .npz.
         layout: of a run: names and order of axes; None: torchvision for .safetensors, jaxcnn for .npz.
+        checkpoint: of a run: last, best or the step of one; None: last.
         dry_run: list every array, write nothing.
     """
     from jaxcnn.weights import convert
@@ -168,6 +176,7 @@ def convert(
         drop_head=drop_head,
         output=output,
         layout=layout,
+        checkpoint=checkpoint,
         dry_run=dry_run,
     )
 
@@ -248,7 +257,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 2 after a message on stderr about input that can be mended or where no command is named,
-        or 130 after Ctrl-C; of `train` those of `jaxcnn.cli.launch`.
+        3 after one about numbers that are not finite, or 130 after Ctrl-C; of `train` those of `jaxcnn.cli.launch`.
     """
     command, *rest = [*(sys.argv[1:] if args is None else args)] or [""]
     prog = "jaxcnn" if Path(sys.argv[0]).stem == "jaxcnn" else "python -m jaxcnn"
@@ -267,6 +276,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except NonFinite as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         return 130
     return 0

@@ -49,7 +49,7 @@ def make_preprocess(data: Data) -> Callable[[jax.Array], jax.Array]:
 
 
 def make_augment(
-    augment: Augment, colors: np.ndarray | None = None
+    augment: Augment, colors: np.ndarray | jax.Array | None = None
 ) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
     """A function `(key, images) -> images` that changes every image on its own, or None where nothing is on.
 
@@ -64,7 +64,7 @@ def make_augment(
 
     Args:
         augment: which changes.
-        colors: from `color_axes`; needed by `pca_color`.
+        colors: from `color_axes`, traced or not; needed by `pca_color`.
 
     Raises:
         InputError: `pca_color` without `colors`; or, when the function meets them, images smaller than the crop (of

@@ -46,7 +46,7 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
     _check_name(base)
     _check_manual(base, manual)
     if importlib.util.find_spec("tensorflow") is None:
-        raise InputError("Preparing data sets needs TensorFlow; run: pip install 'jaxcnn[prepare]'")
+        raise InputError("Preparing data sets needs TensorFlow; run: pip install tensorflow")
     _hide_accelerators()
     with _removing_leftovers(root, base):
         builder = _builder(name, root, manual)

@@ -73,6 +73,12 @@ def shuffled(n: int, seed: int, *stream: int) -> np.ndarray:
     return np.argsort(np.random.PCG64(sequence).random_raw(n), kind="stable").astype(np.int32)
 
 
+def validation_rows(n: int, share: float, seed: int) -> np.ndarray:
+    """Which of n training images are the validation part of that share: rows [round(share * n)], in no order. For one
+    seed, a smaller part lies within a larger one."""
+    return shuffled(n, seed, Stream.VALIDATION)[: round(share * n)]
+
+
 def _check_parts(train: Split | None, test: Split, source: str) -> None:
     for name, part in (("training", train), ("test", test)):
         if part is not None and not len(part):
@@ -98,12 +104,13 @@ def _framed(images: np.ndarray, config: Data) -> np.ndarray:
 def _carve(train: Split, share: float, seed: int) -> tuple[Split, Split]:
     """What is left to train on and the validation part, drawn by seed; both keep the order of the images."""
     n = len(train)
-    count = round(share * n)
-    if not 0 < count < n:
+    drawn = validation_rows(n, share, seed)
+    if not 0 < len(drawn) < n:
         raise InputError(f"Data.validation is {share}; of {n} training images that leaves an empty part.")
-    order = shuffled(n, seed, Stream.VALIDATION)
+    aside = np.zeros(n, bool)
+    aside[drawn] = True
     parts = []
-    for rows in (np.sort(order[count:]), np.sort(order[:count])):
+    for rows in (np.flatnonzero(~aside), np.flatnonzero(aside)):
         images = train.images[rows] if type(train.images) is np.ndarray else Rows(train.images, rows)
         parts.append(Split(images, train.labels[rows]))
     return parts[0], parts[1]

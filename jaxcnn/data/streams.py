@@ -24,6 +24,13 @@ class Stream(IntEnum):
     """The training images from which population statistics are estimated."""
 
 
+class InitStream(IntEnum):
+    """Draws before the first step besides the weights: `fold_in(key of the seed, stream)`."""
+
+    OBJECTIVE = 2**32 - 1
+    """The own parameters of an objective. No step reaches this number."""
+
+
 class StepStream(IntEnum):
     """Draws within a training step, on the device: the key of step s is `fold_in(state.key, 2 * s + stream)`."""
 

@@ -1,5 +1,6 @@
 """Exact metrics of a model on a part of the data: as training takes them, and by a test protocol."""
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from jaxcnn.models.fully_convolutional import densify
 from jaxcnn.norms.population import apply_blended
 from jaxcnn.objectives import mean_metrics
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.training.non_finite import NonFinite
 from jaxcnn.training.steps import Batch
 
 
@@ -40,6 +42,9 @@ def evaluate(
     Returns:
         The means of the objective's sums, for classification `accuracy`, `error` (1 - accuracy) and `loss`, with `n`;
         and the logits [n, classes] in the order of the data.
+
+    Raises:
+        NonFinite: a mean is NaN or infinite.
     """
     sums: dict[str, list] = {}
     logits = []
@@ -53,6 +58,12 @@ def evaluate(
     totals = {name: float(np.sum(jax.device_get(values), dtype=np.float64)) for name, values in sums.items()}
     kept = [np.asarray(x)[np.asarray(mask)] for x, mask in logits]
     means = mean_metrics(totals)
+    for name, value in means.items():
+        if not math.isfinite(value):
+            broken = sum(int((~np.isfinite(part)).any(-1).sum()) for part in kept)
+            raise NonFinite(
+                f"the {name} is {value}; the logits of {broken} of {int(totals['n'])} images are not finite"
+            )
     accuracy = {"accuracy": means["accuracy"], "error": 1 - means["accuracy"]} if "accuracy" in means else {}
     return accuracy | means | {"n": int(totals["n"])}, np.concatenate(kept)
 
@@ -90,6 +101,7 @@ def evaluate_model(
 
     Raises:
         InputError: the network cannot do this protocol, or not on images of this size.
+        NonFinite: a score is NaN or infinite.
     """
     model, variables = protocol_network(model, variables, protocol, split.images.shape[1:])
     labels, forward = split.labels, partial(model.apply, train=False)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.training.non_finite import NonFinite
 
 
 def score(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float | int | None]:
@@ -18,14 +19,17 @@ def score(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float 
         are 5 classes or fewer, for then it says nothing. `nll`, in nats. `ece`, the expected calibration error. `n`.
 
     Raises:
-        InputError: there are no examples, or a probability is NaN.
+        InputError: there are no examples.
+        NonFinite: a probability is NaN, or that of a label is 0 and the mean of its logarithm infinite.
     """
     n, classes = log_probabilities.shape
     if not n:
         raise InputError("log_probabilities is empty; a score needs one example or more.")
-    if broken := int(np.isnan(log_probabilities).any(-1).sum()):
-        raise InputError(f"the network's scores are NaN for {broken} of {n} images. Check its weights and statistics.")
     own = np.take_along_axis(log_probabilities, labels[:, None], -1)
+    if broken := int((np.isnan(log_probabilities).any(-1) | ~np.isfinite(own[:, 0])).sum()):
+        raise NonFinite(
+            f"the network's scores are not finite for {broken} of {n} images. Check its weights and statistics."
+        )
     ahead = (log_probabilities > own) | ((log_probabilities == own) & (np.arange(classes) < labels[:, None]))
     rank = ahead.sum(-1)
     confidence = np.exp(log_probabilities.max(-1).astype(np.float64))

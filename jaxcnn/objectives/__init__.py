@@ -9,9 +9,10 @@ from jaxcnn.objectives.classification import (
     maximum_a_posteriori,
     mean_squared_error,
 )
-from jaxcnn.objectives.objective import Apply, Batch, Objective, Sums, mean_metrics
+from jaxcnn.objectives.objective import OWN, Apply, Batch, Objective, Sums, mean_metrics, network_params, trained
 
 __all__ = [
+    "OWN",
     "Apply",
     "Batch",
     "Classification",
@@ -24,4 +25,6 @@ __all__ = [
     "maximum_a_posteriori",
     "mean_metrics",
     "mean_squared_error",
+    "network_params",
+    "trained",
 ]

@@ -17,7 +17,8 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
         logits: [n, classes].
-        labels: [n], classes as whole numbers.
+        labels: [n], classes as whole numbers from 0, not checked: -1 is the last class, and the number of classes or
+            more gives NaN.
 
     Returns:
         [n].
@@ -34,7 +35,7 @@ def maximum_a_posteriori(logits: jax.Array, labels: jax.Array, *, j: float = 10.
 
     Args:
         logits: [n, classes], minus squared distances in LeNet-5.
-        labels: [n], classes as whole numbers.
+        labels: [n], classes as whole numbers from 0, not checked: -1 and the number of classes are the reject class.
         j: penalty of rubbish; the paper says positive and no more. With LeNet-5's pictures features halfway between
             two digits are at least 17 from both, so 10 calls them rubbish, and is far enough from 0 for ten of 84
             units to be off by 1 before the label is pushed hard. A small j pulls all images alike, as
@@ -56,7 +57,7 @@ def mean_squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
         logits: [n, classes], at most 0.
-        labels: [n], classes as whole numbers.
+        labels: [n], as for `cross_entropy`.
 
     Returns:
         [n], squared distances summed over the units.
@@ -79,11 +80,12 @@ class Classification(Objective):
         sums = self.sums(logits, batch)
         return sums["loss"] / sums["n"], (model_state, sums)
 
-    def sums(self, logits: jax.Array, batch: Batch) -> Sums:
-        """`loss`, `correct` (examples whose largest logit is that of the label) and `n`."""
+    def sums(self, logits: jax.Array, batch: Batch, own: Any = None) -> Sums:
+        """`loss`, `correct` (examples whose largest logit is that of the label; none with a NaN logit) and `n`."""
         labels = batch["label"]
         mask = batch.get("mask", jnp.ones_like(labels, bool))
-        correct = jnp.argmax(logits, axis=-1) == labels
+        # Of logits with a NaN argmax gives the place of the NaN, which may be the label.
+        correct = (jnp.argmax(logits, axis=-1) == labels) & ~jnp.isnan(jnp.max(logits, axis=-1))
         losses = self.losses(logits, labels)
         return {"loss": jnp.sum(losses, where=mask), "correct": jnp.sum(correct & mask), "n": jnp.sum(mask)}
 

@@ -9,10 +9,11 @@ a damaged array without a word, so the digests decide whether a checkpoint is go
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -107,8 +108,22 @@ def _orbax() -> ModuleType:
     return orbax.checkpoint
 
 
+def best(accuracies: Mapping[int, float], saved: Iterable[int]) -> int | None:
+    """The step of the best checkpoint: the one with the highest accuracy; among equal accuracies, the newest.
+
+    Args:
+        accuracies: of evaluations, by step; NaN is no accuracy.
+        saved: steps with a checkpoint.
+
+    Returns:
+        None where no checkpoint has been evaluated.
+    """
+    known = (step for step in saved if not math.isnan(accuracies.get(step, math.nan)))
+    return max(known, key=lambda step: (accuracies[step], step), default=None)
+
+
 class _LatestAndBest:
-    """Orbax's preservation policy: the latest two and the best one, of equals the newest.
+    """Orbax's preservation policy: the latest two and the best one.
 
     Orbax's own best-of-n knows accuracies by a file in the step folder, one more that may be damaged, and passes over a
     checkpoint that was saved before it was evaluated.
@@ -119,9 +134,8 @@ class _LatestAndBest:
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """Which of the checkpoints, ascending by step, stay."""
         saved = [checkpoint.step for checkpoint in checkpoints]
-        known = (step for step in saved if step in self.accuracies)
-        best = max(known, key=lambda step: (self.accuracies[step], step), default=None)
-        return [step in saved[-2:] or step == best for step in saved]
+        kept = {*saved[-2:], best(self.accuracies, saved)}
+        return [step in kept for step in saved]
 
 
 def steps(folder: Path) -> list[int]:
@@ -181,25 +195,38 @@ def _read_state(step_folder: Path, like: TrainState) -> tuple[TrainState, dict[s
     return _state(items["variables"], items["optimizer"], like), info["carry"]
 
 
-def restore_variables(folder: Path) -> tuple[int, dict[str, Any]]:
-    """Step and variables (`params`, `batch_stats`, NumPy arrays) of the newest good checkpoint; changes nothing.
+Order = Callable[[Sequence[int]], Iterable[int]]
+"""From the steps of the checkpoints in a folder, ascending, to the steps to read: the first that is good is taken."""
+
+
+def restore_variables(folder: Path, order: Order = reversed) -> tuple[int, dict[str, Any]]:
+    """Step and variables (`params`, `batch_stats`, NumPy arrays) of a good checkpoint; changes nothing.
+
+    Args:
+        folder: the run's `checkpoints`; where a run that trains saves or removes one meanwhile, all is begun again.
+        order: which checkpoints to try; by default the newest first.
 
     Raises:
-        InputError: there is no good checkpoint.
+        InputError: there is no good checkpoint among them, or what `order` raises.
+        RestoreError: one could not be read, and nothing shows that it is damaged.
     """
     saved = steps(folder)
-    for step in reversed(saved):
+    tried = [*order(saved)]
+    for step in tried:
         try:
             variables = _read_variables(folder / str(step))
         except RestoreError:
-            if steps(folder)[-1:] == saved[-1:]:
+            if steps(folder) == saved:
                 raise
             variables = None
         if variables is not None:
             return step, variables
-        if steps(folder)[-1:] != saved[-1:]:
-            # A run that goes on meanwhile has saved a newer one and may have removed this one.
-            return restore_variables(folder)
+        if steps(folder) != saved:
+            return restore_variables(folder, order)
+    if others := [step for step in saved if step not in tried]:
+        raise InputError(
+            f"checkpoint {folder}/{tried[0]} is damaged; there are also those of steps {', '.join(map(str, others))}."
+        )
     raise InputError(f"{folder} has no checkpoint that can be read; give a folder in which a run has saved one.")
 
 
@@ -220,10 +247,11 @@ def _read_variables(step_folder: Path) -> dict[str, Any] | None:
     return None if variables is None else jax.tree.map(np.asarray, variables)
 
 
-def variables_digest(folder: Path) -> str | None:
-    """Digest of the variables of the newest checkpoint, as recorded in it; None where there is none to be read."""
-    with contextlib.suppress(RestoreError, OSError):
-        for step in reversed(steps(folder)):
+def variables_digest(folder: Path, order: Order = reversed) -> str | None:
+    """Digest of the variables that `restore_variables` would read, as recorded in their checkpoint; None where none can
+    be read."""
+    with contextlib.suppress(InputError, RestoreError, OSError):
+        for step in order(steps(folder)):
             info = _read_info(folder / str(step))
             if info is not None:
                 return info["variables"]["digest"]

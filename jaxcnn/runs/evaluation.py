@@ -25,7 +25,8 @@ from jaxcnn.describe.tables import print_table
 from jaxcnn.evaluation.exact import evaluate_model, protocol_network
 from jaxcnn.evaluation.test_time_augmentation import Protocol, check_name, make_protocol, mirrors, views
 from jaxcnn.norms.population import EstimatedKind, batch_norm_paths, estimate_statistics, parse_batch_stats
-from jaxcnn.runs.workdir import load_saved, restore
+from jaxcnn.runs.selection import Choice, Selection, select
+from jaxcnn.runs.workdir import load_saved
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
@@ -40,6 +41,9 @@ class Evaluation:
         protocol: its name.
         batch_stats: the population statistics, as asked for.
         part: of the data.
+        checkpoint: the step of the weights.
+        selected_by: the part of the data whose accuracy chose that step, where it was asked for as the best; where that
+            is the tested part, errors are biased low.
         crop: height and width of a window, the network's input.
         scales: short sides to which images were resized.
         flip: whether every view was mirrored, too.
@@ -51,6 +55,8 @@ class Evaluation:
     protocol: str
     batch_stats: str
     part: str
+    checkpoint: int
+    selected_by: str | None
     crop: tuple[int, int]
     scales: tuple[int, ...]
     flip: bool
@@ -69,6 +75,7 @@ def evaluate_run(
     *,
     protocol: str | Sequence[str] = "center",
     batch_stats: str | Sequence[str] = "ema",
+    checkpoint: Choice = "last",
     part: str = "test",
     crop: int | None = None,
     scales: tuple[int, ...] | None = None,
@@ -79,7 +86,7 @@ def evaluate_run(
     arrays: Mapping[str, Any] | None = None,
     verbose: bool = False,
 ) -> tuple[Evaluation, ...]:
-    """Test a run's newest weights by every protocol with every choice of population statistics; writes nothing.
+    """Test a run's weights by every protocol with every choice of population statistics; writes nothing.
 
     Args:
         run: folder of a run with a checkpoint.
@@ -87,6 +94,8 @@ def evaluate_run(
         batch_stats: ema, algorithm2, pooled, full_pass, batch, blend:N, or several; see `parse_batch_stats`. What is
             estimated on training images is on the run's training part, the centre of images without augmentation, in
             batches of the run's `data.batch_size`.
+        checkpoint: `last`, `best` or a step. Without a validation part the best checkpoint is chosen by the test part,
+            on which its error is then biased low; `show` says so.
         part: test, validation or train.
         crop: side of the network's input; None: the run's own, `augment.crop`, else the image.
         scales, flip: see `make_protocol`; with flip None no view is mirrored where the run was trained without
@@ -106,6 +115,7 @@ def evaluate_run(
     Raises:
         InputError: something given is unknown or does not fit, the run has no checkpoint, or its data are not there;
             before anything is computed.
+        NonFinite: the network gives a score that is NaN or infinite.
     """
     for name, value in (("batch_size", batch_size), ("stats_batches", stats_batches)):
         if value is not None and value < 1:
@@ -115,7 +125,8 @@ def evaluate_run(
     for name in names:
         check_name(name)
     experiment = load_saved(run)
-    model, variables = restore(run)
+    selection = select(run, checkpoint)
+    model, variables = experiment.model, selection.variables
     settings, augment = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir), experiment.augment
     estimated = any(kind in get_args(EstimatedKind) for kind, _ in kinds.values())
     dataset = data.load(settings, experiment.seed, arrays, need_train=estimated or part != "test")
@@ -162,7 +173,8 @@ def evaluate_run(
                 )
             seconds = time.perf_counter() - begun
             shown = (each.crop, each.scales, each.flip, looks)
-            found.append(Evaluation(each.name, text, part, *shown, **scores, seconds=seconds))
+            of = (each.name, text, part, selection.step, selection.selected_by)
+            found.append(Evaluation(*of, *shown, **scores, seconds=seconds))
     return tuple(found)
 
 
@@ -202,9 +214,11 @@ def show(
     """
     records = [asdict(evaluation) for evaluation in evaluations]
     if format == "json":
-        print(json.dumps(records, indent=2))
+        print(json.dumps(records, indent=2, allow_nan=False))
     else:
         print_table(_table(evaluations))
+        for step, part in sorted({(e.checkpoint, e.selected_by) for e in evaluations if e.selected_by}):
+            print(f"checkpoint: {Selection(step, {}, part)}")
     if output is not None:
         try:
             write_json(Path(output), records)

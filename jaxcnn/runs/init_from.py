@@ -1,34 +1,39 @@
-"""Weights taken over from another run."""
+"""Weights of another run to start from, and whether it was trained on images that this one validates on."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from jaxcnn.config import Data
+from jaxcnn.data.sources import validation_rows
 from jaxcnn.models import ConvNet
-from jaxcnn.runs import checkpoint
+from jaxcnn.objectives import network_params
 from jaxcnn.runs.plan import Plan
-from jaxcnn.runs.workdir import load_saved
+from jaxcnn.runs.selection import Choice, select
+from jaxcnn.runs.workdir import Source, load_saved
 from jaxcnn.runtime.errors import InputError
 
 
-def transfer(plan: Plan, run: str | Path) -> tuple[dict[str, Any], str]:
-    """The weights of another run's newest checkpoint, for the network of a plan.
+def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[dict[str, Any], str]:
+    """The weights of one of another run's checkpoints, for the network of a plan.
 
     Where the network says which layers it takes from the other (`ConvNet.takes_from`), those alone; else all of them,
-    and the networks must have equal arrays.
+    and the networks must have equal arrays. Parameters of an objective are not taken.
 
     Returns:
         `params` and `batch_stats` by layer, and a line that says what was taken and what was left.
 
     Raises:
-        InputError: the run has no checkpoint, or one of another network, naming an array that does not fit.
+        InputError: the run has no such checkpoint, or one of another network, naming an array that does not fit.
     """
-    step, variables = checkpoint.restore_variables(Path(run).absolute() / "checkpoints")
-    source = f"init_from={run} (step {step})"
+    selection = select(run, checkpoint)
+    variables, source = selection.variables, f"init_from={run} ({selection})"
     model = plan.experiment.model
     names = model.takes_from(load_saved(run).model) if isinstance(model, ConvNet) else None
-    want = {"batch_stats": {}, **plan.state.variables}
+    want = {"batch_stats": {}, **plan.state.variables, "params": network_params(plan.state.params)}
     if names is None:
         _check(want, variables, source)
         return variables, f"{source}: all weights taken."
@@ -38,6 +43,57 @@ def transfer(plan: Plan, run: str | Path) -> tuple[dict[str, Any], str]:
     drawn = [name for name in want["params"] if name not in both]
     left = [name for name in variables["params"] if name not in both]
     return taken, f"{source}: took {', '.join(both)}; left {', '.join(left)}; from the seed: {', '.join(drawn)}."
+
+
+def validated_before(plan: Plan, source: Source) -> str | None:
+    """A line that says how many images of the plan's validation part another run was trained on, and what to do.
+
+    Args:
+        plan: of this run.
+        source: of its weights, the other run, and of its data.
+
+    Returns:
+        None where there are none, or the runs have other data.
+    """
+    if plan.dataset.validation is None:
+        return None
+    mine, run = plan.experiment, source.init_from
+    try:
+        other = load_saved(run)
+    except InputError:
+        # Its weights fit, though its settings cannot be read.
+        return None
+    if not _same_images(mine.data, other.data, source):
+        return None
+    n = len(plan.dataset.train) + len(plan.dataset.validation)
+    seeds = [e.seed if e.data.split_seed is None else e.data.split_seed for e in (mine, other)]
+    rows = [validation_rows(n, e.data.validation, s) for e, s in zip((mine, other), seeds, strict=True)]
+    if not (seen := len(np.setdiff1d(*rows))):
+        return None
+    advice = f"set data.split_seed to {seeds[1]}, that run's"
+    if not other.data.validation:
+        advice = f"train that run with data.validation={mine.data.validation} and data.split_seed={seeds[0]}"
+    elif other.data.validation < mine.data.validation:
+        advice += f", and data.validation to at most {other.data.validation}"
+    return (
+        f"warning: {run} was trained on {seen:,} of the {len(rows[0]):,} validation images, so validation errors are "
+        f"biased low; {advice}"
+    )
+
+
+def _same_images(mine: Data, other: Data, source: Source) -> bool:
+    """Whether two runs draw from the same training images, as far as their settings and records tell."""
+    record = Path(source.init_from) / "provenance.json"
+    if mine.source == other.source == "arrays" and record.is_file():
+        saved = json.loads(record.read_text())
+        return all(saved.get(name) == getattr(source, name) for name in ("arrays", "data_file"))
+
+    def images(data: Data) -> tuple:
+        # A TFDS data set is named with or without a version.
+        name = data.name.partition(":")[0] if data.source == "tfds" else data.name
+        return data.source, name, data.train_split, data.source == "fake" and data.fake
+
+    return images(mine) == images(other)
 
 
 def _check(want: dict[str, Any], have: dict[str, Any], source: str) -> None:

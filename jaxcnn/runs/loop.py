@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,17 @@ from jaxcnn import data
 from jaxcnn.config import Experiment
 from jaxcnn.describe import tables as describe
 from jaxcnn.evaluation.exact import evaluate
-from jaxcnn.objectives import mean_metrics
+from jaxcnn.objectives import trained
 from jaxcnn.runs import checkpoint
-from jaxcnn.runs.init_from import transfer
-from jaxcnn.runs.metrics import Writer, progress_bar, read_rows
+from jaxcnn.runs.clock import Clock
+from jaxcnn.runs.ending import Pictures, Summary
+from jaxcnn.runs.hooks import Hook, Run
+from jaxcnn.runs.init_from import transfer, validated_before
+from jaxcnn.runs.metrics import accuracies, read_rows
 from jaxcnn.runs.plan import Plan, make_plan
+from jaxcnn.runs.rows import Rows, headline
+from jaxcnn.runs.saves import Saves
+from jaxcnn.runs.selection import Choice
 from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runs.workdir import Results, Source, check_workdir, finished, open_workdir, write_results
 from jaxcnn.runtime import compilation_cache
@@ -28,11 +34,8 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.lock import locked
 from jaxcnn.training import optim
+from jaxcnn.training.non_finite import NonFinite
 from jaxcnn.training.state import TrainState
-
-
-class NonFinite(FloatingPointError):
-    """A loss or a weight became NaN or infinite; the message names the step and the last good checkpoint."""
 
 
 def train(
@@ -41,7 +44,9 @@ def train(
     *,
     arrays: Mapping[str, np.ndarray] | None = None,
     init_from: str | Path | None = None,
+    init_from_checkpoint: Choice = "last",
     config_file: str | Path | None = None,
+    hooks: Sequence[Hook] = (),
     accept_changed_code: bool = False,
     verbose: bool = True,
 ) -> Results:
@@ -56,20 +61,25 @@ def train(
         arrays: images and labels in memory for `data.source="arrays"`: `train_images`, `train_labels`, `test_images`,
             `test_labels`.
         init_from: folder of a run whose weights to start from, without its optimizer state.
+        init_from_checkpoint: which of its checkpoints: `last`, `best` (by the accuracy on its validation part, or on
+            the test part if it set none aside, which then biases test errors low) or a step.
         config_file: where the experiment was loaded from, if from a file; its text is kept as `config.py`.
+        hooks: what else is to happen at steps, evaluations, checkpoints and the end; a run that is finished already
+            calls none.
         accept_changed_code: go on with a run whose own classes, or the files they import, have changed since.
         verbose: print devices, tables, a progress bar on a terminal, and a summary.
 
     Raises:
         InputError: something given does not fit; nothing has been written.
         Preempted: SIGTERM or Ctrl-C arrived; the state is saved.
-        NonFinite: the loss or a weight is NaN or infinite.
+        NonFinite: a number of training, of a weight or of an evaluation is NaN or infinite; no row, checkpoint or
+            result has been written of it.
         SaveError: a checkpoint or another file of the run could not be written.
         RestoreError: a checkpoint could not be read, for a reason that is not its own; nothing has been changed.
     """
     workdir = check_workdir(workdir)
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
-    source = Source.of(experiment, init_from, arrays)
+    source = Source.of(experiment, init_from, arrays, init_from_checkpoint)
     config_text = None if config_file is None else _config_text(config_file)
     if (results := _finished(experiment, workdir, source, console, accept_changed_code)) is not None:
         return results
@@ -82,11 +92,11 @@ def train(
             # Before the folder was locked, another launch may have trained there.
             if (results := _finished(experiment, workdir, source, console, accept_changed_code)) is not None:
                 return results
-            state, carry = _begin(plan, workdir, init_from, console)
+            state, carry = _begin(plan, workdir, source, console)
             if line := open_workdir(plan, workdir, source, config_text):
                 console.print(line)
             try:
-                return _Run(plan, workdir, console, state, carry).go()
+                return _go(Run(plan, workdir, console, state, carry, Clock(carry.pop("seconds", 0.0))), hooks)
             except OSError as error:
                 raise checkpoint.SaveError(f"workdir {workdir} cannot be written any more: {error}") from error
 
@@ -106,7 +116,7 @@ def _finished(
     """The results of a finished run, with a line that says so; None if it is not finished."""
     results = finished(experiment, workdir, source, accept_changed_code=accept_changed_code)
     if results is not None:
-        console.print(f"{workdir} holds this experiment, finished: test error {results.test['error']:.2%}.")
+        console.print(f"{workdir} holds this experiment, finished: test {headline(results.test)}.")
     return results
 
 
@@ -123,7 +133,12 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(describe.network_table(experiment.model, plan.image_shape))
     settings = experiment.optimizer
     report = optim.decay_report(settings, plan.state.params)
+    mask = jax.tree.leaves(trained(experiment.objective, plan.state.params))
+    report = [(name, shape, decays and on) for (name, shape, decays), on in zip(report, mask, strict=True)]
     console.print(describe.decay_table(report, settings.weight_decay, settings.weight_decay_form))
+    if not all(mask):
+        names = ", ".join(name for (name, *_), on in zip(report, mask, strict=True) if on)
+        console.print(f"{type(experiment.objective).__name__} trains {sum(mask)} of {len(mask)} parameters: {names}")
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items() if part is not None)
     console.print(
@@ -132,69 +147,57 @@ def print_plan(console: Console, plan: Plan) -> None:
     )
 
 
-def _begin(
-    plan: Plan, workdir: Path, init_from: str | Path | None, console: Console
-) -> tuple[TrainState, dict[str, Any]]:
+def _go(run: Run, hooks: Sequence[Hook]) -> Results:
+    """Train, evaluate, write the results, then what hooks do at the end, pictures last."""
+    signals = Signals()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(signals.watch())
+        hooks = (stack.enter_context(Saves(run)), stack.enter_context(Rows(run)), *hooks)
+        rows = read_rows(run.workdir / "metrics.jsonl")
+        run.accuracies = accuracies(rows, run.evaluated_part)
+        loop = _Loop(run, hooks, signals)
+        try:
+            loop.train()
+            results, logits = loop.results()
+        except Preempted:
+            loop.save()
+            step = int(run.state.step)
+            raise Preempted(f"stopped at step {step:,}; the same command continues this run") from None
+    write_results(results, run.plan.experiment)
+    with contextlib.ExitStack() as ends:
+        # All of them are called, whatever one raises; the first that is pushed comes last.
+        for hook in reversed((*hooks, Pictures(), Summary())):
+            ends.callback(hook.on_end, run, results, logits)
+    return results
+
+
+def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple[TrainState, dict[str, Any]]:
     """The state to go on from, and what the loop carries with it."""
     restored = checkpoint.restore_state(workdir / "checkpoints", plan.state, console.print)
     if restored is not None:
         console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")
         return restored
     variables = None
-    if init_from:
-        variables, line = transfer(plan, init_from)
+    if source.init_from:
+        variables, line = transfer(plan, source.init_from, source.init_from_checkpoint)
         console.print(line)
-    return plan.initial_state(variables), {"sums": {}, "previous_sums": {}, "seconds": 0.0}
+        if line := validated_before(plan, source):
+            console.print(line)
+    return plan.initial_state(variables), {}
 
 
-class _Run:
-    """The moving parts of one launch."""
+class _Loop:
+    """The steps of one launch."""
 
-    def __init__(self, plan: Plan, workdir: Path, console: Console, state: TrainState, carry: dict[str, Any]) -> None:
-        self.plan, self.workdir, self.console, self.state = plan, workdir, console, state
-        self.sums, self.seconds_before = carry["sums"], carry["seconds"]
-        self.previous_sums: dict[str, float] = carry.get("previous_sums", {})  # Those of the row before.
-        self.images = 0.0  # Since the last row, of this launch alone, as its clock.
-        self.folder = workdir / "checkpoints"
-        self.saved = int(state.step) if int(state.step) in checkpoint.steps(self.folder) else -1
-        self.started, self.signals, self.clock = time.perf_counter(), Signals(), _Clock()
-        self.last: tuple[int, dict[str, float], np.ndarray] | None = None
-        self.eval_part = "test" if plan.dataset.validation is None else "validation"
+    def __init__(self, run: Run, hooks: Sequence[Hook], signals: Signals) -> None:
+        self.run, self.hooks, self.signals = run, hooks, signals
+        self.compiled: dict[tuple[int, ...], Any] = {}  # By the places of the hooks that read.
+        self.last: tuple[int, dict[str, float], np.ndarray] | None = None  # The newest evaluation.
 
-    def go(self) -> Results:
-        """Train to the last step, evaluate, draw."""
-        step = int(self.state.step)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self.signals.watch())
-            self.checkpoints = stack.enter_context(checkpoint.Checkpoints(self.folder))
-            self.writer = stack.enter_context(contextlib.closing(Writer(self.workdir, step)))
-            rows = read_rows(self.workdir / "metrics.jsonl")
-            self.accuracies = {row["step"]: row["accuracy"] for row in rows if row["split"] == self.eval_part}
-            self.bar = stack.enter_context(progress_bar(self.console, total=self.plan.total_steps, done=step))
-            try:
-                self._loop(step)
-                results, logits = self._finish()
-            except Preempted:
-                step = int(self.state.step)
-                if self.saved != step:
-                    self._save()
-                raise Preempted(f"stopped at step {step:,}; the same command continues this run") from None
-        write_results(results, self.plan.experiment)
-        try:
-            self._pictures(logits)
-        except Exception as error:
-            cause = (str(error).strip() or "no message").splitlines()[0]
-            self.console.print(f"pictures could not be drawn: {type(error).__name__}: {cause}")
-        self._summary(results)
-        return results
-
-    @property
-    def seconds(self) -> float:
-        """Spent in the run, over all its launches."""
-        return self.seconds_before + time.perf_counter() - self.started
-
-    def _loop(self, step: int) -> None:
-        plan, experiment = self.plan, self.plan.experiment
+    def train(self) -> None:
+        """Train to the last step, evaluate and save where it is due."""
+        run, plan, experiment = self.run, self.run.plan, self.run.plan.experiment
+        step, pending = int(run.state.step), None
         batches = data.train_batches(
             plan.dataset.train,
             experiment.data.batch_size,
@@ -202,7 +205,6 @@ class _Run:
             start_step=step,
             sharding=plan.batch_sharding,
         )
-        pending, compiled = None, None
         with contextlib.closing(batches):
             while True:
                 last = step == plan.total_steps
@@ -210,165 +212,100 @@ class _Run:
                 saving = last or self._due(step, experiment.checkpoint_every)
                 stopping = self.signals.received
                 if evaluating or saving or stopping:
-                    pending = self._take(pending)
+                    pending = self._report(pending)
                 if stopping:
                     raise Preempted
-                with self.clock.paused():
-                    if evaluating and step not in self.accuracies:
+                with run.clock.paused():
+                    if evaluating and step not in run.accuracies:
                         self._evaluate_now(step)
-                    if saving and self.saved != step:
-                        self._save()
+                    if saving:
+                        self.save()
                 if last:
                     return
-                batch = next(batches)
-                if compiled is None:
-                    compiled = self._compile(batch)
-                    self.clock.start()
-                self.state, metrics, _ = compiled(self.state, batch)
-                step += 1
+                batch, step = next(batches), step + 1
+                reading = tuple(i for i, hook in enumerate(self.hooks) if hook.readings and hook.reads(step))
+                if reading not in self.compiled:
+                    self._compile(reading, batch)
+                run.state, *answer = self.compiled[reading](run.state, batch, plan.colors)
                 # One step late: the device works on this step while the last one's numbers are read.
-                self._take(pending)
-                pending = (step, metrics, self._learning_rate(step))
+                self._report(pending)
+                pending = (step, reading, answer)
 
-    def _due(self, step: int, every: int) -> bool:
-        epoch, rest = divmod(step, self.plan.steps_per_epoch)
-        return epoch > 0 and rest == 0 and epoch % every == 0
-
-    def _logging(self, step: int) -> bool:
-        return step % self.plan.experiment.log_every == 0 or step == self.plan.total_steps
-
-    def _compile(self, batch: dict[str, jax.Array]) -> Callable[..., Any]:
-        begun = time.perf_counter()
-        compiled = self.plan.programs.train_step.lower(self.state, batch).compile()
-        self.console.print(f"compiled the training step in {time.perf_counter() - begun:.1f} s")
-        return compiled
-
-    def _learning_rate(self, step: int) -> jax.Array | None:
-        """Asked for before the next step takes the state's arrays."""
-        if not self._logging(step):
-            return None
-        return optim.current_learning_rate(self.plan.programs.schedule, self.state.hyper, self.state.opt_state)
-
-    def _take(self, pending: tuple[int, dict[str, jax.Array], jax.Array | None] | None) -> None:
-        """Read a step's metrics; write a row where one is due."""
-        if pending is None:
-            return
-        step, metrics, learning_rate = pending
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not math.isfinite(values["loss"]):
-            raise self._non_finite(f"the loss of step {step} is {values['loss']}")
-        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in values.items()}
-        self.images += values["n"]
-        if not self._logging(step):
-            return
-        self.checkpoints.check()
-        sums, rate = self.sums, self.clock.lap(self.images)
-        if step % self.plan.experiment.log_every:
-            # The last row, with too few steps of its own for a mean that compares with the other rows.
-            sums = {name: value + self.previous_sums.get(name, 0.0) for name, value in sums.items()}
-        means = mean_metrics(sums)
-        self.previous_sums, self.sums, self.images = self.sums, {}, 0.0
-        self._row(step, "train", means | {"learning_rate": float(learning_rate)}, {"images_per_second": rate})
-        self.bar.update(self.bar.task_ids[0], completed=step, latest=f"loss {means['loss']:.4f}  {rate:,.0f} images/s")
-
-    def _row(self, step: int, split: str, metrics: dict[str, float], clock: dict[str, float]) -> None:
-        epoch = step / self.plan.steps_per_epoch
-        clock = {"seconds": self.seconds, **clock}
-        self.writer.write({"step": step, "epoch": epoch, "split": split, **metrics, "time": clock})
-
-    def _evaluate(self, part: str) -> tuple[dict[str, float], np.ndarray]:
-        split, size = getattr(self.plan.dataset, part), self.plan.experiment.data.eval_batch_size
-        batches = data.eval_batches(split, size, sharding=self.plan.batch_sharding)
-        return evaluate(self.plan.programs.eval_step, self.state.variables, batches, poll=self.signals.poll)
-
-    def _evaluate_now(self, step: int) -> None:
-        self.last = (step, *self._evaluate(self.eval_part))
-        metrics = self.last[1]
-        self._row(step, self.eval_part, metrics, {})
-        epoch = step // self.plan.steps_per_epoch
-        shown = f"error {metrics['error']:.2%}, " if "error" in metrics else ""
-        self.console.print(f"epoch {epoch}: {self.eval_part} {shown}loss {metrics['loss']:.4f}")
-        self.accuracies[step] = metrics["accuracy"]
-
-    def _save(self) -> None:
-        step = int(self.state.step)
-        if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(self.state.variables)):
-            raise self._non_finite(f"a weight is not finite after step {step}")
-        carry = {"sums": self.sums, "previous_sums": self.previous_sums, "seconds": self.seconds}
-        self.checkpoints.save(self.state, carry=carry, accuracies=self.accuracies)
-        self.saved = step
-
-    def _non_finite(self, what: str) -> NonFinite:
-        none = self.saved < 0
-        where = "no checkpoint was saved" if none else f"the last good checkpoint is step {self.saved} in {self.folder}"
-        return NonFinite(
-            f"{what}; {where}. Lower optimizer.learning_rate or set optimizer.clip_norm, in a new workdir."
-        )
-
-    def _finish(self) -> tuple[Results, np.ndarray]:
+    def results(self) -> tuple[Results, np.ndarray]:
         """The results of the last step, and the logits of the test images."""
+        run = self.run
         # The loop has evaluated the last step already, if this launch trained it.
         step, *last = self.last or (None,)
-        known = {self.eval_part: last} if step == self.plan.total_steps else {}
-        parts = ["test"] + (["validation"] if self.eval_part == "validation" else [])
-        found = {part: known.get(part) or self._evaluate(part) for part in parts}
+        known = {run.evaluated_part: last} if step == run.plan.total_steps else {}
+        found = {part: known.get(part) or self._evaluate(part) for part in dict.fromkeys(("test", run.evaluated_part))}
         metrics = {part: values for part, (values, _) in found.items()}
         results = Results(
-            metrics["test"], self.plan.total_steps, self.seconds, str(self.workdir), metrics.get("validation")
+            metrics["test"], run.plan.total_steps, run.clock.seconds, str(run.workdir), metrics.get("validation")
         )
         return results, found["test"][1]
 
-    def _pictures(self, logits: np.ndarray) -> None:
-        from jaxcnn import plots
+    def save(self) -> None:
+        """Save the state, unless its step is saved."""
+        run, step = self.run, int(self.run.state.step)
+        if run.saved == step:
+            return
+        if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(run.state.variables)):
+            raise self._non_finite(f"a weight is not finite after step {step}")
+        for hook in self.hooks:
+            hook.on_checkpoint(run, step)
 
-        test, known = self.plan.dataset.test, self.plan.dataset.class_names
-        names = (*known, *map(str, range(len(known), logits.shape[-1])))
-        probabilities = np.asarray(jax.nn.softmax(logits))
-        plots.learning_curves(read_rows(self.workdir / "metrics.jsonl"), self.workdir / "learning_curves.png")
-        plots.confusion_matrix(test.labels, probabilities.argmax(-1), names, self.workdir / "confusion_matrix.png")
-        plots.confident_errors(test.images, test.labels, probabilities, names, self.workdir / "confident_errors.png")
-        channels = test.images.shape[-1]
-        kernels = [x for x in jax.tree.leaves(self.state.params) if x.ndim == 4 and x.shape[2] == channels]
-        if kernels:
-            order, path = self.plan.experiment.data.channel_order, self.workdir / "first_layer_filters.png"
-            plots.first_layer_filters(np.asarray(kernels[0]), path, channel_order=order)
+    def _due(self, step: int, every: int) -> bool:
+        epoch, rest = divmod(step, self.run.plan.steps_per_epoch)
+        return epoch > 0 and rest == 0 and epoch % every == 0
 
-    def _summary(self, results: Results) -> None:
-        test = results.test
-        wrong = round(test["error"] * test["n"])
-        self.console.print(
-            f"\ntest error {test['error']:.2%} ({wrong} of {test['n']:,} wrong), accuracy {test['accuracy']:.2%}, "
-            f"loss {test['loss']:.4f}; {results.steps:,} steps in {results.seconds:.1f} s"
+    def _compile(self, reading: tuple[int, ...], batch: dict[str, jax.Array]) -> None:
+        run, first, begun = self.run, not self.compiled, time.perf_counter()
+        with run.clock.paused():
+            readings = tuple(self.hooks[i].readings for i in reading)
+            step = run.plan.programs.train_step
+            self.compiled[reading] = step.lower(run.state, batch, run.plan.colors, readings=readings).compile()
+        which = f" with the readings of {', '.join(type(self.hooks[i]).__name__ for i in reading)}" if reading else ""
+        run.console.print(f"compiled the training step{which} in {time.perf_counter() - begun:.1f} s")
+        if first:
+            run.clock.start()
+
+    def _report(self, pending: tuple[int, tuple[int, ...], list[Any]] | None) -> None:
+        """Read the numbers of a step and hand them to the hooks."""
+        if pending is None:
+            return
+        step, reading, answer = pending
+        sums, (rate, readings) = jax.device_get(answer)
+        sums = {name: float(value) for name, value in sums.items()}
+        for name, value in sums.items():
+            if not math.isfinite(value):
+                raise self._non_finite(f"the {name} of step {step} is {value}")
+        self.run.learning_rate = float(rate)
+        found = dict(zip(reading, readings, strict=True))
+        for i, hook in enumerate(self.hooks):
+            hook.on_step(self.run, step, sums, found.get(i))
+
+    def _evaluate_now(self, step: int) -> None:
+        run = self.run
+        metrics, logits = self._evaluate(run.evaluated_part)
+        self.last = (step, metrics, logits)
+        for hook in self.hooks:
+            hook.on_evaluation(run, step, run.evaluated_part, metrics, logits)
+        run.accuracies[step] = metrics.get("accuracy", math.nan)
+
+    def _evaluate(self, part: str) -> tuple[dict[str, float], np.ndarray]:
+        run, size = self.run, self.run.plan.experiment.data.eval_batch_size
+        batches = data.eval_batches(getattr(run.plan.dataset, part), size, sharding=run.plan.batch_sharding)
+        try:
+            return evaluate(run.plan.programs.eval_step, run.state.variables, batches, poll=self.signals.poll)
+        except NonFinite as error:
+            what = f"the evaluation on the {part} part after step {run.state.step} failed: {error}"
+            raise self._non_finite(what) from None
+
+    def _non_finite(self, what: str) -> NonFinite:
+        saved = self.run.saved
+        where = f"the last good checkpoint is step {saved} in {self.run.workdir}/checkpoints"
+        return NonFinite(
+            f"{what}; {'no checkpoint was saved' if saved < 0 else where}. Lower optimizer.learning_rate or set "
+            "optimizer.clip_norm, in a new workdir; labels that are not 0..classes-1 and images that are not finite "
+            "give this, too."
         )
-        for name, what in (
-            ("results.json", "the numbers above"),
-            ("metrics.jsonl", "a row a logged step; TensorBoard: tensorboard/"),
-            ("*.png", "learning curves, confusion matrix, confident errors, first-layer filters"),
-            ("checkpoints/", "the latest two and the best"),
-            ("config.json, provenance.json", "what ran, and on what"),
-        ):
-            self.console.print(f"  {self.workdir}/{name}: {what}")
-
-
-class _Clock:
-    """Images per second of training, pauses left out."""
-
-    def __init__(self) -> None:
-        self.start()
-
-    def start(self) -> None:
-        """Leave out all that was before."""
-        self._mark, self._paused = time.perf_counter(), 0.0
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        begun = time.perf_counter()
-        yield
-        self._paused += time.perf_counter() - begun
-
-    def lap(self, images: float) -> float:
-        """Rate since the last lap."""
-        now = time.perf_counter()
-        rate = images / max(now - self._mark - self._paused, 1e-9)
-        self._mark, self._paused = now, 0.0
-        return rate

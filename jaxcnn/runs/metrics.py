@@ -1,6 +1,7 @@
 """What a run says while it goes: rows in metrics.jsonl, TensorBoard events, a progress bar."""
 
 import json
+import math
 import socket
 import struct
 import time
@@ -26,17 +27,24 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def accuracies(rows: Iterable[dict[str, Any]], part: str) -> dict[int, float]:
+    """The accuracies of the evaluations on a part of the data, by step; NaN where an objective has no accuracy."""
+    return {row["step"]: row.get("accuracy", math.nan) for row in rows if row["split"] == part}
+
+
 class Writer:
     """Appends rows to `metrics.jsonl` and mirrors them as TensorBoard events under `tensorboard/`.
 
-    Opening it for a run that restarts at `step` cuts the rows of later steps, which the run will write again.
+    Opening it for a run that restarts at `step` cuts the rows of later steps, which the run will write again. A row
+    holds finite numbers alone: training and evaluation stop before they write another, and one that an earlier version
+    wrote is cut, too.
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self._path = workdir / "metrics.jsonl"
-        kept = [row for row in read_rows(self._path) if row["step"] <= step]
+        kept = [row for row in read_rows(self._path) if row["step"] <= step and _finite(row)]
         with replacing(self._path) as draft:
             draft.write_text("".join(map(_line, kept)))
         self._file = self._path.open("a")
@@ -70,7 +78,11 @@ class Writer:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row) + "\n"
+    return json.dumps(row, allow_nan=False) + "\n"
+
+
+def _finite(row: dict[str, Any]) -> bool:
+    return all(math.isfinite(value) for value in row.values() if isinstance(value, float))
 
 
 def _record(**event: Any) -> bytes:

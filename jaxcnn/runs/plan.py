@@ -28,7 +28,8 @@ class Plan:
         programs: the compiled functions, shared with other runs of the same structure.
         state: the state as ShapeDtypeStructs, placed as it will be; its `key` and `hyper` are arrays already.
         batch_sharding: how batches are split over the devices.
-        colors: principal components of the training colours (`data.color_axes`) where `augment.pca_color` needs them.
+        colors: principal components of the training colours (`data.color_axes`) where `augment.pca_color` needs them,
+            an argument of the training step.
     """
 
     experiment: Experiment
@@ -38,7 +39,7 @@ class Plan:
     programs: Programs
     state: TrainState
     batch_sharding: NamedSharding
-    colors: np.ndarray | None = None
+    colors: jax.Array | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -76,17 +77,17 @@ def make_plan(experiment: Experiment, arrays: Mapping[str, np.ndarray] | None = 
             steps_per_epoch=steps_per_epoch,
             image_shape=_one_image(experiment, dataset).shape[1:],
             batch_sharding=sharding,
-            colors=colors,
         )
     )
     data.check_labels(dataset, made.logits.shape[-1])
     replicated = NamedSharding(sharding.mesh, PartitionSpec())
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), made.state)
     numbers = optim.hyperparameters(experiment.optimizer)
-    key, hyper = jax.device_put(
+    key, hyper, colors = jax.device_put(
         (
             jax.random.key_data(jax.random.key(experiment.seed, impl=IMPLEMENTATION)),
             {name: np.float32(value) for name, value in numbers.items()},
+            colors,
         ),
         replicated,
     )

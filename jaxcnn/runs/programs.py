@@ -12,17 +12,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxcnn import data
 from jaxcnn.config import Augment, Data, Experiment, Optimizer
-from jaxcnn.objectives import Objective
+from jaxcnn.data.streams import InitStream
+from jaxcnn.objectives import OWN, Batch, Objective, Sums, trained
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.training import optim
 from jaxcnn.training.state import IMPLEMENTATION, TrainState, create_state
-from jaxcnn.training.steps import make_eval_step, make_train_step
+from jaxcnn.training.steps import Readings, make_eval_step, make_train_step
 
 # Structures whose programs are kept; a sweep over architectures would otherwise keep all of them.
 _KEPT = 8
@@ -39,7 +39,6 @@ class Structure:
         steps_per_epoch, total_steps: of the run; the schedule depends on both.
         image_shape: (height, width, channels) of what the network sees.
         batch_sharding: of the batch axis.
-        colors: bytes of the float32 principal components of the training colours, where `augment` uses them.
     """
 
     model: nn.Module
@@ -51,7 +50,6 @@ class Structure:
     total_steps: int
     image_shape: tuple[int, int, int]
     batch_sharding: NamedSharding
-    colors: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,10 @@ class Programs:
         state: the state as ShapeDtypeStructs, without shardings.
         logits: the network's answer to one image, as a ShapeDtypeStruct.
         initialize: `(seed, hyper, given) -> state`, weights from the seed but for those in `given`.
-        train_step: `(state, batch) -> (state, metrics, readings)`, which donates its state.
+        train_step: `(state, batch, colors, *, readings=()) -> (state, metrics, (rate, answers))`, which donates its
+            state. `colors` are the principal components of the training colours where `augment` uses them, else None;
+            `readings`, static, are functions as `make_train_step` takes one, and `answers` what they return; `rate` is
+            the learning rate of the update.
         eval_step: `(variables, batch) -> (metrics, logits)`.
     """
 
@@ -83,7 +84,6 @@ def structure(
     steps_per_epoch: int,
     image_shape: tuple[int, int, int],
     batch_sharding: NamedSharding,
-    colors: np.ndarray | None = None,
 ) -> Structure:
     """The structure of an experiment's run on images of a shape."""
     read = {name: getattr(experiment.data, name) for name in ("channel_order", "mean", "std")}
@@ -97,7 +97,6 @@ def structure(
         total_steps=steps_per_epoch * experiment.epochs,
         image_shape=image_shape,
         batch_sharding=batch_sharding,
-        colors=None if colors is None else np.asarray(colors, np.float32).tobytes(),
     )
 
 
@@ -120,31 +119,44 @@ def _make(of: Structure) -> Programs:
     images = jnp.zeros((1, *of.image_shape), jnp.float32)
     preprocess = data.make_preprocess(of.preprocessing)
     jax.eval_shape(preprocess, images)
-    variables = jax.eval_shape(lambda: of.model.init(_key(0), images, train=False))
-    logits = jax.eval_shape(lambda v: of.model.apply(v, images, train=False), variables)
+    network = jax.eval_shape(lambda: of.model.init(_key(0), images, train=False))
+    logits = jax.eval_shape(lambda v: of.model.apply(v, images, train=False), network)
     if logits.ndim != 2:
         raise InputError(f"the network gives logits of shape {logits.shape} for one image; it must give (1, classes).")
+
+    def draw(key: jax.Array) -> dict[str, Any]:
+        variables = of.model.init(key, images, train=False)
+        own = of.objective.init(jax.random.fold_in(key, InitStream.OBJECTIVE), logits)
+        return variables if own is None else {**variables, "params": {**variables["params"], OWN: own}}
+
+    variables = jax.eval_shape(lambda: draw(_key(0)))
+    trained(of.objective, variables["params"])
     lengths = {"steps_per_epoch": of.steps_per_epoch, "total_steps": of.total_steps}
     optimizer = optim.make_optimizer(of.optimizer, variables["params"], **lengths)
+    schedule = optim.make_schedule(of.optimizer, **lengths)
     hyper = optim.hyperparameters(of.optimizer)
     replicated = NamedSharding(of.batch_sharding.mesh, PartitionSpec())
-    channels = of.image_shape[-1]
-    colors = None if of.colors is None else np.frombuffer(of.colors, np.float32).reshape(channels, channels)
 
     def initialize(seed: jax.Array, hyper: dict[str, jax.Array], given: dict[str, Any]) -> TrainState:
-        drawn = of.model.init(_key(seed), images, train=False)
-        merged = {part: {**values, **given.get(part, {})} for part, values in drawn.items()}
+        merged = {part: {**values, **given.get(part, {})} for part, values in draw(_key(seed)).items()}
         return create_state(merged, optimizer, seed=seed, hyper=hyper)
+
+    def train_step(
+        state: TrainState, batch: Batch, colors: jax.Array | None, *, readings: tuple[Callable[..., Any], ...] = ()
+    ) -> tuple[TrainState, Sums, Readings]:
+        step = make_train_step(
+            of.model,
+            optimizer,
+            preprocess=preprocess,
+            augment=data.make_augment(of.augment, colors),
+            objective=of.objective,
+            readings=lambda *values: tuple(read(*values) for read in readings),
+        )
+        state, metrics, answers = step(state, batch)
+        return state, metrics, (optim.current_learning_rate(schedule, state.hyper, state.opt_state), answers)
 
     # Runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    train_step = make_train_step(
-        of.model,
-        optimizer,
-        preprocess=preprocess,
-        augment=data.make_augment(of.augment, colors),
-        objective=of.objective,
-    )
     eval_step = make_eval_step(
         of.model,
         preprocess=lambda images: preprocess(data.center_crop(images, of.augment.crop)),
@@ -152,11 +164,11 @@ def _make(of: Structure) -> Programs:
     )
     return Programs(
         optimizer=optimizer,
-        schedule=optim.make_schedule(of.optimizer, **lengths),
+        schedule=schedule,
         state=jax.eval_shape(lambda v: create_state(v, optimizer, hyper=hyper), variables),
         logits=logits,
         initialize=jax.jit(initialize, out_shardings=replicated, compiler_options=options),
-        train_step=jax.jit(train_step, donate_argnums=0, out_shardings=replicated),
+        train_step=jax.jit(train_step, donate_argnums=0, static_argnames="readings", out_shardings=replicated),
         eval_step=jax.jit(eval_step),
     )
 

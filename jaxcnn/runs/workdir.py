@@ -19,8 +19,9 @@ from flax import linen as nn
 from jaxcnn.config import Experiment, code_of, differences, from_json, run_id, to_json
 from jaxcnn.config.code import file_of, referred
 from jaxcnn.config.serialization import data_file
-from jaxcnn.runs import checkpoint
+from jaxcnn.runs import checkpoint as checkpoints
 from jaxcnn.runs.plan import Plan
+from jaxcnn.runs.selection import Choice, order, select
 from jaxcnn.runtime.atomic import replacing, write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.file_digest import file_digest
@@ -54,22 +55,29 @@ class Source:
 
     Attributes:
         init_from: absolute path of the run whose weights it started from, or None.
+        init_from_checkpoint: which checkpoint of it, or None.
         init_from_digest: digest of those weights; None where there are none or they cannot be read.
         arrays: digest of images and labels given in memory, or None.
         data_file: digest of the .npz file that `data.name` names, or None.
     """
 
     init_from: str | None = None
+    init_from_checkpoint: Choice | None = None
     init_from_digest: str | None = None
     arrays: str | None = None
     data_file: str | None = None
 
     @staticmethod
-    def of(experiment: Experiment, init_from: str | Path | None, arrays: Mapping[str, np.ndarray] | None) -> "Source":
+    def of(
+        experiment: Experiment,
+        init_from: str | Path | None,
+        arrays: Mapping[str, np.ndarray] | None,
+        init_from_checkpoint: Choice = "last",
+    ) -> "Source":
         """The source that `jaxcnn.train` is given.
 
         Raises:
-            InputError: `init_from` is empty.
+            InputError: `init_from` is empty, or `init_from_checkpoint` names no checkpoint or is given alone.
         """
         settings = experiment.data
         given = arrays if settings.source == "arrays" else None
@@ -79,11 +87,14 @@ class Source:
             "data_file": None if file is None else file_digest(file),
         }
         if init_from is None:
+            if init_from_checkpoint != "last":
+                raise InputError(f"init_from_checkpoint is {init_from_checkpoint!r}, but init_from names no run.")
             return Source(**data)
         if not str(init_from).strip():
             raise InputError("init_from is empty; give the folder of a run, or leave the option out.")
         run = Path(init_from).resolve()
-        return Source(str(run), checkpoint.variables_digest(run / "checkpoints"), **data)
+        weights = checkpoints.variables_digest(run / "checkpoints", order(run, init_from_checkpoint))
+        return Source(str(run), init_from_checkpoint, weights, **data)
 
 
 def _arrays_digest(arrays: Mapping[str, Any]) -> str:
@@ -135,6 +146,11 @@ def finished(
         lines = [line for line in lines if not line.startswith("data.name:")]
         if before != source.data_file:
             lines.append(f"data.name: the content of {experiment.data.name} is not what was trained on")
+    if [line.partition(":")[0] for line in lines] == ["epochs"]:
+        raise InputError(
+            f"{workdir} holds a run of {saved.epochs} epochs, not {experiment.epochs}; a run keeps its length, which "
+            f"its schedule depends on. To train on from its weights, give a new workdir with init_from={workdir}."
+        )
     if lines:
         more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
         raise InputError(
@@ -152,8 +168,8 @@ def finished(
     _check_source(record, workdir, source, finished=done)
     if not done:
         return None
-    saved = _read_json(workdir / "results.json")
-    return Results(saved["test"], saved["steps"], saved["seconds"], str(workdir), saved.get("validation"))
+    found = _read_json(workdir / "results.json")
+    return Results(found["test"], found["steps"], found["seconds"], str(workdir), found.get("validation"))
 
 
 def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
@@ -178,8 +194,13 @@ def _check_source(saved: Mapping[str, Any], workdir: Path, source: Source, *, fi
     A run that is not finished goes on from its own checkpoint, so the run that it was started from may have trained on.
     """
     same_folder = _resolved(saved.get("init_from")) == source.init_from
-    if "init_from" in saved and not same_init_from(saved, asdict(source)) and (finished or not same_folder):
+    # Records made before there was a choice are of the last checkpoint.
+    choice = saved.get("init_from_checkpoint", saved.get("init_from") and "last")
+    same_choice = same_folder and choice == source.init_from_checkpoint
+    if "init_from" in saved and not same_init_from(saved, asdict(source)) and (finished or not same_choice):
         other = "whose weights were others" if same_folder else f"not {source.init_from}"
+        if same_folder and not same_choice:
+            other = f"checkpoint {choice}, not {source.init_from_checkpoint}"
         raise InputError(
             f"{workdir} was started with init_from {saved['init_from']}, {other}. Give the same or another workdir."
         )
@@ -245,19 +266,23 @@ def _from_own_copy(tree: Any) -> Any:
 
 
 @fixed_settings()
-def restore(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run and its newest weights: `model.apply(variables, x, train=False)`.
+def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a run and its weights: `model.apply(variables, x, train=False)`.
 
     It warns if the network's code has changed since the run and the run has no copy of it.
 
+    Args:
+        run: its folder.
+        checkpoint: `last`, `best` or a step. Without a validation part the best checkpoint is chosen by the test part,
+            on which its error is then biased low.
+
     Raises:
-        InputError: the folder holds no run, or no checkpoint that can be read.
+        InputError: the folder holds no run, or not that checkpoint, or it cannot be read.
     """
     experiment = load_saved(run)
     if changed := _changed(_record(Path(run)).get("code", {}), experiment):
         warnings.warn(f"{run} was trained with other code: {changed} has changed.", stacklevel=2)
-    _, variables = checkpoint.restore_variables(Path(run).absolute() / "checkpoints")
-    return experiment.model, variables
+    return experiment.model, select(run, checkpoint).variables
 
 
 def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes | None = None) -> str | None:
@@ -279,7 +304,7 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
     there = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
     # Three checkpoints are kept, of which some may be there already, and one more is being written.
-    saved = len(checkpoint.steps(workdir / "checkpoints"))
+    saved = len(checkpoints.steps(workdir / "checkpoints"))
     kept = min(3, saved)
     needed = (4 - kept) * size + 2**24
     free = shutil.disk_usage(there).free

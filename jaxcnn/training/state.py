@@ -20,7 +20,7 @@ class TrainState:
         step: updates done, int32 scalar.
         key: uint32 [2], the data of a threefry2x32 key; augmentation and dropout follow from it and `step`.
         hyper: hyperparameters by name (`learning_rate`, `weight_decay`, `momentum`, ...), float32 scalars.
-        params: trainable parameters by layer name.
+        params: trainable parameters by layer name, and the objective's own under `objectives.OWN`, where it has some.
         model_state: every other collection of the network by its name, such as `batch_stats`; empty for many networks.
         opt_state: state of the optax chain.
     """
@@ -34,7 +34,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
+        """What an evaluation step takes and, unless the objective has parameters of its own, `model.apply`."""
         return {"params": self.params, **self.model_state}
 
 
@@ -48,7 +48,8 @@ def create_state(
     """The state before the first step. It holds copies, so that a step that donates its state leaves `variables` alone.
 
     Args:
-        variables: from `model.init` or a checkpoint: `params` and whatever other collections the network has.
+        variables: from `model.init` or a checkpoint: `params` and whatever other collections the network has. Own
+            parameters of an objective, from its `init`, belong under `params[OWN]`.
         optimizer: its `init` gives the optimizer state.
         seed: of augmentation and dropout, a whole number, traced or not.
         hyper: from `optim.hyperparameters`, for an optimizer of `make_optimizer`; None: the numbers are those that the

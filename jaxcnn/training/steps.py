@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.objectives import Batch, CrossEntropy, Objective, Sums
+from jaxcnn.objectives import OWN, Batch, CrossEntropy, Objective, Sums, network_params, trained
 from jaxcnn.training.state import IMPLEMENTATION, TrainState
 
 Readings = Any
@@ -43,7 +43,8 @@ def make_train_step(
             others ignore them.
         preprocess: images as stored to what the network sees.
         augment: `(key, images) -> images`, before `preprocess`; None leaves images alone.
-        objective: what is minimized; softmax cross-entropy, in nats, by default.
+        objective: what is minimized; softmax cross-entropy, in nats, by default. `state.params[OWN]` are its own
+            parameters, where it has some, and it may leave parameters out of the training.
         readings: `(state, batch, gradients, updates) -> tree of arrays`, computed with the state before the update and
             the batch as the network saw it; None: readings are {}.
 
@@ -64,7 +65,7 @@ def make_train_step(
         batch = batch | {"image": preprocess(images)}
 
         def apply(params: Any, model_state: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
-            variables, mutable = {"params": params, **model_state}, list(model_state)
+            variables, mutable = {"params": network_params(params), **model_state}, list(model_state)
             logits, updates = model.apply(variables, images, train=True, mutable=mutable, rngs={"dropout": key})
             return logits, {**model_state, **updates}
 
@@ -72,7 +73,11 @@ def make_train_step(
             return objective(apply, params, state.model_state, batch, dropout_key)
 
         (value, (model_state, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        mask = trained(objective, state.params)
+        # Gradients first, so that what does not train does not count for clipping; updates, so that it does not decay.
+        gradients = _kept(mask, gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, value=value, hyper=state.hyper)
+        updates = _kept(mask, updates)
         new = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
@@ -92,15 +97,25 @@ def make_eval_step(
 ) -> Callable[[dict[str, Any], Batch], tuple[Sums, jax.Array]]:
     """A pure function `step(variables, batch) -> (metrics, logits)`, not jitted.
 
-    `batch` has `image`, `label` and `mask` (False for padding); `metrics` are the objective's sums over the unmasked
-    examples, `logits` are [n, classes] float32, padding included.
+    `variables` are those of a state, own parameters of the objective included. `batch` has `image`, `label` and `mask`
+    (False for padding); `metrics` are the objective's sums over the unmasked
+    examples, `logits` are [n, classes] float32, padding included. Labels are not checked: -1 counts as the last class
+    in the loss and is never correct, one beyond the classes makes the loss NaN.
     """
 
     def eval_step(variables: dict[str, Any], batch: Batch) -> tuple[Sums, jax.Array]:
-        logits = model.apply(variables, preprocess(batch["image"]), train=False)
-        return objective.sums(logits, batch), logits
+        params = variables["params"]
+        network = {**variables, "params": network_params(params)}
+        logits = model.apply(network, preprocess(batch["image"]), train=False)
+        own = (params[OWN],) if OWN in params else ()
+        return objective.sums(logits, batch, *own), logits
 
     return eval_step
+
+
+def _kept(mask: Any, tree: Any) -> Any:
+    """The tree with zeros where the mask is False."""
+    return jax.tree.map(lambda on, x: x if on else jnp.zeros_like(x), mask, tree)
 
 
 def _once(function: Callable[[jax.Array], jax.Array], images: jax.Array, step: jax.Array) -> jax.Array:

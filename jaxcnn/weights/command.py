@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxcnn.layers import Shape
+from jaxcnn.runs.selection import Choice
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.progress import waiting
 from jaxcnn.weights.conversion import Conversion, load
@@ -27,6 +28,7 @@ def convert(
     drop_head: bool = False,
     output: str | None = None,
     layout: Literal["torchvision", "jaxcnn"] | None = None,
+    checkpoint: Choice | None = None,
     dry_run: bool = False,
 ) -> None:
     """Turn a file of weights into a run folder, or a run folder into a file of weights, and print what went where.
@@ -39,6 +41,7 @@ def convert(
         drop_head: of a file: as for `load`.
         output: of a run: the file to write, .safetensors or .npz.
         layout: of a run: as for `export`; None: torchvision for .safetensors, jaxcnn for .npz.
+        checkpoint: of a run: which one, as for `jaxcnn.restore`; None: the last.
         dry_run: print and check only.
 
     Raises:
@@ -47,9 +50,9 @@ def convert(
     """
     if Path(source).is_dir():
         _refuse(f"{source} is a folder", workdir=workdir, model=model, num_classes=num_classes, drop_head=drop_head)
-        _to_file(source, output, layout, dry_run)
+        _to_file(source, output, layout, "last" if checkpoint is None else checkpoint, dry_run)
     else:
-        _refuse(f"{source} is no folder of a run", output=output, layout=layout)
+        _refuse(f"{source} is no folder of a run", output=output, layout=layout, checkpoint=checkpoint)
         with waiting(f"reading {source}"):
             conversion = load(source, model, num_classes=num_classes, drop_head=drop_head)
         _to_run(conversion, Path(workdir or Path("runs") / Path(source).stem), dry_run)
@@ -71,12 +74,19 @@ def _to_run(conversion: Conversion, workdir: Path, dry_run: bool) -> None:
     console.print("nothing was written" if dry_run else done)
 
 
-def _to_file(run: str, output: str | None, layout: Literal["torchvision", "jaxcnn"] | None, dry_run: bool) -> None:
+def _to_file(
+    run: str,
+    output: str | None,
+    layout: Literal["torchvision", "jaxcnn"] | None,
+    checkpoint: Choice,
+    dry_run: bool,
+) -> None:
     if output is None:
         raise InputError(f"{run} is a folder; --output names the file to write, .safetensors or .npz.")
     path = Path(output)
+    layout = layout or ("jaxcnn" if path.suffix == ".npz" else "torchvision")
     with waiting(f"reading {run}"):
-        weights, pairs = export(run, layout or ("jaxcnn" if path.suffix == ".npz" else "torchvision"))
+        weights, pairs = export(run, layout, checkpoint=checkpoint)
     if not dry_run:
         with waiting(f"writing {path}"):
             write(path, weights)
@@ -87,7 +97,7 @@ def _to_file(run: str, output: str | None, layout: Literal["torchvision", "jaxcn
 
 
 def _refuse(why: str, **options: object) -> None:
-    given = [name for name, value in options.items() if value]
+    given = [name for name, value in options.items() if value is not None and value is not False]
     if given:
         raise InputError(f"{why}; --{given[0]} does not apply.")
 

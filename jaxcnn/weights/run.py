@@ -14,7 +14,8 @@ from flax.traverse_util import flatten_dict
 from jaxcnn.config import code_of, run_id, to_json
 from jaxcnn.layers import Layer, least_size, trace
 from jaxcnn.models import ConvNet
-from jaxcnn.runs import checkpoint
+from jaxcnn.runs.checkpoint import Checkpoints, SaveError
+from jaxcnn.runs.selection import Choice
 from jaxcnn.runs.workdir import load_saved, restore
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
@@ -59,33 +60,37 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
     state = create_state(variables, optax.identity())
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        with checkpoint.Checkpoints(workdir / "checkpoints") as checkpoints:
+        with Checkpoints(workdir / "checkpoints") as checkpoints:
             checkpoints.save(state, carry={}, accuracies={})
         write_json(workdir / "provenance.json", record)
         write_json(workdir / "config.json", to_json(experiment, folder=workdir))
     except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)
-        if isinstance(error, OSError | checkpoint.SaveError):
+        if isinstance(error, OSError | SaveError):
             raise InputError(f"workdir {workdir} cannot be written: {error}. Give another workdir.") from error
         raise
 
 
-def export(run: str | Path, layout: Literal["torchvision", "jaxcnn"]) -> tuple[WeightFile, tuple[Pair, ...]]:
-    """The newest weights of a run, to be written with `jaxcnn.weights.write`; nothing is written here.
+def export(
+    run: str | Path, layout: Literal["torchvision", "jaxcnn"], *, checkpoint: Choice = "last"
+) -> tuple[WeightFile, tuple[Pair, ...]]:
+    """The weights of a run, to be written with `jaxcnn.weights.write`; nothing is written here.
 
     Args:
         run: its folder.
         layout: jaxcnn, any network; torchvision, one of convolutions, batch norms and dense layers.
+        checkpoint: which of its checkpoints, as for `jaxcnn.restore`.
 
     Returns:
         The arrays with the preprocessing of the run's data, and which is which. For torchvision a running variance
         takes up what the network's epsilon differs from PyTorch's.
 
     Raises:
-        InputError: the folder holds no run or no checkpoint, or the layout has no place for a layer of its network.
+        InputError: the folder holds no run or no such checkpoint, or the layout has no place for a layer of its
+            network.
     """
     settings = load_saved(run).data
-    model, variables = restore(run)
+    model, variables = restore(run, checkpoint=checkpoint)
     flat = flatten_dict(variables, sep="/")
     preprocessing = Preprocessing(settings.channel_order, settings.mean, settings.std)
     if layout == "jaxcnn":

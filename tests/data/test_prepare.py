@@ -60,7 +60,7 @@ def test_prepared_in_another_format_is_an_error(tmp_path, capsys):
 def test_without_tensorflow_one_line_names_the_extra(tmp_path, capsys, no_tensorflow):
     status, out, said = run(capsys, "mnist", "--data_dir", tmp_path / "new")
     assert (status, out) == (2, "")
-    assert said == "error: Preparing data sets needs TensorFlow; run: pip install 'jaxcnn[prepare]'\n"
+    assert said == "error: Preparing data sets needs TensorFlow; run: pip install tensorflow\n"
     assert not (tmp_path / "new").exists()
 
 

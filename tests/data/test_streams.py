@@ -5,7 +5,8 @@ import optax
 import pytest
 
 from jaxcnn.data.sources import shuffled
-from jaxcnn.data.streams import StepStream, Stream
+from jaxcnn.data.streams import InitStream, StepStream, Stream
+from jaxcnn.objectives import Objective
 from jaxcnn.training.state import create_state
 from jaxcnn.training.steps import make_train_step
 
@@ -19,6 +20,7 @@ def test_streams_keep_the_integers_of_saved_runs():
         "TEST_ORDER": 4,
         "STATISTICS": 5,
     }
+    assert InitStream.OBJECTIVE == 2**32 - 1
     for stream in Stream:
         np.testing.assert_array_equal(shuffled(50, 7, stream, 2), shuffled(50, 7, int(stream), 2))
     assert len({shuffled(50, 7, stream).tobytes() for stream in Stream}) == len(Stream)
@@ -33,16 +35,16 @@ class Noise:
 
 @pytest.mark.parametrize("step", [0, 5])
 def test_a_training_step_draws_from_its_named_streams(step):
-
-    def objective(apply, params, model_state, batch, key):
-        logits, model_state = apply(params, model_state, batch["image"], key)
-        return jnp.sum(logits), (model_state, {"logits": logits})
+    class Logits(Objective):
+        def __call__(self, apply, params, model_state, batch, key):
+            logits, model_state = apply(params, model_state, batch["image"], key)
+            return jnp.sum(logits), (model_state, {"logits": logits})
 
     train_step = make_train_step(
         Noise(),
         optax.sgd(0.1),
         augment=lambda key, images: images + jax.random.uniform(key, images.shape),
-        objective=objective,
+        objective=Logits(),
         readings=lambda state, batch, gradients, updates: batch["image"],
     )
     state = create_state({"params": {"scale": jnp.ones(())}}, optax.sgd(0.1), seed=9).replace(step=jnp.int32(step))

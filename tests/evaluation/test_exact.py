@@ -12,6 +12,7 @@ from jaxcnn.evaluation.test_time_augmentation import make_protocol
 from jaxcnn.models import LeNet5
 from jaxcnn.norms import BatchNorm
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.training.non_finite import NonFinite
 from jaxcnn.training.steps import make_eval_step
 
 N, CLASSES = 21, 4
@@ -80,6 +81,15 @@ def test_many_batches_add_up_without_rounding():
 
     batches = [{"mask": np.ones(1, bool)}] * 3
     assert evaluate(step, {}, batches)[0] == {"accuracy": 1.0, "error": 0.0, "loss": 3 / (3 * n), "n": 3 * n}
+
+
+def test_an_evaluation_that_is_not_finite_is_none():
+    def step(variables, batch):
+        return {"loss": np.float32(np.nan), "correct": np.int32(2), "n": np.int32(3)}, logits
+
+    logits = np.array([[0.0, 1.0], [np.nan, 1.0], [2.0, np.inf], [np.nan, np.nan]], np.float32)
+    with pytest.raises(NonFinite, match="the loss is nan; the logits of 2 of 3 images are not finite"):
+        evaluate(step, {}, [{"mask": np.array([True, True, True, False])}])
 
 
 def test_poll_is_called_before_every_batch_and_may_stop(eval_step, split, variables):

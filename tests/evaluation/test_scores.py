@@ -7,6 +7,7 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from jaxcnn.evaluation.scores import expected_calibration_error, score
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.training.non_finite import NonFinite
 
 
 def draw(n, classes, seed, scale=2.0):
@@ -66,8 +67,13 @@ def test_a_bin_ends_at_its_upper_edge_and_takes_both_ends_of_the_scale():
 
 def test_bad_scores_are_one_message():
     log_probabilities, labels = draw(4, 3, 0)
+    log_probabilities[0, (labels[0] + 1) % 3] = -np.inf  # A probability of 0 is a number.
+    assert np.isfinite(score(log_probabilities, labels)["nll"])
     log_probabilities[2, 1] = np.nan
-    with pytest.raises(InputError, match="NaN for 1 of 4 images"):
+    with pytest.raises(NonFinite, match="not finite for 1 of 4 images"):
+        score(log_probabilities, labels)
+    log_probabilities[0, labels[0]] = -np.inf
+    with pytest.raises(NonFinite, match="not finite for 2 of 4 images"):
         score(log_probabilities, labels)
     with pytest.raises(InputError, match="is empty"):
         score(log_probabilities[:0], labels[:0])

@@ -71,6 +71,23 @@ def test_sums_leave_out_what_the_mask_leaves_out():
     assert float(sums["loss"]) == pytest.approx(np.log1p(np.exp(-1)) + np.log1p(np.exp(3)), rel=1e-6)
 
 
+def test_logits_that_are_nan_are_never_correct():
+    logits = jnp.array([[jnp.nan, jnp.nan], [0.0, jnp.nan], [jnp.nan, 1.0], [0.0, jnp.inf]])
+    sums = CrossEntropy().sums(logits, {"label": jnp.array([0, 1, 1, 1])})
+    assert (int(sums["correct"]), int(sums["n"])) == (1, 4)
+
+
+def test_labels_beyond_the_classes_do_what_is_documented():
+    logits = jnp.array([[2.0, 1.0, 0.0]])
+    last = float(CrossEntropy().losses(logits, jnp.array([2]))[0])
+    assert float(CrossEntropy().losses(logits, jnp.array([-1]))[0]) == last
+    assert np.isnan(CrossEntropy().losses(logits, jnp.array([3]))[0])
+    assert int(CrossEntropy().sums(logits[:, ::-1], {"label": jnp.array([-1])})["correct"]) == 0
+    rejected = np.log1p(np.exp(logits + 10).sum())
+    for label in (-1, 3):
+        assert float(MaximumAPosteriori().losses(logits, jnp.array([label]))[0]) == pytest.approx(rejected, rel=1e-5)
+
+
 @pytest.mark.parametrize("name", list(WRITTEN_OUT))
 @given(logits=LOGITS)
 @settings(max_examples=20, deadline=None)

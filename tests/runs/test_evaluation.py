@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import replace
 
 import jax
@@ -210,6 +211,21 @@ def test_someone_elses_network(tmp_path):
         evaluate_run(tmp_path / "run", batch_stats="pooled")
     (found,) = evaluate_run(tmp_path / "run", protocol="ten_crop", scales=(9,))
     assert found.views == 10 and found.n == 40
+
+
+def test_scores_that_are_not_finite_are_exit_status_3(run, tmp_path, capsys, monkeypatch):
+    module = sys.modules["jaxcnn.runs.evaluation"]
+
+    def broken(*of, original=module.select):
+        selection = original(*of)
+        nothing = jax.tree.map(lambda x: np.full_like(x, np.nan), selection.variables)
+        return replace(selection, variables=nothing)
+
+    monkeypatch.setattr(module, "select", broken)
+    assert main(["evaluate", str(run[0]), f"--output={tmp_path}/out.json"]) == 3
+    out, errors = capsys.readouterr()
+    assert errors.startswith("error: the network's scores are not finite for 30 of 30 images") and not out
+    assert not list(tmp_path.iterdir())
 
 
 def test_scales_are_whole_numbers_of_pixels():

@@ -1,17 +1,21 @@
 """Weights of another run: all of them, or what the paper of VGG takes."""
 
 import dataclasses
-from pathlib import Path
+import json
 
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from jaxcnn.config import Data, Experiment, Fake
+import jaxcnn
+from jaxcnn import data
+from jaxcnn.config import Data, Experiment, Fake, override, to_json
 from jaxcnn.models import VGG, LeNet5
-from jaxcnn.runs import checkpoint
 from jaxcnn.runs import init_from as transfer
 from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.selection import Selection
+from jaxcnn.runs.workdir import Source
 from jaxcnn.runtime.errors import InputError
 
 HEAD = "init_from=runs/a (step 7) "
@@ -41,8 +45,8 @@ def take(monkeypatch):
 
     def give(plan, model, variables):
         experiment = dataclasses.replace(plan.experiment, model=model)
-        found = {Path("runs/a/checkpoints").absolute(): (7, variables)}
-        monkeypatch.setattr(checkpoint, "restore_variables", found.__getitem__)
+        found = {("runs/a", "last"): Selection(7, variables)}
+        monkeypatch.setattr(transfer, "select", lambda *of: found[of])
         monkeypatch.setattr(transfer, "load_saved", lambda run: experiment)
         return transfer.transfer(plan, "runs/a")
 
@@ -99,3 +103,74 @@ def test_networks_of_one_configuration_or_of_other_widths_are_not_mixed(take):
     assert VGG("E").takes_from(VGG("D")) is None
     assert VGG("A").takes_from(VGG("A-LRN")) is None
     assert VGG("E").takes_from(LeNet5()) is None
+
+
+def experiment_of(seed, **changes):
+    fake = Fake(shape=(8, 8, 1), num_classes=3, train=100, test=8)
+    settings = Data(source="fake", fake=fake, batch_size=8, **changes)
+    return Experiment(model=Flat(), data=settings, seed=seed)
+
+
+class Flat(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+
+def warned(tmp_path, mine, other):
+    """What is said of a run of one experiment that starts from a run of another; and the images in question."""
+    (tmp_path / "config.json").write_text(json.dumps(to_json(other)))
+    plan = make_plan(mine)
+    line = transfer.validated_before(plan, Source(str(tmp_path)))
+    trained_on = {x.tobytes() for x in data.load(other.data, other.seed).train.images}
+    if plan.dataset.validation is None:
+        return line, 0
+    return line, sum(x.tobytes() in trained_on for x in plan.dataset.validation.images)
+
+
+def test_a_run_that_was_trained_on_this_ones_validation_images_is_warned_of(tmp_path):
+    line, seen = warned(tmp_path, experiment_of(1, validation=0.2), experiment_of(2, validation=0.3))
+    assert 10 < seen < 20
+    assert line == (
+        f"warning: {tmp_path} was trained on {seen} of the 20 validation images, so validation errors are biased low; "
+        "set data.split_seed to 2, that run's"
+    )
+    line, seen = warned(tmp_path, experiment_of(1, validation=0.2, split_seed=5), experiment_of(5, validation=0.1))
+    assert seen == 10 and "on 10 of the 20" in line
+    assert line.endswith("set data.split_seed to 5, that run's, and data.validation to at most 0.1")
+    line, seen = warned(tmp_path, experiment_of(1, validation=0.2), experiment_of(1))
+    assert seen == 20 and line.endswith("train that run with data.validation=0.2 and data.split_seed=1")
+
+
+def test_a_run_that_was_not_trained_on_them_is_not(tmp_path):
+    assert warned(tmp_path, experiment_of(1, validation=0.2, split_seed=5), experiment_of(5, validation=0.2)) == (
+        None,
+        0,
+    )
+    assert warned(tmp_path, experiment_of(5, validation=0.2), experiment_of(3, validation=0.3, split_seed=5)) == (
+        None,
+        0,
+    )
+    assert warned(tmp_path, experiment_of(1), experiment_of(5, validation=0.2)) == (None, 0)
+    other = override(experiment_of(5, validation=0.2), {"data.fake.shape": (9, 8, 1)})
+    assert warned(tmp_path, experiment_of(1, validation=0.2), other) == (None, 0)
+
+
+def test_arrays_in_memory_are_known_by_their_content(tmp_path):
+    made = data.load(experiment_of(0).data, 0)
+    arrays = {f"{n}_{k}": getattr(getattr(made, n), k) for n in ("train", "test") for k in ("images", "labels")}
+    source, target = (
+        override(experiment_of(seed, validation=0.2), {"data.source": "arrays", "epochs": 1}) for seed in (1, 2)
+    )
+    jaxcnn.train(source, tmp_path / "run", arrays=arrays, verbose=False)
+    for changed, expected in ((0, True), (1, False)):
+        own = arrays | {"train_images": arrays["train_images"] + np.uint8(changed)}
+        line = transfer.validated_before(make_plan(target, own), Source.of(target, tmp_path / "run", own))
+        assert (line is not None) is expected
+
+
+def test_the_warning_is_printed_and_the_run_goes_on(tmp_path, capsys):
+    source, target = (override(experiment_of(seed, validation=0.2), {"epochs": 1}) for seed in (1, 2))
+    jaxcnn.train(source, tmp_path / "a", verbose=False)
+    assert jaxcnn.train(target, tmp_path / "b", init_from=tmp_path / "a").steps == 10
+    assert "of the 20 validation images" in capsys.readouterr().out

@@ -14,8 +14,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax.experimental.compilation_cache import compilation_cache
 
 import jaxcnn
@@ -24,12 +26,13 @@ from jaxcnn.config import from_json, load_config, override
 from jaxcnn.objectives import Classification
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.checkpoint import SaveError
-from jaxcnn.runs.loop import NonFinite, train
+from jaxcnn.runs.loop import train
 from jaxcnn.runs.metrics import read_rows
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.lock import locked
+from jaxcnn.training.non_finite import NonFinite
 
 TINY = load_config(Path(__file__).parents[1] / "tiny.py")
 STEPS = 24  # 6 epochs of 4 full batches
@@ -346,6 +349,17 @@ def test_another_experiment_in_the_workdir(whole, changes, message):
     assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_a_run_that_is_to_be_longer_says_how(whole, unfinished, done):
+    run = whole if done else unfinished
+    with pytest.raises(InputError) as caught:
+        train(override(TINY, {"epochs": 8, "eval_every": 2}), run, verbose=False)
+    assert str(caught.value) == (
+        f"{run} holds a run of 6 epochs, not 8; a run keeps its length, which its schedule depends on. To train on "
+        f"from its weights, give a new workdir with init_from={run}."
+    )
+
+
 def test_a_checkpoint_of_another_network_in_the_workdir(whole, tmp_path):
     shutil.copytree(whole / "checkpoints", tmp_path / "run" / "checkpoints")
     with pytest.raises(InputError, match=r"network: batch_stats/norm/mean was float32\[4\], is now float32\[8\]"):
@@ -423,7 +437,7 @@ def test_init_from_no_run(whole, tmp_path, source):
 )
 def test_a_loss_or_a_weight_that_is_not_finite(tmp_path, decay, message):
     """One step an epoch; the warm-up makes the first update nothing and the second too large."""
-    changes = {"data.batch_size": 64, "optimizer.schedule.warmup_epochs": 1, "checkpoint_every": 1}
+    changes = {"data.batch_size": 64, "optimizer.schedule.warmup_epochs": 1, "checkpoint_every": 1, "eval_every": 6}
     changes |= {"optimizer.learning_rate": 1e36, "optimizer.weight_decay": decay}
     with pytest.raises(NonFinite, match=message) as caught:
         train(override(TINY, changes), tmp_path / "run", verbose=False)
@@ -431,6 +445,36 @@ def test_a_loss_or_a_weight_that_is_not_finite(tmp_path, decay, message):
     _, variables = jaxcnn.restore(tmp_path / "run")
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(variables))
     assert not (tmp_path / "run" / "results.json").exists()
+
+
+class Overflowing(nn.Module):
+    """Logits that are NaN in evaluation from the given number of updates on."""
+
+    after: int
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        updates = self.variable("count", "updates", lambda: jnp.zeros((), jnp.int32))
+        if train and not self.is_initializing():
+            updates.value += 1
+        logits = nn.Dense(4)(x.reshape(len(x), -1))
+        return logits if train else jnp.where(updates.value >= self.after, jnp.nan, logits)
+
+
+def test_an_evaluation_that_is_not_finite_ends_the_run_and_leaves_strict_json(tmp_path):
+    experiment = override(TINY, {"model": Overflowing(8), "checkpoint_every": 1})
+    for _ in range(2):  # Also after a resume.
+        with pytest.raises(NonFinite) as caught:
+            train(experiment, tmp_path / "run", verbose=False)
+        assert str(caught.value).startswith(
+            "the evaluation on the test part after step 8 failed: the loss is nan; the logits of 40 of 40 images are "
+            f"not finite; the last good checkpoint is step 4 in {tmp_path}/run/checkpoints. Lower optimizer."
+        )
+        assert "labels that are not 0..classes-1" in str(caught.value)
+        assert not (tmp_path / "run" / "results.json").exists()
+        assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [4]
+        for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
+            json.loads(line, parse_constant=pytest.fail)
 
 
 def test_not_finite_before_any_checkpoint(tmp_path):

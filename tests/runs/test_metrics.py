@@ -82,6 +82,16 @@ def test_a_torn_last_line_is_passed_over_and_cut(tmp_path, torn):
     assert path.read_text() == json.dumps(row(2)) + "\n" + json.dumps(row(9, 9 / 8)) + "\n"
 
 
+def test_rows_are_strict_json(tmp_path):
+    """A row that an earlier version wrote of an evaluation that was NaN is cut, and no new one is taken."""
+    lines = [json.dumps(row(2)), json.dumps(row(3, float("nan"))), json.dumps(row(4))]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    with contextlib.closing(Writer(tmp_path, 4)) as writer:
+        assert read_rows(tmp_path / "metrics.jsonl") == [row(2), row(4)]
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            writer.write(row(5, float("inf")))
+
+
 def test_no_file_has_no_rows(tmp_path):
     assert read_rows(tmp_path / "metrics.jsonl") == []
 

@@ -6,7 +6,7 @@ import pytest
 from flax import linen as nn
 
 import jaxcnn
-from jaxcnn import Augment, Data, Experiment, Fake, Optimizer, Schedule, override
+from jaxcnn import Augment, Data, Experiment, Fake, Optimizer, Schedule, data, make_train_step, override
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Dropout, Flatten
 from jaxcnn.models import Chain
 from jaxcnn.runs.plan import make_plan
@@ -90,6 +90,34 @@ def test_a_second_learning_rate_and_seed_compile_nothing(tmp_path, compiled):
 )
 def test_programs_are_shared_by_experiments_of_one_structure(changes, same):
     assert (make_plan(override(BASE, changes)).programs is make_plan(BASE).programs) is same
+
+
+def test_data_sets_of_other_colours_share_their_programs(tmp_path, compiled):
+    """The colours are an argument; each run equals one whose step closes over its colours."""
+    colored = override(BASE, {"augment.shift": 0.0, "augment.pca_color": 0.5, "data.fake.shape": (8, 8, 3)})
+    colored = override(colored, {"data.source": "arrays", "data.batch_size": 16, "epochs": 1})
+    rng = np.random.default_rng(0)
+    arrays = {"train_images": rng.integers(0, 256, (32, 8, 8, 3), np.uint8), "train_labels": np.arange(32) % 4,
+              "test_images": rng.integers(0, 256, (8, 8, 8, 3), np.uint8), "test_labels": np.arange(8) % 4}  # fmt: skip
+    dark = arrays | {"train_images": arrays["train_images"] // np.array([1, 2, 4], np.uint8)}
+    ends = []
+    for name, own in (("a", arrays), ("b", dark)):
+        before = list(compiled)
+        jaxcnn.train(colored, tmp_path / name, arrays=own, verbose=False)
+        ends.append(jaxcnn.restore(tmp_path / name)[1])
+    assert compiled == before
+    assert make_plan(colored, arrays).programs is make_plan(colored, dark).programs
+    for own, end in zip((arrays, dark), ends, strict=True):
+        plan = make_plan(colored, own)
+        colors = data.color_axes(plan.dataset.train.images)
+        augment, preprocess = data.make_augment(colored.augment, colors), data.make_preprocess(colored.data)
+        step = jax.jit(make_train_step(NETWORK, plan.programs.optimizer, augment=augment, preprocess=preprocess))
+        batches, state = data.train_batches(plan.dataset.train, 16, seed=0), plan.initial_state()
+        for _, batch in zip(range(2), batches, strict=False):
+            state, *_ = step(state, jax.device_get(batch))
+        for found, expected in zip(jax.tree.leaves(end["params"]), jax.tree.leaves(state.params), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert np.abs(ends[0]["params"]["output"]["kernel"] - ends[1]["params"]["output"]["kernel"]).max() > 1e-3
 
 
 class Listed(nn.Module):

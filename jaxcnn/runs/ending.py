@@ -1,0 +1,55 @@
+"""The hooks of a finished run: its pictures and its summary."""
+
+import jax
+import numpy as np
+
+from jaxcnn.runs.hooks import Hook, Run
+from jaxcnn.runs.metrics import read_rows
+from jaxcnn.runs.workdir import Results
+
+
+class Pictures(Hook):
+    """Draws the pictures of a run; where one cannot be drawn, a line says so."""
+
+    def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
+        try:
+            _draw(run, logits)
+        except Exception as error:
+            cause = (str(error).strip() or "no message").splitlines()[0]
+            run.console.print(f"pictures could not be drawn: {type(error).__name__}: {cause}")
+
+
+def _draw(run: Run, logits: np.ndarray) -> None:
+    from jaxcnn import plots
+
+    test, known = run.plan.dataset.test, run.plan.dataset.class_names
+    names = (*known, *map(str, range(len(known), logits.shape[-1])))
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    plots.learning_curves(read_rows(run.workdir / "metrics.jsonl"), run.workdir / "learning_curves.png")
+    plots.confusion_matrix(test.labels, probabilities.argmax(-1), names, run.workdir / "confusion_matrix.png")
+    plots.confident_errors(test.images, test.labels, probabilities, names, run.workdir / "confident_errors.png")
+    channels = test.images.shape[-1]
+    kernels = [x for x in jax.tree.leaves(run.state.params) if x.ndim == 4 and x.shape[2] == channels]
+    if kernels:
+        order, path = run.plan.experiment.data.channel_order, run.workdir / "first_layer_filters.png"
+        plots.first_layer_filters(np.asarray(kernels[0]), path, channel_order=order)
+
+
+class Summary(Hook):
+    """Prints what a run has found, and its files."""
+
+    def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
+        test = results.test
+        found = f"loss {test['loss']:.4f}"
+        if "error" in test:
+            wrong = f"({round(test['error'] * test['n'])} of {test['n']:,} wrong)"
+            found = f"error {test['error']:.2%} {wrong}, accuracy {test['accuracy']:.2%}, {found}"
+        run.console.print(f"\ntest {found}; {results.steps:,} steps in {results.seconds:.1f} s")
+        for name, what in (
+            ("results.json", "the numbers above"),
+            ("metrics.jsonl", "a row a logged step; TensorBoard: tensorboard/"),
+            ("*.png", "learning curves, confusion matrix, confident errors, first-layer filters"),
+            ("checkpoints/", f"the latest two and the best by {run.evaluated_part} accuracy"),
+            ("config.json, provenance.json", "what ran, and on what"),
+        ):
+            run.console.print(f"  {run.workdir}/{name}: {what}")

@@ -1,0 +1,65 @@
+"""The hook that writes metrics: rows in metrics.jsonl, TensorBoard events, a progress bar, a line for an evaluation."""
+
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.objectives import mean_metrics
+from jaxcnn.runs.hooks import Hook, Run
+from jaxcnn.runs.metrics import Writer, progress_bar
+from jaxcnn.training.steps import Readings
+
+
+class Rows(Hook):
+    """Averages the sums of the steps between two rows. Sums of a row that is not complete are carried over a resume.
+
+    Use as a context manager, which opens and closes the files.
+    """
+
+    def __init__(self, run: Run) -> None:
+        step = int(run.state.step)
+        self._writer = Writer(run.workdir, step)
+        self._bar = progress_bar(run.console, total=run.plan.total_steps, done=step)
+        self._images = 0.0  # Since the last row, of this launch alone, as its clock.
+
+    def __enter__(self) -> "Rows":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.stop()
+        self._writer.close()
+
+    def on_step(self, run: Run, step: int, sums: dict[str, float], readings: Readings | None) -> None:
+        earlier = run.carry.get("sums", {})
+        total = {name: earlier.get(name, 0.0) + value for name, value in sums.items()}
+        run.carry["sums"], self._images = total, self._images + sums["n"]
+        incomplete = step % run.plan.experiment.log_every
+        if incomplete and step != run.plan.total_steps:
+            return
+        rate = run.clock.lap(self._images)
+        previous = run.carry.get("previous_sums", {})
+        run.carry["sums"], run.carry["previous_sums"], self._images = {}, total, 0.0
+        if incomplete:
+            # The last row, with too few steps of its own for a mean that compares with the other rows.
+            total = {name: value + previous.get(name, 0.0) for name, value in total.items()}
+        means = mean_metrics(total)
+        self._row(run, step, "train", means | {"learning_rate": run.learning_rate}, {"images_per_second": rate})
+        self._bar.update(
+            self._bar.task_ids[0], completed=step, latest=f"loss {means['loss']:.4f}  {rate:,.0f} images/s"
+        )
+
+    def on_evaluation(self, run: Run, step: int, part: str, metrics: dict[str, float], logits: np.ndarray) -> None:
+        self._row(run, step, part, metrics, {})
+        run.console.print(f"epoch {step // run.plan.steps_per_epoch}: {part} {headline(metrics)}")
+
+    def _row(self, run: Run, step: int, split: str, metrics: dict[str, float], clock: dict[str, float]) -> None:
+        epoch = step / run.plan.steps_per_epoch
+        time = {"seconds": run.clock.seconds, **clock}
+        self._writer.write({"step": step, "epoch": epoch, "split": split, **metrics, "time": time})
+
+
+def headline(metrics: dict[str, float]) -> str:
+    """`error 1.25%, loss 0.0431`; the loss alone where an objective has no error."""
+    error = f"error {metrics['error']:.2%}, " if "error" in metrics else ""
+    return f"{error}loss {metrics['loss']:.4f}"

@@ -1,0 +1,33 @@
+"""The hook that saves checkpoints."""
+
+from typing import Any
+
+from jaxcnn.runs.checkpoint import Checkpoints, steps
+from jaxcnn.runs.hooks import Hook, Run
+from jaxcnn.training.steps import Readings
+
+
+class Saves(Hook):
+    """Saves the state under `checkpoints/`. Use as a context manager, which waits for the last write."""
+
+    def __init__(self, run: Run) -> None:
+        folder = run.workdir / "checkpoints"
+        step = int(run.state.step)
+        run.saved = step if step in steps(folder) else -1
+        self._checkpoints = Checkpoints(folder)
+
+    def __enter__(self) -> "Saves":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._checkpoints.__exit__(*exception)
+
+    def on_step(self, run: Run, step: int, sums: dict[str, float], readings: Readings | None) -> None:
+        """A write in the background that has failed is found before the next row."""
+        if step % run.plan.experiment.log_every == 0:
+            self._checkpoints.check()
+
+    def on_checkpoint(self, run: Run, step: int) -> None:
+        carry = run.carry | {"seconds": run.clock.seconds}
+        self._checkpoints.save(run.state, carry=carry, accuracies=run.accuracies)
+        run.saved = step

@@ -1,0 +1,158 @@
+"""What the README shows runs: every Python block, and every command line of its shell blocks and tables.
+
+A command that takes seconds runs as it stands, training as a dry run. Of the others (downloads, measurements of
+minutes) the options alone are checked: the function that would do the work is replaced. Training from Python takes
+random images in the place of the data set, and one epoch.
+"""
+
+import re
+import shlex
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import jaxcnn
+import jaxcnn.bench.tables
+import jaxcnn.cli.bench
+import jaxcnn.cli.report
+import jaxcnn.data.prepare
+import jaxcnn.runs.evaluation
+import jaxcnn.weights
+from jaxcnn import Augment, Data, Experiment, Fake
+from jaxcnn.__main__ import main
+from jaxcnn.cli import launch
+from jaxcnn.config.importing import import_file
+from jaxcnn.data.shape import image_shape
+from jaxcnn.describe.tables import network_table
+from jaxcnn.models import ConvNet, LeNet5
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+
+NOT_OURS = ("python3 -m venv", ". .venv/bin/activate", "pytest")
+"""How commands begin that .ci/run runs, or that need no check."""
+
+
+def command_lines():
+    """Every command of the shell blocks and of the tables' cells, once each, as lists of words."""
+    blocks = "".join(text for language, text in BLOCKS if language in ("sh", "bash", "console"))
+    lines = [line.removeprefix("$ ") for line in blocks.replace("\\\n", " ").splitlines()]
+    rows = re.findall(r"^\|.*\|$", README, re.MULTILINE)
+    cells = [cell for row in rows for cell in re.findall(r"`([^`]+)`", row)]
+    lines += [cell for cell in cells if cell.startswith(("jaxcnn ", "python "))]
+    commands = [command for line in lines for command in line.split("&&")]
+    found = {" ".join(words): words for command in commands if (words := shlex.split(command, comments=True))}
+    return list(found.values())
+
+
+COMMANDS = [words for words in command_lines() if not " ".join(words).startswith(NOT_OURS)]
+
+
+def checkout(folder):
+    """A folder in which the README's paths lead somewhere: a checkout, with a run of a network with batch norm."""
+    for name in ("configs", "README.md"):
+        (folder / name).symlink_to(ROOT / name)
+    data = Data(source="fake", fake=Fake(train=64, test=16), batch_size=16, eval_batch_size=16)
+    experiment = Experiment(model=LeNet5(norm="batch"), data=data, augment=Augment(crop=32), epochs=1)
+    jaxcnn.train(experiment, folder / "runs" / "a", verbose=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(autouse=True)
+def _there(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+@pytest.mark.parametrize("text", PYTHON, ids=range(len(PYTHON)))
+def test_a_python_block_runs(text, folder, monkeypatch):
+    train = jaxcnn.train
+
+    def quickly(experiment, workdir, **options):
+        shape = image_shape(experiment.data, experiment.augment)
+        fake = Fake(shape=shape, num_classes=experiment.model.num_classes, train=32, test=16)
+        data = replace(experiment.data, source="fake", fake=fake, batch_size=16, image_size=None, pad=0)
+        experiment = replace(experiment, data=data, epochs=1)
+        return train(experiment, workdir, **options)
+
+    monkeypatch.setattr(jaxcnn, "train", quickly)
+    file = folder / "block.py"
+    file.write_text(text)
+    for value in vars(import_file(file)).copy().values():
+        if isinstance(value, type) and issubclass(value, ConvNet) and value is not ConvNet:
+            network_table(value(), (32, 32, 3))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_command_line_is_taken(words, folder, monkeypatch, capsys):
+    program, *rest = words
+    if words[:2] == ["pip", "install"]:
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        named = {name for word in rest for name in re.findall(r"[\w-]+", "".join(re.findall(r"\[(.*)\]", word)))}
+        assert named <= extras.keys()
+        return
+    if words[:2] == ["python", "launch.py"]:
+        status = trained(rest[1:], prog="launch.py")
+    else:
+        assert program == "jaxcnn" or words[:3] == ["python", "-m", "jaxcnn"], f"say here how to check {words}"
+        arguments = rest if program == "jaxcnn" else rest[2:]
+        if arguments[0] == "train":
+            status = trained(arguments[1:], prog="jaxcnn train")
+        else:
+            if not is_quick(arguments):
+                replace_work(monkeypatch)
+            status = main(arguments)
+    assert status == 0, capsys.readouterr().err
+
+
+def trained(arguments, *, prog):
+    try:
+        return launch.main([*arguments, "--dry_run"], prog=prog, default_config=ROOT / "configs" / "lenet5_digits.py")
+    except SystemExit as stop:
+        return stop.code
+
+
+def is_quick(arguments):
+    """Networks and runs that are there can be described, tested and exported in seconds."""
+    return arguments[0] == "describe" or arguments[:2] in (["evaluate", "runs/a"], ["convert", "runs/a"])
+
+
+def replace_work(monkeypatch):
+    """What downloads, measures for minutes, or needs files that only a user has, does nothing."""
+    work = {
+        "data.prepare.prepare": None,
+        "cli.bench.bench": {},
+        "bench.tables.failures": [],
+        "weights.convert": None,
+        "runs.evaluation.evaluate_run": (),
+        "cli.report.marked_readme": "",
+        "cli.report.collect": Path("x.jsonl"),
+        "cli.report.update_readme": None,
+    }
+    for name, result in work.items():
+        monkeypatch.setattr(f"jaxcnn.{name}", lambda *_, result=result, **__: result)
+
+
+def test_the_readme_has_what_is_checked_here():
+    assert len(PYTHON) >= 3 and len(COMMANDS) >= 15
+    assert any(words[:2] == ["python", "launch.py"] for words in COMMANDS)
+
+
+def test_the_checks_tell_a_mistake(folder, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        main(["describe", "vgg_d", "--digram=a.svg"])
+    assert trained(["--config=configs/none.py"], prog="launch.py") == 2
+    assert trained(["--config.optimizer.lr=1"], prog="launch.py") == 2
+    replace_work(monkeypatch)
+    with pytest.raises(SystemExit):
+        main(["bench", "--peers", "torch"])
+    with pytest.raises(jaxcnn.InputError, match="NameError"):
+        test_a_python_block_runs("model.init(images)", folder, monkeypatch)
