@@ -139,7 +139,7 @@ def finished(
     """
     if not os.path.exists(workdir / "config.json"):
         return None
-    saved, record = load_saved(workdir), _record(workdir)
+    saved, record = load_saved(workdir), read_record(workdir)
     lines = [line for line in differences(saved, experiment) if not line.startswith("code.")]
     if None not in (before := record.get("data_file"), source.data_file):
         # A file is its content, wherever it lies.
@@ -182,7 +182,7 @@ def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
     return ", ".join(sorted(things))
 
 
-def _record(workdir: Path) -> dict[str, Any]:
+def read_record(workdir: Path) -> dict[str, Any]:
     """What provenance.json says; nothing where there is none."""
     path = workdir / "provenance.json"
     return _read_json(path) if os.path.exists(path) else {}
@@ -236,7 +236,7 @@ def load_saved(run: str | Path) -> Experiment:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
-    tree, record = _read_json(path), _record(folder)
+    tree, record = _read_json(path), read_record(folder)
     candidates = [(tree, folder), (tree, Path(record.get("workdir", folder))), (_from_own_copy(tree), folder)]
     found, failures = [], []
     for saved, place in candidates:
@@ -269,7 +269,7 @@ def _from_own_copy(tree: Any) -> Any:
 def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run and its weights: `model.apply(variables, x, train=False)`.
 
-    It warns if the network's code has changed since the run and the run has no copy of it.
+    It warns where the network's code has changed since the run and the run has no copy of it.
 
     Args:
         run: its folder.
@@ -280,9 +280,15 @@ def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module,
         InputError: the folder holds no run, or not that checkpoint, or it cannot be read.
     """
     experiment = load_saved(run)
-    if changed := _changed(_record(Path(run)).get("code", {}), experiment):
-        warnings.warn(f"{run} was trained with other code: {changed} has changed.", stacklevel=2)
+    if text := other_code(run, experiment):
+        warnings.warn(text, stacklevel=3)
     return experiment.model, select(run, checkpoint).variables
+
+
+def other_code(run: str | Path, experiment: Experiment) -> str | None:
+    """A line that says which code of an experiment is not what the run was trained with; None where all is."""
+    changed = _changed(read_record(Path(run)).get("code", {}), experiment)
+    return f"{run} was trained with other code: {changed} has changed" if changed else None
 
 
 def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes | None = None) -> str | None:
