@@ -189,13 +189,13 @@ def report(runs: Runs, name: str, results: str = "configs/results", readme: str 
         runs: workdirs of runs that differ in their seed alone.
         name: of the experiment, as in configs/NAME.py.
         results: folder of NAME.jsonl (a line a seed) and NAME.png (learning curves).
-        readme: file whose results table is made anew.
+        readme: file whose tables are made from the results.
     """
-    from jaxcnn.cli.report import collect, marked_readme, update_readme
+    from jaxcnn.cli.report import collect, marked, update_tables
 
-    marked_readme(readme)
+    marked(readme)
     print(collect(runs, name, results))
-    update_readme(readme, results)
+    update_tables(readme, results)
 
 
 @app.command
@@ -226,7 +226,7 @@ def bench(
         threads: CPUs of each process; None: all that there are.
         format: of what is printed.
         output: .json file to write, with a chart beside it if there is a peer.
-        readme: file whose tables are renewed from the results in the folder of output.
+        readme: Markdown file whose tables are made from the folder of output, such as configs/results/README.md.
     """
     from jaxcnn.bench.tables import failures
     from jaxcnn.cli.bench import bench

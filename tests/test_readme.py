@@ -133,9 +133,9 @@ def replace_work(monkeypatch):
         "bench.tables.failures": [],
         "weights.convert": None,
         "runs.evaluation.evaluate_run": (),
-        "cli.report.marked_readme": "",
+        "cli.report.marked": {},
         "cli.report.collect": Path("x.jsonl"),
-        "cli.report.update_readme": None,
+        "cli.report.update_tables": None,
     }
     for name, result in work.items():
         monkeypatch.setattr(f"jaxcnn.{name}", lambda *_, result=result, **__: result)

@@ -61,32 +61,14 @@ def grids(record: Record) -> Iterator[Grid]:
         yield Grid("Share of the input pipeline in a training step", headings, rows)
 
 
-def markdown(record: Record, chart: str | None) -> str:
-    """All tables as Markdown, that of every library folded away.
-
-    Args:
-        record: what was measured.
-        chart: path of the chart, from where the Markdown is read; None: there is none.
-    """
-    parts = [f"{machine(record)}."]
-    if chart:
-        parts.append(f"![Speed of the networks in each library]({chart})")
-    for grid in grids(record):
-        text = grid.markdown()
-        if grid.headings[:2] == _LIBRARY_HEADINGS[:2]:
-            text = f"<details><summary>Every library</summary>\n\n{text}\n\n</details>"
-        parts.append(text)
-    return "\n\n".join([*parts, *failures(record)])
+def markdown(record: Record) -> str:
+    """All tables as Markdown."""
+    return "\n\n".join([f"{machine(record)}.", *(grid.markdown() for grid in grids(record)), *failures(record)])
 
 
-def readme_tables(folder: str | Path) -> str:
-    """`markdown` of every bench_NAME.json in a folder configs/results, each with its chart bench_NAME.png."""
-    parts = []
-    for path in sorted(Path(folder).glob("bench_*.json")):
-        chart = path.with_suffix(".png")
-        record = json.loads(path.read_text())
-        parts.append(markdown(record, f"configs/results/{chart.name}" if chart.is_file() else None))
-    return "\n\n".join(parts)
+def kept(folder: str | Path) -> list[Record]:
+    """Every bench_NAME.json in a folder."""
+    return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("bench_*.json"))]
 
 
 def shown_ratio(measured: Record, library: str, peer: str) -> Record | None:

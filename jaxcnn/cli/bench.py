@@ -23,7 +23,7 @@ from jaxcnn.bench.launching import ROOT, time_launches
 from jaxcnn.bench.pipeline import Pipeline
 from jaxcnn.bench.process import WorkerError, usable_cpus, working
 from jaxcnn.bench.tables import NAMES, Record, failures, grids, machine, markdown, step_name
-from jaxcnn.cli.report import marked_readme, update_readme
+from jaxcnn.cli.report import marked, update_tables
 from jaxcnn.describe.tables import print_table
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
@@ -65,7 +65,7 @@ def bench(
         threads: CPUs of each process; None: all that this one may use.
         format: of what is printed.
         output: .json file to write, with the chart beside it where there is something to compare with.
-        readme: file whose tables are renewed from what lies in the folder of `output`.
+        readme: Markdown file whose tables are made from the files in the folder of `output`.
 
     Returns:
         `provenance`, and under `steps`, `launch` and `pipeline` what `compare`, `time_launches` and `pipeline.measure`
@@ -105,7 +105,7 @@ def bench(
             write_json(Path(output), record)
             speed_chart(record, Path(output).with_suffix(".png"))
         if readme is not None:
-            update_readme(readme, Path(output).parent)
+            update_tables(readme, Path(output).parent)
     except OSError as error:
         raise InputError(f"output {output} or readme {readme} cannot be written: {error.strerror}.") from None
     return record
@@ -140,7 +140,7 @@ def _checked(
     if readme is not None and (output is None or not Path(output).name.startswith("bench_")):
         raise InputError(f"readme shows files bench_NAME.json; output is {output}, so name it like that.")
     if readme is not None:
-        marked_readme(readme, ("results", "zoo", "speed"))
+        marked(readme)
     return threads or cpus
 
 
@@ -198,7 +198,7 @@ def _print(record: Record, format: Literal["text", "markdown", "json"]) -> None:
     if format == "json":
         print(json.dumps(record, indent=2))
     elif format == "markdown":
-        print(markdown(record, None))
+        print(markdown(record))
     else:
         print(machine(record))
         for grid in grids(record):

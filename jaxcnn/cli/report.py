@@ -2,10 +2,10 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jaxcnn.bench.tables import readme_tables
+from jaxcnn.bench import tables as bench
 from jaxcnn.config import differences
 from jaxcnn.layers import trace
 from jaxcnn.models import ZOO
@@ -88,41 +88,51 @@ def zoo_table() -> str:
     return "\n".join(rows)
 
 
-def _marks(name: str) -> tuple[str, str]:
-    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+_TABLES: dict[str, Callable[[str | Path], str]] = {
+    "results": results_table,
+    "zoo": lambda folder: zoo_table(),
+    "bench": lambda folder: "\n\n".join(map(bench.markdown, bench.kept(folder))),
+}
 
 
-def marked_readme(readme: str | Path, names: Iterable[str] = ("results", "zoo")) -> str:
-    """The text of a README that has the marks of these tables; to be read before anything is written for it.
+def marked(page: str | Path) -> dict[str, str]:
+    """The tables of a Markdown page: what stands between their marks, `<!-- results: begin -->` and
+    `<!-- results: end -->`, by name; to be read before anything is written for it.
 
     Raises:
-        InputError: the README cannot be read, or a mark is missing.
+        InputError: the page cannot be read, or has no marks.
     """
     try:
-        text = Path(readme).read_text()
+        text = Path(page).read_text()
     except OSError as error:
-        raise InputError(f"readme {readme} cannot be read: {error.strerror}; name the file to update.") from None
-    for begin, end in map(_marks, names):
-        if begin not in text or end not in text:
-            raise InputError(f"{readme} has no lines {begin} and {end} for the table to stand between.")
-    return text
+        raise InputError(f"readme {page} cannot be read: {error.strerror}; name the file to update.") from None
+    found = {name: text.partition(begin)[2].partition(end)[0] for name, (begin, end) in _MARKS.items() if end in text}
+    if not found:
+        raise InputError(
+            f"{page} has no lines <!-- results: begin --> and <!-- results: end --> for a table to stand between."
+        )
+    return found
 
 
-def update_readme(readme: str | Path, folder: str | Path) -> None:
-    """Replace what stands between the README's marks `<!-- results: begin -->`, `<!-- results: end -->` by
-    `results_table`, between those of `zoo` by `zoo_table`, and, where a benchmark has been kept, between those of
-    `speed` by `readme_tables`.
+_MARKS = {name: (f"<!-- {name}: begin -->\n", f"\n<!-- {name}: end -->") for name in _TABLES}
+
+
+def update_tables(page: str | Path, folder: str | Path) -> None:
+    """Replace the tables that a Markdown page has marks for: `results` (`results_table`), `zoo` (`zoo_table`) and
+    `bench`, the tables of all benchmarks in the folder.
+
+    Args:
+        page: README.md, or that of the folder.
+        folder: configs/results.
 
     Raises:
-        InputError: the README cannot be read, or a mark is missing.
+        InputError: as `marked`.
     """
-    tables = {"results": results_table(folder), "zoo": zoo_table()}
-    if speed := readme_tables(folder):
-        tables["speed"] = speed
-    text = marked_readme(readme, tables)
-    for name, table in tables.items():
-        begin, end = _marks(name)
+    names = marked(page)
+    text = Path(page).read_text()
+    for name in names:
+        begin, end = _MARKS[name]
         before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
-    with replacing(Path(readme)) as draft:
+        text = f"{before}{begin}{_TABLES[name](folder)}{end}{rest.partition(end)[2]}"
+    with replacing(Path(page)) as draft:
         draft.write_text(text)

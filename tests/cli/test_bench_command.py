@@ -8,9 +8,9 @@ from jaxcnn.__main__ import main
 from jaxcnn.bench.chart import speed_chart
 from jaxcnn.bench.process import WorkerError
 from jaxcnn.bench.summary import speed_ratio, summarize
-from jaxcnn.bench.tables import markdown, readme_tables
+from jaxcnn.bench.tables import markdown
 from jaxcnn.cli import bench as command
-from jaxcnn.cli.report import update_readme
+from jaxcnn.cli.report import update_tables
 
 
 def variant(milliseconds, rounds=5, **facts):
@@ -89,9 +89,9 @@ def test_the_file_has_everything(kept):
 
 def test_markdown_says_what_the_file_has(kept):
     _, found = kept
-    text = markdown(found, "a.png")
-    ratios, libraries = text.split("<details>")
-    assert "![Speed of the networks in each library](a.png)" in ratios and found["provenance"]["processor"] in ratios
+    text = markdown(found)
+    ratios, libraries = text.split("**Libraries**")
+    assert found["provenance"]["processor"] in ratios
     assert cells(ratios, "lenet5 train") == [
         "lenet5 train", "256 of 32x32x1", "1,500.0", "6,000.0", "1,200.0", "4.00 (4.00 to 4.00)", "0.80 (0.80 to 0.80)",
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_ratio_is_shown_only_with_enough_turns(kept, rounds, shown, bars, tmp_
     (step,) = found["steps"]
     step["variants"] = {"jaxcnn": variant(1500.0), "torch": variant(1200.0, rounds)}
     del step["ratios"]["flax"]
-    ratios, libraries = markdown(found, None).split("<details>")
+    ratios, libraries = markdown(found).split("**Libraries**")
     assert cells(ratios, "lenet5 train")[4] == shown
     assert cells(libraries, "lenet5 train | PyTorch")[6] == ("0%" if bars else "")
     drawn = speed_chart(found, tmp_path / "a.svg")
@@ -130,27 +130,25 @@ def test_a_record_of_one_peak_for_all_turns_shows_no_share_and_the_ratio_of_its_
         del v["round_peak_gflops"]
         v |= {"peak_gflops": 1.0, "utilization": 2.38}
     step["ratios"]["torch"] = {"ratio": 9.9, "quartiles": [0.7, 0.8], "rounds": 5}
-    ratios, libraries = markdown(found, None).split("<details>")
+    ratios, libraries = markdown(found).split("**Libraries**")
     assert cells(ratios, "lenet5 train")[6] == "0.80 (0.80 to 0.80)"
     assert cells(libraries, "lenet5 train | jaxcnn")[6] == ""
 
 
 def test_the_readme_is_made_from_the_files(kept, tmp_path):
     path, _ = kept
-    assert readme_tables(tmp_path) == markdown(json.loads(path.read_text()), "configs/results/bench_x.png")
-    readme = tmp_path / "README.md"
-    marks = "".join(f"<!-- {name}: begin -->\n<!-- {name}: end -->\n" for name in ("results", "zoo", "speed"))
+    readme, marks = tmp_path / "README.md", "<!-- bench: begin -->\n\n<!-- bench: end -->\n"
     readme.write_text(f"before\n{marks}after\n")
-    update_readme(readme, tmp_path)
-    text = readme.read_text()
-    assert text.startswith("before\n") and text.endswith(f"{readme_tables(tmp_path)}\n<!-- speed: end -->\nafter\n")
+    update_tables(readme, tmp_path)
+    shown = markdown(json.loads(path.read_text()))
+    assert readme.read_text() == f"before\n<!-- bench: begin -->\n{shown}\n<!-- bench: end -->\nafter\n"
     other = tmp_path / "other"
     other.mkdir()
-    readme.write_text(f"{marks}")
+    readme.write_text(marks)
     assert main(["bench", "lenet5", "--mode=train", f"--output={other}/bench_y.json", f"--readme={readme}"]) == 0
     assert cells(readme.read_text(), "lenet5 train | 256 of 32x32x1")[2] == "1,500.0"
     # With nothing to compare with there is no chart.
-    assert not list(other.glob("*.png")) and "![" not in readme.read_text()
+    assert not list(other.glob("*.png"))
 
 
 def test_what_is_printed(capsys):

@@ -1,6 +1,8 @@
 """Results are kept a line a seed, and the README's table is what follows from them."""
 
 import json
+import re
+import shutil
 import statistics
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,7 +11,7 @@ import pytest
 
 from jaxcnn import Experiment, InputError
 from jaxcnn.__main__ import main
-from jaxcnn.cli.report import collect, results_table, update_readme, zoo_table
+from jaxcnn.cli.report import collect, results_table, update_tables, zoo_table
 from jaxcnn.config import to_json
 from jaxcnn.describe.diagram import draw
 from jaxcnn.models import ZOO, LeNet5
@@ -71,11 +73,11 @@ def test_readme_changes_between_its_marks_alone(runs, tmp_path):
     marked = "<!-- {0}: begin -->\n{{}}\n<!-- {0}: end -->\n"
     text = "before\n" + marked.format("results") + "between\n" + marked.format("zoo") + "after\n"
     readme.write_text(text.format("old", "older"))
-    update_readme(readme, tmp_path / "results")
+    update_tables(readme, tmp_path / "results")
     assert readme.read_text() == text.format(results_table(tmp_path / "results"), zoo_table())
     readme.write_text("no marks")
     with pytest.raises(InputError, match="has no lines"):
-        update_readme(readme, tmp_path / "results")
+        update_tables(readme, tmp_path / "results")
     assert readme.read_text() == "no marks"
 
 
@@ -125,10 +127,13 @@ def test_runs_from_other_weights_are_refused_and_the_same_weights_moved_are_not(
 
 
 def test_this_readme_is_made_from_these_results(tmp_path):
-    copy = tmp_path / "README.md"
+    copy, results = tmp_path / "README.md", tmp_path / "results"
+    shutil.copytree(ROOT / "configs" / "results", results)
     copy.write_text((ROOT / "README.md").read_text())
-    update_readme(copy, ROOT / "configs" / "results")
+    update_tables(copy, results)
+    update_tables(results / "README.md", results)
     assert copy.read_text() == (ROOT / "README.md").read_text()
+    assert (results / "README.md").read_text() == (ROOT / "configs" / "results" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -139,4 +144,5 @@ def test_the_committed_diagram_is_of_this_network_and_shown(name, tmp_path):
     committed = ROOT / "configs" / "results" / f"diagram_{name}.svg"
     entry = ZOO[name]
     assert words(committed) == words(draw(entry.model, entry.shape, tmp_path / "drawn.svg", title=name))
-    assert f"(configs/results/{committed.name})" in (ROOT / "README.md").read_text()
+    shown = (ROOT / "README.md").read_text() + (committed.parent / "README.md").read_text()
+    assert re.search(rf"\((configs/results/)?{committed.name}\)", shown)
