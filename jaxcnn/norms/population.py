@@ -83,6 +83,26 @@ def batch_norm_paths(model: nn.Module, variables: dict[str, Any], images: jax.Ar
     return tuple(paths)
 
 
+def initial_share(model: nn.Module, variables: dict[str, Any], images: jax.Array, updates: int) -> float:
+    """The share of its initial values that the slowest of the network's batch normalizations has in its running
+    statistics after a number of updates; 0 without batch normalization.
+
+    Args:
+        model: any linen module with `__call__(x, *, train)`.
+        variables: its variables, or their shapes.
+        images: preprocessed images, or their shape.
+        updates: of the running statistics.
+    """
+    momenta = [0.0]
+
+    def note(module: BatchNorm, x: jax.Array, normalize: Callable[..., jax.Array]) -> jax.Array:
+        momenta.append(module.momentum)
+        return normalize(train=False)
+
+    jax.eval_shape(partial(_apply, model, note), variables, images)
+    return max(momenta) ** updates
+
+
 def measure(model: nn.Module, variables: dict[str, Any], images: jax.Array, *, by_batch: bool) -> dict[Path, Measured]:
     """Statistics of what a batch brings to every batch normalization, without dropout.
 

@@ -52,7 +52,7 @@ def write(folder, experiment, shape=None):
     shapes = jax.eval_shape(lambda: experiment.model.init(jax.random.key(0), np.zeros((1, *shape)), train=False))
     variables = jax.tree.map(lambda x: rng.uniform(0.2, 1, x.shape).astype(np.float32), shapes)
     variables["params"] = jax.tree.map(lambda x: (x - 0.6).astype(np.float32), variables["params"])
-    state = create_state(variables, optax.identity()).replace(step=np.int32(3))
+    state = create_state(variables, optax.identity()).replace(step=np.int32(300))
     with checkpoint.Checkpoints(folder / "checkpoints") as checkpoints:
         checkpoints.save(state, carry={}, accuracies={})
     return variables
