@@ -209,10 +209,10 @@ def test_of_a_network_of_someone_else_there_is_only_a_table(option, foreign_run,
 
 
 def test_data_that_are_missing_can_be_told_by_shape(tmp_path, capsys):
-    data = Data(source="tfds", name="mnist", data_dir=str(tmp_path))
+    data = Data(source="tfds", name="mine", data_dir=str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps(to_json(Experiment(model=LeNet5(), data=data))))
     status, out, errors = run(capsys, str(tmp_path))
     assert (
-        (status, out) == (2, "") and "'mnist' is not prepared" in errors and "--shape=HEIGHT,WIDTH,CHANNELS" in errors
+        (status, out) == (2, "") and "'mine' is not prepared" in errors and "--shape=HEIGHT,WIDTH,CHANNELS" in errors
     )
     assert run(capsys, str(tmp_path), "--shape=32,32,1")[0] == 0
