@@ -151,7 +151,8 @@ def evaluate_run(
 
     preprocess = data.make_preprocess(settings)
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
-    variables = jax.device_put(variables, NamedSharding(sharding.mesh, PartitionSpec()))
+    replicated = NamedSharding(sharding.mesh, PartitionSpec())
+    variables = jax.device_put(variables, replicated)
     found = []
     for text, (kind, prior) in kinds.items():
         used = variables
@@ -160,7 +161,8 @@ def evaluate_run(
             total = _batches_read(kind, variables, dataset.train, settings.batch_size, limit)
             with counted(f"statistics, {text}", total, "batches", show=verbose) as advance:
                 batches = partial(_training_images, experiment, dataset.train, preprocess, sharding, limit, advance)
-                used = estimate_statistics(kind, model, variables, batches)
+                # Statistics that lie elsewhere than the others would be another program.
+                used = jax.device_put(estimate_statistics(kind, model, variables, batches), replicated)
         images = batch_size or (settings.eval_batch_size if prior is None else settings.batch_size)
         for each in chosen:
             looks = len(views(each, size))

@@ -228,5 +228,40 @@ def test_scores_that_are_not_finite_are_exit_status_3(run, tmp_path, capsys, mon
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def compiled():
+    """Names of what XLA compiles while the test runs."""
+    names = []
+
+    def note(event, _, fun_name="", **__):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(fun_name)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_protocols_and_statistics_compile_once_for_each_shape(run, tmp_path, compiled):
+    jax.clear_caches()
+    protocols, kinds = ("center", "ten_crop"), ("ema", "algorithm2", "pooled")
+    evaluate_run(run[0], protocol=protocols, batch_stats=kinds, stats_batches=2)
+    count = {name: sum(name in of for of in compiled) for name in ("forward", "measured")}
+    assert count == {"forward": 1, "measured": 1}
+    compiled.clear()
+    evaluate_run(run[0], protocol=protocols, batch_stats=("batch", "blend:4", "blend:16"))
+    assert sum("forward" in of for of in compiled) == 1  # Another program, with statistics of the batch.
+    other = replace(EXPERIMENT, seed=5)
+    write(tmp_path / "other", other, (9, 9, 1))
+    compiled.clear()
+    evaluate_run(tmp_path / "other", protocol=protocols, batch_stats=(*kinds, "blend:7"), stats_batches=2)
+    assert compiled == []
+    evaluate_run(run[0], protocol="dense", scales=(12, 15))
+    assert sum("forward" in of for of in compiled) == 2
+    compiled.clear()
+    evaluate_run(run[0], protocol="multi_scale", scales=(12, 15), batch_stats=("ema", "pooled"))
+    assert compiled == []
+
+
 def test_scales_are_whole_numbers_of_pixels():
     assert parse_scales(None) is None and parse_scales("224,256") == (224, 256)
