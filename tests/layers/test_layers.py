@@ -340,11 +340,11 @@ def test_records_are_values():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Conv(0, name="a"), "Conv.features is 0; it must be a whole number > 0."),
-        (lambda: Conv(1, kernel=2.5, name="a"), "Conv.kernel is 2.5; it must be a whole number > 0."),
-        (lambda: Conv(1, padding="SAME", name="a"), "Conv.padding is 'SAME'; it must be a whole number >= 0."),
-        (lambda: Conv(1, stride=0, name="a"), "Conv.stride is 0; it must be a whole number > 0."),
-        (lambda: MaxPool(2, 0, name="a"), "MaxPool.stride is 0; it must be a whole number > 0 or None."),
+        (lambda: Conv(0, name="a"), "Conv.features is 0; it must be an integer > 0."),
+        (lambda: Conv(1, kernel=2.5, name="a"), "Conv.kernel is 2.5; it must be an integer > 0."),
+        (lambda: Conv(1, padding="SAME", name="a"), "Conv.padding is 'SAME'; it must be an integer >= 0."),
+        (lambda: Conv(1, stride=0, name="a"), "Conv.stride is 0; it must be an integer > 0."),
+        (lambda: MaxPool(2, 0, name="a"), "MaxPool.stride is 0; it must be an integer > 0 or None."),
         (lambda: Dropout(1.0, name="a"), "Dropout.rate is 1.0; it must be a finite number >= 0 and < 1."),
         (lambda: Dense(3, kernel_init="he", name="a"), "Dense.kernel_init is 'he'; it must be one of "),
         (
@@ -366,7 +366,8 @@ def test_records_are_values():
         ),
         (
             lambda: Conv(1, connections=((-1,),), name="a"),
-            "Conv.connections is ((-1,),); it must be a tuple, each a tuple, each a whole number >= 0 or None.",
+            "Conv.connections is ((-1,),); it must be a tuple, each element a tuple, each element an integer >= 0 or "
+            "None.",
         ),
         (
             lambda: Conv(2, groups=2, connections=((0,), (1,)), name="a"),

@@ -271,8 +271,8 @@ def test_images_that_are_too_small_name_the_least_size(height, width):
         ({"activation": "tahn"}, "LeNet5.activation is 'tahn'; it must be one of tanh, relu, sigmoid, softsign, "),
         ({"pooling": "avg"}, "LeNet5.pooling is 'avg'; it must be one of average, max, trainable or None."),
         ({"norm": "bacth"}, "LeNet5.norm is 'bacth'; it must be one of none, batch, layer, group, instance, "),
-        ({"num_classes": 0}, "LeNet5.num_classes is 0; it must be a whole number > 0."),
-        ({"num_classes": 10.0}, "LeNet5.num_classes is 10.0; it must be a whole number > 0."),
+        ({"num_classes": 0}, "LeNet5.num_classes is 0; it must be an integer > 0."),
+        ({"num_classes": 10.0}, "LeNet5.num_classes is 10.0; it must be an integer > 0."),
         ({"variant": "1989"}, "LeNet5.variant is '1989'; it must be one of modern, 1998. Did you mean '1998'?"),
         (
             {"variant": "1998", "num_classes": 26},

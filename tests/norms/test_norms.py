@@ -507,8 +507,8 @@ X, ONES = jnp.ones((2, 3, 3, 48)), jnp.ones(48)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: local_response_norm(X, 0), "size is 0; it must be a whole number > 0"),
-        (lambda: local_response_norm(X, 2.5), "size is 2.5; it must be a whole number"),
+        (lambda: local_response_norm(X, 0), "size is 0; it must be an integer > 0"),
+        (lambda: local_response_norm(X, 2.5), "size is 2.5; it must be an integer"),
         (lambda: local_response_norm(X, alpha=-1.0), "alpha is -1.0; it must be a finite number >= 0"),
         (lambda: local_response_norm(X, beta=float("nan")), "beta is nan"),
         (lambda: local_response_norm(X, k=0.0), "k is 0.0; it must be a finite number > 0"),
