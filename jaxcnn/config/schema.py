@@ -68,7 +68,7 @@ class Data(Part):
     image_size: PositiveInt | None = None
     """Resize the short side to this many pixels and crop the centre square; None: leave images unchanged."""
     pad: NonNegativeInt = 0
-    """Rows and columns of zeros on each side of an image (LeNet-5 section II.B: 2, for 28x28 digits in 32x32 fields)."""
+    """Rows and columns of zeros on each side of an image (LeNet-5 section II.B: 2, 28x28 digits in 32x32 fields)."""
     decode: Literal["auto", "once", "always"] = field(default="auto", metadata=_FREE)
     """tfds: when images are decoded. once: into a cache on disk, which is fastest to read; always: whenever an image is
     read, for data sets too large to cache; auto: once, unless a split would take more than 32 GiB. It never changes a
