@@ -1,6 +1,7 @@
 """Experiments from config files, and changes to their fields."""
 
 import dataclasses
+import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from jaxcnn.config.importing import call, import_file
 from jaxcnn.config.paths import nearest, paths
 from jaxcnn.config.schema import Experiment
 from jaxcnn.config.serialization import settings_of
-from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
 
 
@@ -23,8 +23,10 @@ def load_config(path: str | Path) -> Experiment:
     """
     path = Path(path)
     if not path.is_file():
-        there = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise InputError(f"config file {path} does not exist.{fields.did_you_mean(path, there)}")
+        there = {file.stem: file for file in path.parent.glob("*.py")} if path.parent.is_dir() else {}
+        close = next(iter(difflib.get_close_matches(path.stem, sorted(there), n=1)), None)
+        hint = f" Did you mean {str(there[close])!r}?" if close else ""
+        raise InputError(f"config file {path} does not exist.{hint}")
     module = import_file(path, again=True)
     if not callable(getattr(module, "get_config", None)):
         raise InputError(f"config file {path} has no function get_config() that returns an Experiment.")

@@ -4,6 +4,7 @@ An image is uint8 in 0..255 or float32 as it is meant to be; uint8 becomes float
 arithmetic. Every function here takes both, so augmentation and preprocessing compose in either presence.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -30,20 +31,26 @@ def make_preprocess(data: Data) -> Callable[[jax.Array], jax.Array]:
         InputError: when the function meets images whose channels `data.mean`, `data.std` or `data.channel_order` do not
             match.
     """
+    return _preprocess(data.channel_order, data.mean, data.std)
+
+
+@functools.lru_cache(maxsize=32)
+def _preprocess(order: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Callable[[jax.Array], jax.Array]:
+    """One function for equal settings, so that what is compiled with it is found again."""
 
     def preprocess(images: jax.Array) -> jax.Array:
         channels = images.shape[-1]
-        if data.channel_order == "bgr":
+        if order == "bgr":
             if channels != 3:
                 raise InputError(f"Data.channel_order is 'bgr'; images with {channels} channel(s) need 'rgb'.")
             images = images[..., ::-1]
-        for name, values in (("mean", data.mean), ("std", data.std)):
+        for name, values in (("mean", mean), ("std", std)):
             if len(values) not in (1, channels):
                 raise InputError(
                     f"Data.{name} is {values}; it must have 1 value, or {channels}, one for each channel of the images."
                 )
-        mean, std = (jnp.asarray(v, jnp.float32).reshape(1, 1, 1, -1) for v in (data.mean, data.std))
-        return (_to_float(images) - mean) / std
+        shift, divisor = (jnp.asarray(v, jnp.float32).reshape(1, 1, 1, -1) for v in (mean, std))
+        return (_to_float(images) - shift) / divisor
 
     return preprocess
 

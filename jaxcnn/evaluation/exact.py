@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import flax.errors
@@ -104,16 +104,19 @@ def evaluate_model(
         NonFinite: a score is NaN or infinite.
     """
     model, variables = protocol_network(model, variables, protocol, split.images.shape[1:])
-    labels, forward = split.labels, partial(model.apply, train=False)
+    labels, of = split.labels, (model, preprocess, prior is not None)
+    try:
+        forward = _forward(*of)
+    except TypeError:
+        # A field of the network cannot be hashed.
+        forward = _forward.__wrapped__(*of)
     if prior is not None:
-        forward = partial(apply_blended, model, prior=prior)
         split, batch_size, sharding = _full_batches(split, batch_size, seed, sharding)
         labels = split.labels[: len(labels)]
-    forward = jax.jit(lambda variables, images, inner=forward: inner(variables, preprocess(images)))
 
     def scored(images: jax.Array) -> jax.Array:
         poll()
-        return forward(variables, images)
+        return forward(variables, images, np.float32(prior or 0))
 
     answers = []
     for batch in data.eval_batches(split, batch_size, sharding=sharding):
@@ -121,6 +124,19 @@ def evaluate_model(
         answers.append(np.asarray(predict(protocol, scored, batch["image"])))
     # What fills the last batch comes last.
     return score(np.concatenate(answers)[: len(labels)], labels)
+
+
+@lru_cache(maxsize=8)
+def _forward(model: nn.Module, preprocess: Callable[[jax.Array], jax.Array], blended: bool) -> Callable[..., jax.Array]:
+    """The network on stored images, `(variables, images, prior) -> logits`: compiled once for a shape of images,
+    whatever protocol shows them, whatever statistics the variables hold, and whatever prior they are blended with."""
+
+    def forward(variables: dict[str, Any], images: jax.Array, prior: jax.Array) -> jax.Array:
+        if blended:
+            return apply_blended(model, variables, preprocess(images), prior)
+        return model.apply(variables, preprocess(images), train=False)
+
+    return jax.jit(forward)
 
 
 def protocol_network(

@@ -178,13 +178,14 @@ def population_statistics(
     return Statistics(centre, mean(variances + jnp.square(means - centre[None]), weights))
 
 
-def blend_statistics(source: Statistics, target: Statistics, prior: float, count: int) -> Statistics:
+def blend_statistics(source: Statistics, target: Statistics, prior: float | jax.Array, count: int) -> Statistics:
     """N / (N + n) * source + n / (N + n) * target, for mean and variance alike.
 
     Args:
         source: statistics of the training data, [C] each.
         target: statistics of the test data, [C] each.
-        prior: N, the number of images that the source counts for; 0 gives the target's alone.
+        prior: N, the number of images that the source counts for; 0 gives the target's alone. An array, traced or not,
+            is not checked.
         count: n, images that the target's were taken over.
 
     Raises:
@@ -192,7 +193,8 @@ def blend_statistics(source: Statistics, target: Statistics, prior: float, count
 
     Source: Schneider et al. 2020 (arXiv:2006.16971).
     """
-    _require("prior", prior, NonNegative)
+    if not isinstance(prior, jax.Array):
+        _require("prior", prior, NonNegative)
     _require("count", count, PositiveInt)
     share = prior / (prior + count)
     return Statistics(*(share * old + (1 - share) * new for old, new in zip(source, target, strict=True)))

@@ -1,7 +1,7 @@
 """Population statistics of a trained network: what its batch normalizations divide by at test time."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -83,6 +83,26 @@ def batch_norm_paths(model: nn.Module, variables: dict[str, Any], images: jax.Ar
     return tuple(paths)
 
 
+def initial_share(model: nn.Module, variables: dict[str, Any], images: jax.Array, updates: int) -> float:
+    """The share of its initial values that the slowest of the network's batch normalizations has in its running
+    statistics after a number of updates; 0 without batch normalization.
+
+    Args:
+        model: any linen module with `__call__(x, *, train)`.
+        variables: its variables, or their shapes.
+        images: preprocessed images, or their shape.
+        updates: of the running statistics.
+    """
+    momenta = [0.0]
+
+    def note(module: BatchNorm, x: jax.Array, normalize: Callable[..., jax.Array]) -> jax.Array:
+        momenta.append(module.momentum)
+        return normalize(train=False)
+
+    jax.eval_shape(partial(_apply, model, note), variables, images)
+    return max(momenta) ** updates
+
+
 def measure(model: nn.Module, variables: dict[str, Any], images: jax.Array, *, by_batch: bool) -> dict[Path, Measured]:
     """Statistics of what a batch brings to every batch normalization, without dropout.
 
@@ -136,12 +156,12 @@ def estimate_statistics(
     if first is None:
         raise InputError(f"batch_stats {kind!r} needs training images, and there are none.")
     paths = batch_norm_paths(model, variables, first)
-
-    @partial(jax.jit, static_argnames="wanted")
-    def measured(variables: dict[str, Any], images: jax.Array, wanted: tuple[Path, ...]) -> list[Measured]:
-        found = measure(model, variables, images, by_batch=kind != "full_pass")
-        return [found[path] for path in wanted]
-
+    of = (model, kind != "full_pass")
+    try:
+        measured = _measured(*of)
+    except TypeError:
+        # A field of the network cannot be hashed.
+        measured = _measured.__wrapped__(*of)
     for wanted in [(path,) for path in paths] if kind == "full_pass" else [paths]:
         # Read at once, so that batches do not pile up on the device.
         rows = [jax.device_get(measured(variables, images, wanted)) for images in batches()]
@@ -153,7 +173,20 @@ def estimate_statistics(
     return variables
 
 
-def apply_blended(model: nn.Module, variables: dict[str, Any], images: jax.Array, prior: float) -> jax.Array:
+@lru_cache(maxsize=8)
+def _measured(model: nn.Module, by_batch: bool) -> Callable[[dict[str, Any], jax.Array, tuple[Path, ...]], Any]:
+    """What some of the normalizations measure, compiled once for a network, a shape of images and these paths."""
+
+    def measured(variables: dict[str, Any], images: jax.Array, wanted: tuple[Path, ...]) -> list[Measured]:
+        found = measure(model, variables, images, by_batch=by_batch)
+        return [found[path] for path in wanted]
+
+    return jax.jit(measured, static_argnums=2)
+
+
+def apply_blended(
+    model: nn.Module, variables: dict[str, Any], images: jax.Array, prior: float | jax.Array
+) -> jax.Array:
     """Logits with every batch normalization using a blend of its running averages and the statistics of this batch.
 
     Args:

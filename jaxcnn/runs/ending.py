@@ -3,8 +3,10 @@
 import jax
 import numpy as np
 
+from jaxcnn.objectives import network_params
 from jaxcnn.runs.hooks import Hook, Run
 from jaxcnn.runs.metrics import read_rows
+from jaxcnn.runs.running_statistics import running_statistics_hint
 from jaxcnn.runs.workdir import Results
 
 
@@ -45,6 +47,11 @@ class Summary(Hook):
             wrong = f"({round(test['error'] * test['n'])} of {test['n']:,} wrong)"
             found = f"error {test['error']:.2%} {wrong}, accuracy {test['accuracy']:.2%}, {found}"
         run.console.print(f"\ntest {found}; {results.steps:,} steps in {results.seconds:.1f} s")
+        model, variables = run.plan.experiment.model, run.state.variables
+        variables |= {"params": network_params(run.state.params)}
+        hint = running_statistics_hint(run.workdir, model, variables, run.plan.image_shape, results.steps)
+        if hint:
+            run.console.print(hint)
         for name, what in (
             ("results.json", "the numbers above"),
             ("metrics.jsonl", "a row a logged step; TensorBoard: tensorboard/"),

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -25,8 +26,9 @@ from jaxcnn.describe.tables import print_table
 from jaxcnn.evaluation.exact import evaluate_model, protocol_network
 from jaxcnn.evaluation.test_time_augmentation import Protocol, check_name, make_protocol, mirrors, views
 from jaxcnn.norms.population import EstimatedKind, batch_norm_paths, estimate_statistics, parse_batch_stats
+from jaxcnn.runs.running_statistics import running_statistics_hint
 from jaxcnn.runs.selection import Choice, Selection, select
-from jaxcnn.runs.workdir import load_saved
+from jaxcnn.runs.workdir import load_saved, other_code
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
@@ -127,6 +129,8 @@ def evaluate_run(
     experiment = load_saved(run)
     selection = select(run, checkpoint)
     model, variables = experiment.model, selection.variables
+    if text := other_code(run, experiment):
+        _tell(text) if verbose else warnings.warn(text, stacklevel=3)
     settings, augment = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir), experiment.augment
     estimated = any(kind in get_args(EstimatedKind) for kind, _ in kinds.values())
     dataset = data.load(settings, experiment.seed, arrays, need_train=estimated or part != "test")
@@ -141,10 +145,14 @@ def evaluate_run(
     if verbose and not augment.flip:
         _tell_of_mirroring(names, chosen)
     _check(model, variables, dataset, chosen, normalized=any(kind != "ema" for kind, _ in kinds.values()))
+    shape = (*chosen[0].crop, split.images.shape[-1])
+    if verbose and "ema" in kinds and (text := running_statistics_hint(run, model, variables, shape, selection.step)):
+        _tell(text)
 
     preprocess = data.make_preprocess(settings)
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
-    variables = jax.device_put(variables, NamedSharding(sharding.mesh, PartitionSpec()))
+    replicated = NamedSharding(sharding.mesh, PartitionSpec())
+    variables = jax.device_put(variables, replicated)
     found = []
     for text, (kind, prior) in kinds.items():
         used = variables
@@ -153,7 +161,8 @@ def evaluate_run(
             total = _batches_read(kind, variables, dataset.train, settings.batch_size, limit)
             with counted(f"statistics, {text}", total, "batches", show=verbose) as advance:
                 batches = partial(_training_images, experiment, dataset.train, preprocess, sharding, limit, advance)
-                used = estimate_statistics(kind, model, variables, batches)
+                # Statistics that lie elsewhere than the others would be another program.
+                used = jax.device_put(estimate_statistics(kind, model, variables, batches), replicated)
         images = batch_size or (settings.eval_batch_size if prior is None else settings.batch_size)
         for each in chosen:
             looks = len(views(each, size))
@@ -183,13 +192,15 @@ def _tell_of_mirroring(names: Sequence[str], protocols: Sequence[Protocol]) -> N
     shown = [protocol.name for protocol in protocols if protocol.flip]
     left_out = [name for name in names if mirrors(name) and name not in shown]
     if left_out:
-        text = f"{' and '.join(left_out)} without mirrored views, as the run was trained; --flip=True adds them"
-        print(text, file=sys.stderr)
+        _tell(f"{' and '.join(left_out)} without mirrored views, as the run was trained; --flip=True adds them")
     if shown:
-        text = (
+        _tell(
             f"{' and '.join(shown)} with mirrored views, although the run was trained without; --flip=False omits them"
         )
-        print(text, file=sys.stderr)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def parse_scales(text: str | None) -> tuple[int, ...] | None:

@@ -30,7 +30,7 @@ def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[
         InputError: the run has no such checkpoint, or one of another network, naming an array that does not fit.
     """
     selection = select(run, checkpoint)
-    variables, source = selection.variables, f"--init_from={run} ({selection})"
+    variables, source = selection.variables, f"init_from={run} ({selection})"
     model = plan.experiment.model
     names = model.takes_from(load_saved(run).model) if isinstance(model, ConvNet) else None
     want = {"batch_stats": {}, **plan.state.variables, "params": network_params(plan.state.params)}

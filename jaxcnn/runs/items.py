@@ -66,7 +66,7 @@ def check_same(step_folder: Path, info: dict[str, Any], like: TrainState) -> Non
                 raise InputError(
                     f"{step_folder} was saved by another {what}: {path} was {_shown(saved.get(path))}, is now "
                     f"{_shown(now.get(path))}. Start in a new workdir; "
-                    f"--init_from={step_folder.parent.parent} takes over weights that fit."
+                    f"init_from={step_folder.parent.parent} takes over weights that fit."
                 )
 
 

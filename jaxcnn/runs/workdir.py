@@ -91,7 +91,7 @@ class Source:
                 raise InputError(f"init_from_checkpoint is {init_from_checkpoint!r}, but init_from names no run.")
             return Source(**data)
         if not str(init_from).strip():
-            raise InputError("--init_from is empty; give the folder of a run, or leave the option out.")
+            raise InputError("init_from is empty; give the folder of a run, or leave the option out.")
         run = Path(init_from).resolve()
         weights = checkpoints.variables_digest(run / "checkpoints", order(run, init_from_checkpoint))
         return Source(str(run), init_from_checkpoint, weights, **data)
@@ -114,10 +114,10 @@ def check_workdir(workdir: str | Path) -> Path:
     """
     text = str(workdir)
     if not text.strip():
-        raise InputError("--workdir is empty; give the folder of the run, for example --workdir=runs/a.")
+        raise InputError("workdir is empty; give the folder of the run, for example runs/a.")
     if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text):
         raise InputError(
-            f"--workdir is {text}; {scheme[1]}: cannot be written to. Give a folder of a file system, then copy it."
+            f"workdir is {text}; {scheme[1]}: cannot be written to. Give a folder of a file system, then copy it."
         )
     return Path(workdir).absolute()
 
@@ -139,7 +139,7 @@ def finished(
     """
     if not os.path.exists(workdir / "config.json"):
         return None
-    saved, record = load_saved(workdir), _record(workdir)
+    saved, record = load_saved(workdir), read_record(workdir)
     lines = [line for line in differences(saved, experiment) if not line.startswith("code.")]
     if None not in (before := record.get("data_file"), source.data_file):
         # A file is its content, wherever it lies.
@@ -154,8 +154,8 @@ def finished(
     if lines:
         more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
         raise InputError(
-            f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another --workdir; "
-            f"--init_from={workdir} takes over its weights."
+            f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another workdir; "
+            f"init_from={workdir} takes over its weights."
         )
     # Records made before version 0.2 say nothing of code.
     changed = _changed(record.get("code") or code_of(saved), experiment)
@@ -182,7 +182,7 @@ def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
     return ", ".join(sorted(things))
 
 
-def _record(workdir: Path) -> dict[str, Any]:
+def read_record(workdir: Path) -> dict[str, Any]:
     """What provenance.json says; nothing where there is none."""
     path = workdir / "provenance.json"
     return _read_json(path) if os.path.exists(path) else {}
@@ -202,11 +202,11 @@ def _check_source(saved: Mapping[str, Any], workdir: Path, source: Source, *, fi
         if same_folder and not same_choice:
             other = f"checkpoint {choice}, not {source.init_from_checkpoint}"
         raise InputError(
-            f"{workdir} was started with init_from {saved['init_from']}, {other}. Give the same or another --workdir."
+            f"{workdir} was started with init_from {saved['init_from']}, {other}. Give the same or another workdir."
         )
     # Records made before version 0.2 have no digest.
     if "arrays" in saved and saved["arrays"] != source.arrays:
-        raise InputError(f"{workdir} was started with other arrays. Give those, or another --workdir.")
+        raise InputError(f"{workdir} was started with other arrays. Give those, or another workdir.")
 
 
 def same_init_from(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -236,7 +236,7 @@ def load_saved(run: str | Path) -> Experiment:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
-    tree, record = _read_json(path), _record(folder)
+    tree, record = _read_json(path), read_record(folder)
     candidates = [(tree, folder), (tree, Path(record.get("workdir", folder))), (_from_own_copy(tree), folder)]
     found, failures = [], []
     for saved, place in candidates:
@@ -269,7 +269,7 @@ def _from_own_copy(tree: Any) -> Any:
 def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run and its weights: `model.apply(variables, x, train=False)`.
 
-    It warns if the network's code has changed since the run and the run has no copy of it.
+    It warns where the network's code has changed since the run and the run has no copy of it.
 
     Args:
         run: its folder.
@@ -280,9 +280,15 @@ def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module,
         InputError: the folder holds no run, or not that checkpoint, or it cannot be read.
     """
     experiment = load_saved(run)
-    if changed := _changed(_record(Path(run)).get("code", {}), experiment):
-        warnings.warn(f"{run} was trained with other code: {changed} has changed.", stacklevel=2)
+    if text := other_code(run, experiment):
+        warnings.warn(text, stacklevel=3)
     return experiment.model, select(run, checkpoint).variables
+
+
+def other_code(run: str | Path, experiment: Experiment) -> str | None:
+    """A line that says which code of an experiment is not what the run was trained with; None where all is."""
+    changed = _changed(read_record(Path(run)).get("code", {}), experiment)
+    return f"{run} was trained with other code: {changed} has changed" if changed else None
 
 
 def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes | None = None) -> str | None:
@@ -340,7 +346,7 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
     except OSError as error:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
-        raise InputError(f"workdir {workdir} cannot be written: {error.strerror}. Give another --workdir.") from error
+        raise InputError(f"workdir {workdir} cannot be written: {error.strerror}. Give another workdir.") from error
     if not moved:
         return None
     return f"this run went on before with {', '.join(moved)}: results are equal up to rounding, bits may differ"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, Union
 
+import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
 from jaxcnn.runtime.errors import InputError
@@ -58,7 +59,8 @@ def describe(hint: Any) -> str:
 
 
 def accept(value: Any, hint: Any) -> Any:
-    """The value as its annotation wants it: NumPy's numbers become Python's, whole ones floats, lists tuples.
+    """The value as its annotation wants it: NumPy's numbers become Python's, whole ones floats, lists tuples, and a
+    dtype its name where that is a choice.
 
     Raises:
         ValueError: the value is of another type, not among the choices, out of bounds, or not finite.
@@ -72,8 +74,9 @@ def accept(value: Any, hint: Any) -> Any:
             raise ValueError(value)
         return value
     if origin is Literal:
-        if any(value == a and type(value) is type(a) for a in args):
-            return value
+        for each in (value, _dtype_name(value)):
+            if any(each == a and type(each) is type(a) for a in args):
+                return each
     elif origin in (Union, types.UnionType):
         for arg in args:
             try:
@@ -96,6 +99,16 @@ def accept(value: Any, hint: Any) -> Any:
     elif isinstance(value, origin or hint):
         return value
     raise ValueError(value)
+
+
+def _dtype_name(value: Any) -> str | None:
+    """`bfloat16` of `jnp.bfloat16`, the type or an `np.dtype`; None of anything else."""
+    if not isinstance(value, type | np.dtype):
+        return None
+    try:
+        return np.dtype(value).name
+    except TypeError:
+        return None
 
 
 def _bounds(hint: Any) -> list[tuple[str, Any, Callable[[Any, Any], bool]]]:
@@ -131,6 +144,9 @@ def hint_for(value: Any, hint: Any) -> str:
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """` Did you mean 'learning_rate'?` where a known word is close, else nothing."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
+    """` Did you mean 'learning_rate'?` where a known word has these initials or is spelled alike, else nothing."""
+    names = sorted(known)
+    initials = [name for name in names if "_" in name and "".join(part[:1] for part in name.split("_")) == word]
+    # A wrong hint is worse than none: three letters in four must agree.
+    close = initials or difflib.get_close_matches(str(word), names, n=1, cutoff=0.75)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,47 +1,68 @@
 """One launch at a time in a run's folder."""
 
 import contextlib
+import errno
 import json
 import os
 import socket
+import threading
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import jax
 
 from jaxcnn.runtime.errors import InputError
+
+# Seconds between two signs of life of an owner without a lock, and after the last one until it counts as dead.
+_BEAT, _DEAD_AFTER = 30.0, 600.0
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Hold the lock of a run's folder, which is made if needed.
+    """Hold the lock of a run's folder, which is made if needed; of several JAX processes, process 0 holds it.
 
     It is a lock of the operating system on `.lock`, so it ends with its owner, however that ends, and reaches over a
-    shared file system as far as that system's own locks do. `.owner.json` says who holds it, for the message alone.
+    shared file system as far as that system's own locks do; NFS has not been tested. `.owner.json` says who holds it.
+    Where the file system has no locks, `.owner.json` is the lock: the owner renews its time every 30 seconds, and a
+    record that is older than 10 minutes is of a dead owner.
+
     When the block ends, both files are removed, and the folders that were made for them if nothing else is in them.
 
     Raises:
         InputError: another process holds it, or the folder cannot be written; nothing has been changed.
     """
+    if jax.process_index() > 0:
+        yield
+        return
+    existing = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove_empty, workdir, existing)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_system_lock(workdir) if _has_locks(workdir) else _record(workdir))
+        except OSError as error:
+            cause = error.strerror or error
+            raise InputError(f"workdir {workdir} cannot be written: {cause}. Give another workdir.") from error
+        yield
+
+
+@contextlib.contextmanager
+def _system_lock(workdir: Path) -> Iterator[None]:
     import filelock
 
-    existing = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
     lock, owner = filelock.FileLock(workdir / ".lock"), workdir / ".owner.json"
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise InputError(
-            f"workdir {workdir} is in use by {_owner(owner)}. Wait until it ends, stop it, or give another --workdir."
-        ) from None
-    except (OSError, NotImplementedError) as error:
-        _remove_empty(workdir, existing)
-        cause = getattr(error, "strerror", None) or error
-        raise InputError(f"workdir {workdir} cannot be written: {cause}. Give another --workdir.") from error
+        raise _in_use(workdir, _read(owner)) from None
     try:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        record = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
         with contextlib.suppress(OSError):
-            owner.write_text(json.dumps(record))
+            owner.write_text(json.dumps(_myself()))
         yield
     finally:
         # Removed while the lock is held: who opened the old file meanwhile finds it unlinked and opens it again.
@@ -49,15 +70,104 @@ def locked(workdir: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 path.unlink()
         lock.release()
-        _remove_empty(workdir, existing)
 
 
-def _owner(path: Path) -> str:
+@contextlib.contextmanager
+def _record(workdir: Path) -> Iterator[None]:
+    """The lock of a file system without locks."""
+    owner, mine = workdir / ".owner.json", _myself() | {"token": uuid.uuid4().hex}
+    _remove_dead(owner)
     try:
-        record = json.loads(path.read_text())
-        return f"process {record['pid']} on {record['host']} since {record['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        with owner.open("x") as file:
+            file.write(json.dumps(mine))
+    except FileExistsError:
+        hint = f"Its record {owner} counts until 10 minutes after its last sign of life."
+        raise _in_use(workdir, _read(owner), hint) from None
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(_BEAT) and _read(owner) == mine:
+            with contextlib.suppress(OSError):
+                os.utime(owner)
+
+    thread = threading.Thread(target=beat, name="owner record", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        if _read(owner) == mine:
+            with contextlib.suppress(OSError):
+                owner.unlink()
+
+
+def _remove_dead(owner: Path) -> None:
+    """Remove the record of a dead owner; two processes that do so at once remove no other."""
+    found = _read(owner)
+    with contextlib.suppress(FileNotFoundError):
+        if _now(owner.parent) - owner.stat().st_mtime <= _DEAD_AFTER:
+            return
+        aside = owner.with_name(f".{uuid.uuid4().hex}.dead")
+        os.rename(owner, aside)
+        if _read(aside) == found:
+            aside.unlink()
+        else:
+            os.rename(aside, owner)
+
+
+def _has_locks(workdir: Path) -> bool:
+    """Whether the file system of a folder has locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return True  # Windows has.
+    with _scratch(workdir) as path, path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False
+    return True
+
+
+def _now(folder: Path) -> float:
+    """The time by the clock of a folder's file system."""
+    with _scratch(folder) as path:
+        return path.stat().st_mtime
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A new, empty file for the time of the block."""
+    path = folder / f".{uuid.uuid4().hex}.tmp"
+    path.touch()
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _myself() -> dict[str, Any]:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+
+
+def _read(owner: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(owner.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _in_use(workdir: Path, owner: Any, hint: str = "") -> InputError:
+    try:
+        who = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (KeyError, TypeError):
+        who = "another process"
+    text = f"workdir {workdir} is in use by {who}. Wait until it ends, stop it, or give another workdir. {hint}"
+    return InputError(text.rstrip())
 
 
 def _remove_empty(folder: Path, existing: Path) -> None:

@@ -38,7 +38,7 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
     """
     workdir = Path(workdir).absolute()
     if workdir.exists() and not (workdir.is_dir() and not any(workdir.iterdir())):
-        raise InputError(f"workdir {workdir} is not empty; give another --workdir.")
+        raise InputError(f"workdir {workdir} is not empty; give another workdir.")
     variables, experiment = conversion.variables(), conversion.experiment
     with conversion.file.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -67,7 +67,7 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
     except BaseException as error:
         shutil.rmtree(made, ignore_errors=True)
         if isinstance(error, OSError | SaveError):
-            raise InputError(f"workdir {workdir} cannot be written: {error}. Give another --workdir.") from error
+            raise InputError(f"workdir {workdir} cannot be written: {error}. Give another workdir.") from error
         raise
 
 

@@ -185,7 +185,7 @@ def test_workdir_of_another_experiment(finished, capsys):
     status, text = call([*FAKE, f"--workdir={workdir}", "--config.optimizer.learning_rate=0.5"], capsys)
     assert status == 2
     assert "holds another experiment; optimizer.learning_rate: saved 0.003, now 0.5" in text
-    assert "--init_from=" in text
+    assert "init_from=" in text
 
 
 def test_weights_of_another_network(finished, tmp_path, capsys):
@@ -261,7 +261,7 @@ def test_dry_run_without_data_refuses_what_the_network_cannot_take(tmp_path, cap
 @pytest.mark.parametrize("workdir", ["", "gs://bucket/run"])
 def test_dry_run_refuses_a_workdir_that_the_run_would_refuse(workdir, capsys):
     status, text = call([*FAKE, f"--workdir={workdir}", "--dry_run"], capsys)
-    assert status == 2 and "--workdir is" in text
+    assert status == 2 and "workdir is" in text
 
 
 def test_help_shows_type_default_and_meaning_of_fields(capsys):

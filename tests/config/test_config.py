@@ -520,6 +520,8 @@ def test_a_missing_file_has_a_hint(tmp_path):
     assert message(load_config, asked) == (
         f"config file {asked} does not exist. Did you mean {str(tmp_path / 'mine.py')!r}?"
     )
+    asked = tmp_path / "zzz.py"
+    assert message(load_config, asked) == f"config file {asked} does not exist."
     asked = tmp_path / "no" / "such" / "folder.py"
     assert message(load_config, asked) == f"config file {asked} does not exist."
 
@@ -531,6 +533,7 @@ def test_a_missing_file_has_a_hint(tmp_path):
         ("return 3", ": get_config() returned int, not an Experiment."),
         ("a = 1\nreturn Experiment(modle=LeNet5())", ", line 5: TypeError: "),
         ("return Experiment(\n model=LeNet5(),\n optimizer=Optimizer(learning_rat=1),\n)", ", line 6: TypeError: "),
+        ("a = 1\nreturn Experiment(model=LeNet5(), optimizer=Optimizer(lr=1))", ", line 5: TypeError: "),
         ("return 1 / 0", ", line 4: ZeroDivisionError: division by zero."),
         ("return Experiment(model=LeNet5(norm='btch'))", ", line 4: LeNet5.norm is 'btch'; it must be one of "),
         ("from jaxcnn import nothing", ", line 4: ImportError: "),
@@ -541,7 +544,7 @@ def test_a_config_file_that_fails_says_where(tmp_path, body, words):
     said = message(load_config, path)
     assert said.startswith(f"{path}{words}")
     assert "\n" not in said
-    if "learning_rat" in body:
+    if "learning_rat" in body or "lr=" in body:
         assert said.endswith("Did you mean 'learning_rate'?")
 
 

@@ -165,7 +165,7 @@ def test_checkpoints_change_no_hook_logger_or_warning_of_the_process(saved, tmp_
 def test_another_network_or_optimizer_is_named(copy, change, message):
     with pytest.raises(InputError, match=message) as caught:
         restore(copy, abstract(change(make_state(0))))
-    assert f"--init_from={copy.parent}" in str(caught.value) and "\n" not in str(caught.value)
+    assert f"init_from={copy.parent}" in str(caught.value) and "\n" not in str(caught.value)
     assert checkpoint.steps(copy) == [1, 2]
 
 

@@ -52,7 +52,7 @@ def write(folder, experiment, shape=None):
     shapes = jax.eval_shape(lambda: experiment.model.init(jax.random.key(0), np.zeros((1, *shape)), train=False))
     variables = jax.tree.map(lambda x: rng.uniform(0.2, 1, x.shape).astype(np.float32), shapes)
     variables["params"] = jax.tree.map(lambda x: (x - 0.6).astype(np.float32), variables["params"])
-    state = create_state(variables, optax.identity()).replace(step=np.int32(3))
+    state = create_state(variables, optax.identity()).replace(step=np.int32(300))
     with checkpoint.Checkpoints(folder / "checkpoints") as checkpoints:
         checkpoints.save(state, carry={}, accuracies={})
     return variables
@@ -226,6 +226,41 @@ def test_scores_that_are_not_finite_are_exit_status_3(run, tmp_path, capsys, mon
     out, errors = capsys.readouterr()
     assert errors.startswith("error: the network's scores are not finite for 30 of 30 images") and not out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def compiled():
+    """Names of what XLA compiles while the test runs."""
+    names = []
+
+    def note(event, _, fun_name="", **__):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(fun_name)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_protocols_and_statistics_compile_once_for_each_shape(run, tmp_path, compiled):
+    jax.clear_caches()
+    protocols, kinds = ("center", "ten_crop"), ("ema", "algorithm2", "pooled")
+    evaluate_run(run[0], protocol=protocols, batch_stats=kinds, stats_batches=2)
+    count = {name: sum(name in of for of in compiled) for name in ("forward", "measured")}
+    assert count == {"forward": 1, "measured": 1}
+    compiled.clear()
+    evaluate_run(run[0], protocol=protocols, batch_stats=("batch", "blend:4", "blend:16"))
+    assert sum("forward" in of for of in compiled) == 1  # Another program, with statistics of the batch.
+    other = replace(EXPERIMENT, seed=5)
+    write(tmp_path / "other", other, (9, 9, 1))
+    compiled.clear()
+    evaluate_run(tmp_path / "other", protocol=protocols, batch_stats=(*kinds, "blend:7"), stats_batches=2)
+    assert compiled == []
+    evaluate_run(run[0], protocol="dense", scales=(12, 15))
+    assert sum("forward" in of for of in compiled) == 2
+    compiled.clear()
+    evaluate_run(run[0], protocol="multi_scale", scales=(12, 15), batch_stats=("ema", "pooled"))
+    assert compiled == []
 
 
 def test_scales_are_whole_numbers_of_pixels():

@@ -18,7 +18,7 @@ from jaxcnn.runs.selection import Selection
 from jaxcnn.runs.workdir import Source
 from jaxcnn.runtime.errors import InputError
 
-HEAD = "--init_from=runs/a (step 7) "
+HEAD = "init_from=runs/a (step 7) "
 SMALL = {"norm": "batch", "width": 1 / 64, "num_classes": 3}
 
 

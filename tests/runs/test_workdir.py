@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxcnn.__main__ import main
 from jaxcnn.config import load_config, override, run_id
 from jaxcnn.runs.evaluation import evaluate_run
 from jaxcnn.runs.loop import train
@@ -108,10 +109,14 @@ def test_another_network_of_the_same_name_is_refused_there_too(project, tmp_path
         train(load_config(other / "mine.py"), project / "run", verbose=False)
 
 
-def test_weights_of_changed_code_are_restored_with_a_warning(project):
+def test_weights_of_changed_code_are_used_with_a_warning(project, capsys):
     change(project / "configs" / "my_model.py")
     with pytest.warns(UserWarning, match=r"run was trained with other code: Net \(.*/my_model.py\) has changed"):
         restore(project / "run")
+    with pytest.warns(UserWarning, match=r"run was trained with other code: Net \(.*/my_model.py\) has changed"):
+        evaluate_run(project / "run")
+    assert main(["evaluate", str(project / "run")]) == 0
+    assert "was trained with other code: Net" in capsys.readouterr().err
 
 
 def test_a_network_of_the_config_file_is_restored_from_the_runs_own_copy(alone):

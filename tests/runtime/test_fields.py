@@ -3,11 +3,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from jaxcnn.models import LeNet5
 from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt, accept, describe
@@ -156,7 +159,41 @@ def test_check_leaves_fields_that_are_not_named():
     assert Thing(other="anything").other == "anything"
 
 
-def test_did_you_mean():
-    assert fields.did_you_mean("learning_rat", ["learning_rate", "momentum"]) == " Did you mean 'learning_rate'?"
-    assert fields.did_you_mean("zzz", ["learning_rate", "momentum"]) == ""
-    assert fields.did_you_mean(3, []) == ""
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("learning_rat", "learning_rate"),
+        ("lr", "learning_rate"),
+        ("wd", "weight_decay"),
+        ("bs", "batch_size"),
+        ("momentun", "momentum"),
+        ("epoch", "epochs"),
+        ("zzz", None),
+        ("beta1", None),
+        ("parent", None),
+        ("b", None),
+        (3, None),
+    ],
+)
+def test_did_you_mean(word, meant):
+    known = ["learning_rate", "momentum", "b1", "b2", "weight_decay", "batch_size", "epochs", "variant"]
+    assert fields.did_you_mean(word, known) == (f" Did you mean {meant!r}?" if meant else "")
+    assert fields.did_you_mean(word, []) == ""
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.dtype(jnp.bfloat16), jnp.dtype("bfloat16"), ml_dtypes.bfloat16])
+def test_a_dtype_is_taken_as_its_name(dtype):
+    model = LeNet5(dtype=dtype)
+    assert model == LeNet5(dtype="bfloat16") and model.dtype == "bfloat16"
+    assert accept(dtype, Literal["float32", "bfloat16"] | None) == "bfloat16"
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, np.float32, np.dtype("float32")])
+def test_a_dtype_of_numpy_too(dtype):
+    assert LeNet5(dtype=dtype) == LeNet5(dtype="float32")
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, float, np.dtype("int32"), LeNet5])
+def test_a_dtype_that_is_no_choice_is_refused(dtype):
+    with pytest.raises(InputError, match=r"LeNet5.dtype is .*; it must be one of float32, bfloat16\."):
+        LeNet5(dtype=dtype)

@@ -1,11 +1,17 @@
+import contextlib
+import errno
+import fcntl
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 
+import jax
 import pytest
 
+from jaxcnn.runtime import lock
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.lock import locked
 
@@ -60,3 +66,73 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written: Not a directory"), locked(tmp_path / "file" / "run"):
         pytest.fail("held")
+
+
+# --- a file system without locks
+
+
+@pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def lockless(request, monkeypatch):
+    def fail(*_):
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+
+
+def test_without_locks_a_record_keeps_the_second_process_out(lockless, tmp_path):
+    run = tmp_path / "a" / "run"
+    with locked(run):
+        assert [path.name for path in run.iterdir()] == [".owner.json"]
+        message = rf"in use by process {os.getpid()} on .*until 10 minutes after its last sign of life\.$"
+        with pytest.raises(InputError, match=message), locked(run):
+            pytest.fail("held twice")
+        assert [path.name for path in run.iterdir()] == [".owner.json"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_a_dead_owner_blocks_for_ten_minutes(lockless, tmp_path):
+    record = tmp_path / ".owner.json"
+    for age, dead in ((590, False), (610, True)):
+        record.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "2020", "token": "a"}))
+        os.utime(record, (time.time() - age,) * 2)
+        with contextlib.nullcontext() if dead else pytest.raises(InputError, match="process 1 on elsewhere since 2020"):
+            with locked(tmp_path):
+                assert json.loads(record.read_text())["pid"] == os.getpid()
+            assert list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_an_owner_shows_that_it_lives(lockless, tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "_BEAT", 0.01)
+    with locked(tmp_path):
+        os.utime(tmp_path / ".owner.json", (0, 0))
+        deadline = time.monotonic() + 10
+        while (tmp_path / ".owner.json").stat().st_mtime == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with pytest.raises(InputError), locked(tmp_path):
+            pytest.fail("held twice")
+
+
+def test_without_locks_an_owner_taken_for_dead_leaves_the_next_ones_record(lockless, tmp_path, monkeypatch):
+    with locked(tmp_path):
+        os.utime(tmp_path / ".owner.json", (0, 0))
+        second = locked(tmp_path)
+        second.__enter__()
+    assert (tmp_path / ".owner.json").exists()
+    second.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_in_the_block_stays_what_it_is(tmp_path):
+    with pytest.raises(OSError, match="mine"), locked(tmp_path / "run"):
+        raise OSError("mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_several_jax_processes_the_first_holds_the_lock(tmp_path, monkeypatch):
+    with locked(tmp_path / "run"):
+        monkeypatch.setattr(jax, "process_index", lambda: 1)
+        with locked(tmp_path / "run"):
+            pass
+        assert (tmp_path / "run" / ".owner.json").exists()
+    assert list(tmp_path.iterdir()) == []
