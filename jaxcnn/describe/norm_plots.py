@@ -42,7 +42,9 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
     bottom = top + channels * pitch
     page = blank_page(WIDTH, bottom + 54)
     add_text(page, MARGIN, 14, "Batch normalization, step by step", TITLE, va="top", weight="bold")
-    note = f"After C1 of an untrained LeNet-5, {n} digits. A histogram shows the {n} x {height} x {width} values of one "
+    note = (
+        f"After C1 of an untrained LeNet-5, {n} digits. A histogram shows the {n} x {height} x {width} values of one "
+    )
     note += "map; the bar of the blank background is cut off."
     add_text(page, MARGIN, 40, note, SMALL, va="top", color=MUTED)
     side = 46
@@ -132,7 +134,12 @@ def _seen(page: "Axes", example: LocalResponseExample, left: int, top: int, side
     for colour, line in (("white", 4.0), (INK, 1.8)):
         page.add_patch(Rectangle(place, length, length, fill=False, edgecolor=colour, linewidth=line, zorder=3))
     add_text(
-        page, left, top + side + 10, f"receptive field of the\nposition, {example.side}x{example.side} pixels", SMALL, va="top"
+        page,
+        left,
+        top + side + 10,
+        f"receptive field of the\nposition, {example.side}x{example.side} pixels",
+        SMALL,
+        va="top",
     )
 
 
