@@ -2,8 +2,8 @@
 
 Exit status: 0 finished, or a dry run without a mistake, whether the data are there or not; 1 a checkpoint or another
 file could not be written or read; 2 an argument, a file or the data cannot be used; 3 the loss, a weight or an
-evaluation is not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues); 130 Ctrl-C before training
-began, or a second time.
+evaluation is not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues); 130 Ctrl-C
+before training began, or a second time.
 """
 
 import contextlib

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jaxcnn.runtime.atomic import replacing
+from jaxcnn.runtime.atomic import replacing, write_json
 
 
 @pytest.fixture
