@@ -1,4 +1,4 @@
-"""What `import jaxcnn` loads and offers."""
+"""The modules that `import jaxcnn` loads and the names that it exports."""
 
 import pkgutil
 import subprocess
@@ -9,7 +9,7 @@ import jaxcnn
 LATER = ("tensorflow", "tensorflow_datasets", "orbax", "grain", "matplotlib", "sklearn")
 
 
-def test_import_leaves_the_heavy_packages_alone():
+def test_import_does_not_load_heavy_packages():
     code = f"import jaxcnn, sys; print([name for name in {LATER} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
