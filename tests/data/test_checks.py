@@ -41,7 +41,7 @@ FLOATS = pixels(0, 255)
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"images": FLOATS}, ["train_images are float32 in 0..255", "do not scale them down. Give uint8 in 0..255"]),
+        ({"images": FLOATS}, ["train_images are float32 in 0..255", "do not scale them down. Pass uint8 in 0..255"]),
         ({"images": FLOATS, "mean": (0.13,), "std": (0.31,)}, ["data.mean (0.13,) and data.std (0.31,) do not scale"]),
         ({"images": pixels(0, 16)}, ["train_images are float32 in 0..16"]),
         ({"images": pixels(0, 1 / 255)}, ["in 0..0.00392157", "divided by 255 twice?"]),
@@ -68,7 +68,7 @@ def test_a_probable_mistake_gives_one_warning_with_the_cause(changes, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"images": pixels(0, 1, np.uint8)}, r"train_images are uint8 in 0\.\.1.* Multiply by 255 what was in 0\.\.1"),
+        ({"images": pixels(0, 1, np.uint8)}, r"train_images are uint8 in 0\.\.1.* Multiply images in 0\.\.1 by 255"),
         ({"images": pixels(0, 1), "test_images": FLOATS}, r"in 0\.\.1 and test_images in 0\.\.255 .*divided by 255"),
         ({"images": FLOATS, "test_images": pixels(0, 1)}, r"was one of them divided by 255 and the other not\?"),
         ({"test_images": pixels(0, 1, np.uint8)}, r"was one of them divided by 255 and the other not\?"),

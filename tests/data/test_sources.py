@@ -275,7 +275,7 @@ def test_labels_outside_the_classes_are_named():
         (
             (0, 5, 9),
             3,
-            r"Only 3 different labels occur; number them 0\.\.2, or set config\.model\.num_classes to 10",
+            r"Only 3 different labels occur; renumber them 0\.\.2, or set config\.model\.num_classes to 10",
         ),
         ((0, 1, 2, 3), 3, r"labels\. Set config\.model\.num_classes to 4\.$"),
     ]:
