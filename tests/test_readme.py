@@ -1,4 +1,6 @@
-"""What the README shows runs: every Python block, and every command line of its shell blocks and tables.
+"""What README shows runs: every Python block, and every command line of its shell blocks and tables.
+
+The same holds for the README of the results, and for the command with which every config file opens.
 
 A command that takes seconds runs as it stands, training as a dry run. Of the others (downloads, measurements of
 minutes) the options alone are checked: the function that would do the work is replaced. Training from Python takes
@@ -11,6 +13,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import pytest
 
 import jaxcnn
@@ -29,8 +32,8 @@ from jaxcnn.describe.tables import network_table
 from jaxcnn.models import ConvNet, LeNet5
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+READMES = "".join((ROOT / name).read_text() for name in ("README.md", "configs/results/README.md"))
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", READMES, re.MULTILINE | re.DOTALL)
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 
 NOT_OURS = ("python3 -m venv", ". .venv/bin/activate", "pytest")
@@ -38,12 +41,15 @@ NOT_OURS = ("python3 -m venv", ". .venv/bin/activate", "pytest")
 
 
 def command_lines():
-    """Every command of the shell blocks and of the tables' cells, once each, as lists of words."""
+    """Every command of the shell blocks, the tables' cells and the config files, once each, as lists of words."""
     blocks = "".join(text for language, text in BLOCKS if language in ("sh", "bash", "console"))
     lines = [line.removeprefix("$ ") for line in blocks.replace("\\\n", " ").splitlines()]
-    rows = re.findall(r"^\|.*\|$", README, re.MULTILINE)
+    rows = re.findall(r"^\|.*\|$", READMES, re.MULTILINE)
     cells = [cell for row in rows for cell in re.findall(r"`([^`]+)`", row)]
     lines += [cell for cell in cells if cell.startswith(("jaxcnn ", "python "))]
+    for config in sorted(ROOT.glob("configs/*.py")):
+        (line,) = re.findall(r"^    (python .*)$", config.read_text().split('"""')[1], re.MULTILINE)
+        lines.append(line)
     commands = [command for line in lines for command in line.split("&&")]
     found = {" ".join(words): words for command in commands if (words := shlex.split(command, comments=True))}
     return list(found.values())
@@ -99,6 +105,8 @@ def test_a_command_line_is_taken(words, folder, monkeypatch, capsys):
         named = {name for word in rest for name in re.findall(r"[\w-]+", "".join(re.findall(r"\[(.*)\]", word)))}
         assert named <= extras.keys()
         return
+    for platform in (word.partition("=")[2] for word in rest if word.startswith("--require_platform=")):
+        monkeypatch.setattr(jax, "default_backend", lambda platform=platform: platform)
     if words[:2] == ["python", "launch.py"]:
         status = trained(rest[1:], prog="launch.py")
     else:

@@ -11,10 +11,10 @@ import numpy as np
 from jaxcnn.config import Data, Fake
 from jaxcnn.data.checks import check_layout, doubts, unseen_classes
 from jaxcnn.data.dataset import Dataset, MissingData, Rows, Split, fit, padded
+from jaxcnn.data.digits import digits
 from jaxcnn.data.streams import Stream
 from jaxcnn.runtime.errors import InputError
 
-_DIGITS_TEST = 360
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -44,7 +44,7 @@ def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None, *, ne
         train, test, class_names = tfds.load(config)
     else:
         read = {
-            "digits": _digits,
+            "digits": digits,
             "fake": lambda: _fake(config.fake),
             "arrays": lambda: _arrays(config.name, arrays, need_train),
         }
@@ -114,23 +114,6 @@ def _carve(train: Split, share: float, seed: int) -> tuple[Split, Split]:
         images = train.images[rows] if type(train.images) is np.ndarray else Rows(train.images, rows)
         parts.append(Split(images, train.labels[rows]))
     return parts[0], parts[1]
-
-
-def _digits() -> tuple[Split, Split, tuple[str, ...]]:
-    """Scikit-learn's 1797 scans of handwritten digits, 8x8 counts in 0..16 (UCI Optical Recognition of Handwritten
-    Digits, test part), as 32x32 uint8."""
-    from PIL import Image
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    scans, labels = load_digits(return_X_y=True)
-    planes = (scans * (255 / 16)).astype(np.float32).reshape(-1, 8, 8)
-    smooth = [np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BICUBIC)) for p in planes]
-    images = np.clip(np.rint(smooth), 0, 255).astype(np.uint8)[..., None]
-    labels = labels.astype(np.int32)
-    rows = train_test_split(np.arange(len(labels)), test_size=_DIGITS_TEST, stratify=labels, random_state=0)
-    train, test = (Split(images[r], labels[r]) for r in map(np.sort, rows))
-    return train, test, tuple("0123456789")
 
 
 def _fake(config: Fake) -> tuple[Split, Split, tuple[str, ...]]:

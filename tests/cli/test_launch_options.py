@@ -121,15 +121,15 @@ def wait_for_a_checkpoint(workdir, process):
     pytest.fail("the run saves nothing")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("accept", [False, True])
 def test_changed_code_is_accepted_by_a_flag(accept, monkeypatch, tmp_path):
     taken = []
-    monkeypatch.setattr("jaxcnn.runs.loop.train", lambda *_, **options: taken.append(options["accept_changed_code"]))
+    monkeypatch.setattr(launch, "train", lambda *_, **options: taken.append(options["accept_changed_code"]))
     arguments = [f"--config={TINY}", f"--workdir={tmp_path}", *["--accept_changed_code"] * accept]
-    assert launch.main(arguments) == 0 and taken == [accept]
+    assert main(arguments) == 0 and taken == [accept]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,9 +1,7 @@
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestCentroid
 
 from jaxcnn.config import Data, Fake
@@ -32,29 +30,6 @@ def arrays(given, **changes):
 
 def arrays_of(given, seed, **changes):
     return load(Data(source="arrays", **changes), seed, given)
-
-
-class TestDigits:
-    def test_are_scikit_learns_at_32_pixels(self):
-        data = load(Data(), 0)
-        assert data.train.images.shape == (1437, 32, 32, 1) and data.test.images.shape == (360, 32, 32, 1)
-        assert data.train.images.dtype == np.uint8 and data.train.labels.dtype == np.int32
-        assert data.class_names == tuple("0123456789") and data.validation is None
-        scans = load_digits()
-        smooth = jax.image.resize(scans.images * 255 / 16, (1797, 32, 32), "cubic")
-        expected = np.clip(smooth, 0, 255).reshape(1797, -1)
-        images = np.concatenate([data.train.images, data.test.images]).reshape(1797, -1).astype(np.float32)
-        origin = ((expected**2).sum(1) - 2 * images @ expected.T).argmin(1)
-        # Every scan is there once, with its label, up to rounding.
-        assert sorted(origin) == list(range(1797))
-        np.testing.assert_allclose(images, expected[origin], atol=0.6)
-        np.testing.assert_array_equal(scans.target[origin], np.concatenate([data.train.labels, data.test.labels]))
-
-    def test_split_is_stratified_and_the_same_for_every_seed(self):
-        one, other = load(Data(), 0), load(Data(), 1)
-        np.testing.assert_array_equal(one.test.images, other.test.images)
-        share = np.bincount(one.test.labels) / np.bincount(load_digits().target)
-        assert share.min() > 0.19 and share.max() < 0.21
 
 
 class TestFake:
