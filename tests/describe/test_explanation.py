@@ -40,7 +40,7 @@ def response():
     [
         (AlexNet(), (224, 224, 3), ["section 3.2", "section 5", "0.0005", "8 weight layers and 60,965,224 parameters"]),
         (VGG("E"), (224, 224, 3), ["section 2.3", "dropout", "2-2-4-4-4", "19 weight layers and 143,667,240"]),
-        (LeNet5(variant="1998"), (32, 32, 1), ["section II.B", "60,000 parameters and 340,908 connections."]),
+        (LeNet5(variant="1998"), (32, 32, 1), ["section II.B", "layers, 60,000 parameters and 340,908 connections"]),
         (VGG("A", head="cifar", num_classes=10), (32, 32, 3), ["9 weight layers and 9,225,610 parameters."]),
     ],
     ids=["alexnet", "vgg_e", "lenet5_1998", "cifar"],
