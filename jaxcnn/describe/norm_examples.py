@@ -1,4 +1,4 @@
-"""What batch normalization and local response normalization make of a real batch, step by step, in numbers."""
+"""Worked examples of batch normalization and local response normalization on real images."""
 
 import functools
 import math
@@ -20,21 +20,21 @@ _BATCH = 32
 
 
 class BatchNormExample(NamedTuple):
-    """A batch of digits on its way through batch normalization, behind C1 of an untrained LeNet-5.
+    """A batch of digits and each step of its batch normalization after C1 of an untrained LeNet-5.
 
     Attributes:
         images: uint8 [n, 32, 32, 1].
-        kernel: of C1, [5, 5, 1, 6].
-        x: what C1 puts out, [n, 28, 28, 6].
-        batch: its statistics.
-        normalised: x with these.
-        scale, shift: [6], chosen by hand: a fresh layer has 1 and 0, which would change nothing.
-        y: x normalised, scaled and shifted, as in training.
-        restored: x again, normalised, scaled by the batch's standard deviation and shifted by its mean.
+        kernel: kernel of C1, [5, 5, 1, 6].
+        x: output of C1, [n, 28, 28, 6].
+        batch: statistics of x.
+        normalised: x normalized with `batch`.
+        scale, shift: [6], set by hand, because the initial values 1 and 0 would change nothing.
+        y: x normalized, scaled and shifted, as in training.
+        restored: x normalized, scaled by the standard deviation of the batch and shifted by its mean, which is x.
         batches: statistics of random training batches of n images, [batches, 6] each.
-        population: from these by the paper's algorithm 2.
-        running: from these by moving average.
-        inferred: y with the statistics of the population instead of its own.
+        population: population statistics from `batches`, by the paper's algorithm 2.
+        running: moving average of `batches`.
+        inferred: y with the population statistics instead of the batch statistics.
     """
 
     images: np.ndarray
@@ -54,7 +54,7 @@ class BatchNormExample(NamedTuple):
 
 @functools.cache
 def batch_norm_example() -> BatchNormExample:
-    """The first test images of scikit-learn's digits, with a population of all training images."""
+    """Return the example for the first test images of scikit-learn's digits; the population is the training images."""
     digits, init, outputs = _digits(LeNet5().layers()[:1], mean=0.08, std=0.78)
     train, images = digits.train.images, digits.test.images[:_BATCH]
     order = shuffled(len(train), 0)[: len(train) // _BATCH * _BATCH].reshape(-1, _BATCH)
@@ -93,18 +93,18 @@ def batch_norm_example() -> BatchNormExample:
 
 
 class LocalResponseExample(NamedTuple):
-    """One position of C3 of an untrained, rectified LeNet-5 on a digit, whose maps are to be normalised.
+    """The responses of C3 of an untrained LeNet-5 with ReLU at one position of a digit, before and after the norm.
 
     Attributes:
         image: uint8 [32, 32, 1].
-        corner: row and column of the first pixel that the position sees.
-        side: of the square that it sees, in pixels.
+        corner: row and column of the first pixel of the position's receptive field.
+        side: side of the receptive field, in pixels.
         size, k, alpha, beta: the paper's constants.
-        channel: the map that is followed, the one with the largest response.
+        channel: the map with the largest response.
         raw: responses to pixels in 0..255, [16].
-        raw_normalised: these, normalised.
+        raw_normalised: `raw`, normalized.
         unit: responses to the same pixels in 0..1, [16].
-        unit_normalised: these, normalised.
+        unit_normalised: `unit`, normalized.
     """
 
     image: np.ndarray
@@ -121,28 +121,28 @@ class LocalResponseExample(NamedTuple):
     unit_normalised: np.ndarray
 
     def window(self, channel: int) -> range:
-        """The maps that a map is compared with, itself among them."""
+        """Return the maps whose squares are summed for a map, including the map itself."""
         low, high = channel - self.size // 2, channel + (self.size - 1) // 2
         return range(max(low, 0), min(high + 1, len(self.raw)))
 
 
 @functools.cache
 def local_response_example() -> LocalResponseExample:
-    """A position in the first test images of scikit-learn's digits at which many maps respond."""
+    """Return the example for a position in the first test images of scikit-learn's digits where many maps respond."""
     layers = LeNet5(activation="relu").layers()
     layers = layers[: [layer.name for layer in layers].index("act3") + 1]
     digits, init, outputs = _digits(layers, mean=0.0, std=1.0)
     images, paper = digits.test.images[:_BATCH], norms.LRN_PRESETS["paper"]
 
     def example(key: jax.Array, images: jax.Array) -> tuple[jax.Array, ...]:
-        # Rectified maps without biases grow as their pixels do.
+        # Without biases, rectified responses scale linearly with the pixels.
         unit = outputs(init(key), images)
         raw = 255 * unit
         return raw, unit, *(norms.local_response_norm(x, **paper) for x in (raw, unit))
 
     raw, unit, raw_normalised, unit_normalised = _computed(example, images)
     share = response_share(raw, raw_normalised)
-    place = _telling(raw, share)
+    place = _most_active(raw, share)
     rows = trace(layers, images.shape[1:])
     step = math.prod(row.info.stride for row in rows)
     return LocalResponseExample(
@@ -161,15 +161,15 @@ def local_response_example() -> LocalResponseExample:
     )
 
 
-def _telling(raw: np.ndarray, share: np.ndarray) -> tuple[int, ...]:
-    """The position with most active maps; of several the one with most difference in what is left of responses."""
+def _most_active(raw: np.ndarray, share: np.ndarray) -> tuple[int, ...]:
+    """Return the position with the most active maps and, among several, the one whose shares differ most."""
     active = np.sum(raw > 0, axis=-1)
     spread = np.max(share, axis=-1, initial=0, where=raw > 0) - np.min(share, axis=-1, initial=1, where=raw > 0)
     return np.unravel_index(np.argmax(active + spread), active.shape)
 
 
 def response_share(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """What a norm leaves of each response, after / before; NaN where there was none."""
+    """Return the share of each response that a norm leaves, after / before; NaN where the response was 0."""
     return np.divide(after, before, out=np.full_like(before, np.nan), where=before > 0)
 
 
@@ -181,9 +181,9 @@ def _scans() -> Dataset:
 def _digits(
     layers: tuple[Layer, ...], mean: float, std: float
 ) -> tuple[Dataset, Callable[[jax.Array], Any], Callable[[Any, jax.Array], jax.Array]]:
-    """Scikit-learn's digits; the variables of the layers by key; the outputs of the layers by variables and images."""
+    """Return scikit-learn's digits, a function that initializes the layers, and one that applies them to images."""
     data = Data(source="digits", mean=(mean,), std=(std,))
-    # XLA compiles its own convolution sooner than our formulations.
+    # XLA compiles its own convolution faster than the other formulations.
     digits, preprocess, net = _scans(), make_preprocess(data), Chain(layers, ops="lax")
     image = jnp.zeros((1, *digits.test.images.shape[1:]))
     return (
@@ -194,7 +194,7 @@ def _digits(
 
 
 def _computed(example: Callable[..., Any], *images: np.ndarray) -> Any:
-    """What a function of a random key and images returns, as NumPy arrays, compiled as one program."""
+    """Compile a function of a random key and images as one program, and return its result as NumPy arrays."""
     # The program runs once and quickly, so optimizing it would take longer than it saves.
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return jax.device_get(jax.jit(example, compiler_options=options)(jax.random.key(0), *images))

@@ -1,4 +1,4 @@
-"""What batch normalization and local response normalization do to a real batch, each as one picture."""
+"""Pictures of batch normalization and local response normalization on real images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from jaxcnn.plots.words import INK, LABEL, MUTED, SMALL, TITLE, add_text, text_w
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Far apart in lightness, so that they differ on a greyscale print.
+# Their lightness differs, so that a greyscale print distinguishes them.
 _DARK, _LIGHT = "#00558c", "#b7d3ea"
 _BINS = 60
 _MARKS = {
@@ -31,8 +31,8 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
     """Draw the values of every map after each step, and the statistics that inference may use.
 
     Args:
-        example: of `norm_examples.batch_norm_example`.
-        path: .svg or .png file to write; one that is there is replaced only when the new one is complete.
+        example: result of `norm_examples.batch_norm_example`.
+        path: .svg or .png file to write; an existing file is replaced only when the new one is complete.
 
     Returns:
         `path`.
@@ -42,8 +42,8 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
     bottom = top + channels * pitch
     page = blank_page(WIDTH, bottom + 54)
     add_text(page, MARGIN, 14, "Batch normalization, step by step", TITLE, va="top", weight="bold")
-    note = f"Behind C1 of an untrained LeNet-5, {n} digits. A histogram is the {n} x {height} x {width} values of a map"
-    note += "; bars of blank paper are cut off."
+    note = f"After C1 of an untrained LeNet-5, {n} digits. Histograms of {n} x {height} x {width} values per map; "
+    note += "the background's bar is cut off."
     add_text(page, MARGIN, 40, note, SMALL, va="top", color=MUTED)
     side = 46
     for i, image in enumerate(example.images[: (WIDTH - 2 * MARGIN + 6) // (side + 6)]):
@@ -51,10 +51,10 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
 
     columns = (96, 314, 532, 790)
     heads = (
-        ("1  as C1 puts it out", "x, with mean μ, deviation σ"),
-        ("2  normalised", "(x − μ) / √(σ² + ε)"),
+        ("1  output of C1", "x, with mean μ, deviation σ"),
+        ("2  normalized", "(x − μ) / √(σ² + ε)"),
         ("3  scaled and shifted", "filled: training, line: inference"),
-        ("4  population", "→ μ off by, in σ   ↑ σ, ratio"),
+        ("4  population", "→ μ error, in σ   ↑ σ ratio"),
     )
     for left, (head, note) in zip(columns, heads, strict=True):
         add_text(page, left, top - 88, head, LABEL, va="top", weight="bold")
@@ -84,11 +84,11 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
 
 
 def local_response_norm(example: LocalResponseExample, path: str | Path) -> Path:
-    """Draw the responses of all maps at one position before and after, with windows, and what is left of each.
+    """Draw the responses of all maps at one position before and after the norm, and the share that is left of each.
 
     Args:
-        example: of `norm_examples.local_response_example`.
-        path: .svg or .png file to write; one that is there is replaced only when the new one is complete.
+        example: result of `norm_examples.local_response_example`.
+        path: .svg or .png file to write; an existing file is replaced only when the new one is complete.
 
     Returns:
         `path`.
@@ -97,9 +97,9 @@ def local_response_norm(example: LocalResponseExample, path: str | Path) -> Path
     left, top, tall, lower, low = 268, 112, 236, 436, 118
     page = blank_page(WIDTH, lower + low + 118)
     add_text(page, MARGIN, 14, "Local response normalization, at one position", TITLE, va="top", weight="bold")
-    note = f"C3 of an untrained LeNet-5, {maps} rectified maps, pixels in 0..255; "
+    note = f"C3 of an untrained LeNet-5, {maps} maps after ReLU, pixels in 0..255; "
     note += f"n = {example.size}, k = {example.k:g}, "
-    note += f"α = {example.alpha:g}, β = {example.beta:g}, the paper's"
+    note += f"α = {example.alpha:g}, β = {example.beta:g}, as in the paper"
     add_text(page, MARGIN, 40, note, SMALL, va="top", color=MUTED)
     wide = WIDTH - MARGIN - left
     _seen(page, example, MARGIN, top, 168)
@@ -107,10 +107,10 @@ def local_response_norm(example: LocalResponseExample, path: str | Path) -> Path
     _shares(page, example, (left, lower, wide, low))
     unit = response_share(example.unit, example.unit_normalised)
     trap = (
-        "Small responses only",
-        f"shrink, by 1/k^β = {example.k**-example.beta:.4f}.",
-        "It is large ones that hold",
-        "their neighbours down.",
+        "Small responses are only",
+        f"scaled, by 1/k^β = {example.k**-example.beta:.4f}.",
+        "Large responses inhibit",
+        "their neighbours.",
         f"Pixels in 0..1: b/a from\n{np.nanmin(unit):.4f} to {np.nanmax(unit):.4f}.",
     )
     add_text(page, MARGIN, lower, "\n".join(trap), SMALL, va="top")
@@ -122,7 +122,7 @@ def local_response_norm(example: LocalResponseExample, path: str | Path) -> Path
 
 
 def _seen(page: "Axes", example: LocalResponseExample, left: int, top: int, side: int) -> None:
-    """The image, and on it the square that the position sees."""
+    """Draw the image and, on it, the receptive field of the position."""
     from matplotlib.patches import Rectangle
 
     add_tile(page, example.image[..., 0], left, top, side, side, cmap="gray_r", vmin=0, vmax=255)
@@ -131,13 +131,12 @@ def _seen(page: "Axes", example: LocalResponseExample, left: int, top: int, side
     place, length = (left + column * pixel, top + row * pixel), example.side * pixel
     for colour, line in (("white", 4.0), (INK, 1.8)):
         page.add_patch(Rectangle(place, length, length, fill=False, edgecolor=colour, linewidth=line, zorder=3))
-    add_text(
-        page, left, top + side + 10, f"what the position sees,\n{example.side}x{example.side} pixels", SMALL, va="top"
-    )
+    words = f"receptive field of the\nposition, {example.side}x{example.side} pixels"
+    add_text(page, left, top + side + 10, words, SMALL, va="top")
 
 
 def _profile(page: "Axes", example: LocalResponseExample, place: tuple[int, int, int, int]) -> None:
-    """Responses before and after as bars, and over them the windows of the largest and of a map at an end."""
+    """Draw the responses before and after as bars, and above them the windows of the largest and of a map at an end."""
     left, top, wide, tall = place
     count, most = len(example.raw), float(example.raw.max())
     maps = np.arange(1, count + 1)
@@ -152,9 +151,9 @@ def _profile(page: "Axes", example: LocalResponseExample, place: tuple[int, int,
         low, high = window.start + 0.55, window.stop + 0.45
         panel.plot([low, low, high, high], [y - hook, y, y, y - hook], color=INK, linewidth=1.4)
         panel.plot([channel + 1], [y], marker="v", markersize=7, color=INK)
-        words = f"map {channel + 1} looks at {window.start + 1} to {window.stop}"
+        words = f"window of map {channel + 1}: {window.start + 1} to {window.stop}"
         if len(window) < example.size:
-            words += ", no further map there"
+            words += ", truncated at the end"
         middle = (low + high) / 2
         align = "left" if middle < 3 else "right" if middle > count - 2 else "center"
         add_text(
@@ -164,7 +163,7 @@ def _profile(page: "Axes", example: LocalResponseExample, place: tuple[int, int,
 
 
 def _heading(page: "Axes", left: int, top: int, wide: int, title: str, *keys: tuple[str, dict]) -> None:
-    """Over a panel its title, and flush right the marks with their meaning."""
+    """Write the title above a panel and, flush right, the marks with their meanings."""
     add_text(page, left, top - 14, title, LABEL, va="bottom", weight="bold")
     right = left + wide
     for words, style in reversed(keys):
@@ -182,14 +181,14 @@ def _signed(value: float) -> str:
 def _histograms(
     page: "Axes", place: tuple[int, ...], filled: np.ndarray, line: np.ndarray, captions: list[str]
 ) -> None:
-    """A column of them, a map a row, all on one scale; a dashed line at the mean, the caption above."""
+    """Draw a column of histograms on one scale, one per map, each with a dashed line at the mean and a caption."""
     left, top, wide, tall, pitch = place
     low, high = min(filled.min(), line.min()), max(filled.max(), line.max())
     edges = np.linspace(low, high, _BINS + 1)
     for c, caption in enumerate(captions):
         panel = add_panel(page, left, top + c * pitch, wide, tall)
         counts, others = (np.histogram(values[..., c], edges)[0] for values in (filled, line))
-        # The background of the images is one value, whose bar would leave the others no height.
+        # The background of the images has a single value, whose bar would dwarf the others.
         panel.set(xlim=(low, high), ylim=(0, 1.2 * np.sort(counts)[-4]), yticks=[])
         panel.stairs(counts, edges, fill=True, color=_LIGHT)
         panel.stairs(others, edges, color=_DARK, linewidth=1.1)
@@ -200,12 +199,12 @@ def _histograms(
 
 
 def _statistics(page: "Axes", place: tuple[int, ...], example: BatchNormExample) -> None:
-    """A column of scatter plots of batches about their population, a map a row, all on one scale."""
+    """Draw a column of scatter plots on one scale, one per map, of statistics relative to the population's."""
     left, top, wide, tall, pitch = place
     mean, sd = (np.asarray(v) for v in (example.population.mean, np.sqrt(example.population.var)))
 
     def relative(statistics: Statistics) -> np.ndarray:
-        """[2, ..., channels]: of the mean and the deviation."""
+        """Return the relative mean and standard deviation, [2, ..., channels]."""
         return np.stack([(np.asarray(statistics.mean) - mean) / sd, np.sqrt(np.asarray(statistics.var)) / sd])
 
     drawn = [relative(statistics) for statistics in (example.batches, example.running, example.batch)]
@@ -223,8 +222,8 @@ def _statistics(page: "Axes", place: tuple[int, ...], example: BatchNormExample)
 
 
 def _legend(page: "Axes", y: float, batches: int) -> None:
-    """The marks of the fourth column, flush right."""
-    words = [*_MARKS, f"lines cross: population, algorithm 2 of {batches} batches"]
+    """Draw the legend of the fourth column, flush right."""
+    words = [*_MARKS, f"crossing of the lines: population, algorithm 2 on {batches} batches"]
     right = WIDTH - MARGIN
     for word in reversed(words):
         right -= text_width(word, SMALL)
@@ -236,7 +235,7 @@ def _legend(page: "Axes", y: float, batches: int) -> None:
 
 
 def _shares(page: "Axes", example: LocalResponseExample, place: tuple[int, int, int, int]) -> None:
-    """What is left of each response, for pixels in 0..255 and in 0..1."""
+    """Draw the share that is left of each response, for pixels in 0..255 and in 0..1."""
     left, top, wide, tall = place
     maps = np.arange(1, len(example.raw) + 1)
     panel = add_panel(page, left, top, wide, tall)
@@ -247,4 +246,4 @@ def _shares(page: "Axes", example: LocalResponseExample, place: tuple[int, int, 
     panel.set_xticks(maps)
     add_text(page, left + wide / 2, top + tall + 50, "map", LABEL, ha="center", va="bottom")
     keys = ("pixels in 0..255", _RAW), ("the same pixels in 0..1", _UNIT)
-    _heading(page, left, top, wide, "What is left, b/a", *keys)
+    _heading(page, left, top, wide, "Share left, b/a", *keys)

@@ -27,15 +27,15 @@ from jaxcnn.models import ConvNet, LeNet5
 
 @dataclass(frozen=True)
 class Grid:
-    """A table before it is written in a format.
+    """A table, independent of the format in which it is written.
 
     Attributes:
-        title: above it.
-        headings: one a column.
+        title: text above the table.
+        headings: one per column.
         rows: texts of the cells.
-        footer: texts of a last row for totals, or nothing.
-        left: headings of the columns that are flush left, as the first always is; numbers are flush right.
-        sections: rows above which a terminal shows a line.
+        footer: texts of a last row with totals, or empty.
+        left: headings of the left-aligned columns; the first column always is, and all others are right-aligned.
+        sections: indices of the rows above which a terminal shows a line.
     """
 
     title: str
@@ -46,7 +46,7 @@ class Grid:
     sections: frozenset[int] = frozenset()
 
     def table(self) -> Table:
-        """As rich prints it on a terminal."""
+        """Return the table as rich prints it on a terminal."""
         table = _table(self.title, show_footer=bool(self.footer))
         for i, heading in enumerate(self.headings):
             footer = self.footer[i] if self.footer else ""
@@ -56,17 +56,17 @@ class Grid:
         return table
 
     def markdown(self) -> str:
-        """As a table of GitHub's Markdown, totals in bold."""
+        """Return the table in GitHub's Markdown, with the totals in bold."""
         rules = tuple(":--" if self._is_left(i) else "--:" for i in range(len(self.headings)))
         footer = [tuple(f"**{cell}**" if cell else "" for cell in self.footer)] if self.footer else []
         lines = [self.headings, rules, *self.rows, *footer]
-        # A bar in a cell would end it.
+        # A vertical bar would end the cell.
         return f"**{self.title}**\n\n" + "\n".join(
             f"| {' | '.join(c.replace('|', '/') for c in row)} |" for row in lines
         )
 
     def csv(self) -> str:
-        """As comma-separated values with a heading, totals last."""
+        """Return comma-separated values, with the headings first and the totals last."""
         return csv_text([self.headings, *self.rows, *([self.footer] if self.footer else [])])
 
     def _is_left(self, column: int) -> bool:
@@ -74,17 +74,17 @@ class Grid:
 
 
 def print_table(table: Table) -> None:
-    """Print on a terminal; a table wider than that would lose the ends of its numbers, so it goes on."""
+    """Print a table at its full width, even on a narrower terminal, where rich would truncate its numbers."""
     console = Console(highlight=False, markup=False)
     wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
     Console(highlight=False, markup=False, width=max(wide, console.width)).print(table)
 
 
 def network_table(model: nn.Module, shape: tuple[int, ...]) -> Table | str:
-    """One line a layer: output shape, window, parameters, multiply-adds, receptive field (`sees`); totals below.
+    """Tabulate the output shape, window, parameters, multiply-adds and receptive field (`sees`) of each layer.
 
     Args:
-        model: ours is read from its layers; any other linen module from flax's `tabulate`.
+        model: a ConvNet, whose layers are listed, or any other linen module, for which flax's `tabulate` is used.
         shape: (height, width, channels) of an image.
     """
     if not isinstance(model, ConvNet):
@@ -94,15 +94,15 @@ def network_table(model: nn.Module, shape: tuple[int, ...]) -> Table | str:
 
 
 def network_grid(title: str, model: ConvNet, shape: Shape, *, narrow: bool = False) -> Grid:
-    """The table of a network.
+    """Return the table of a network, with one row per layer and the totals.
 
     Args:
-        title: above it.
-        model: read from its layers.
+        title: text above the table.
+        model: network whose layers are listed.
         shape: (height, width, channels) of an image.
-        narrow: within 100 columns, without `memory`, what the outputs take for one image in the model's dtype, and
-            LeNet-5's `connections`. The total of `memory` presumes that every output is kept; XLA, which fuses
-            activations into what precedes them, keeps less.
+        narrow: whether to keep the table within 100 columns by leaving out LeNet-5's `connections` and `memory`, the
+            size of a layer's output for one image in the model's dtype. The total of `memory` assumes that every output
+            is kept; XLA keeps less, because it fuses activations into the operations before them.
 
     Raises:
         InputError: the network cannot take such an image.
@@ -132,13 +132,12 @@ def network_grid(title: str, model: ConvNet, shape: Shape, *, narrow: bool = Fal
 
 
 def network(model: ConvNet, shape: Shape) -> dict[str, Any]:
-    """A network as JSON has it: `model` (its class and fields), `input`, `dtype`, `layers` and `totals`.
+    """Return a network as a JSON object: `model` (its class and fields), `input`, `dtype`, `layers` and `totals`.
 
-    A layer has `name` (inside another `res1/conv1`), `kind`, `output`, `kernel`, `stride`, `padding`, `groups` (None
-    where it has no such thing),
-    `parameters`, `multiply_adds`, `connections` (as LeCun et al. 1998, section II.B, count them), `receptive_field` in
-    input pixels, and `activation_bytes`, what its outputs take for one image. Totals are the sums, and `weight_layers`,
-    the convolutions and dense layers, by which VGG's names count.
+    A layer has `name` (`res1/conv1` for a layer inside another), `kind`, `output`, `kernel`, `stride`, `padding`,
+    `groups` (each None where it does not apply), `parameters`, `multiply_adds`, `connections` (counted as in LeCun et
+    al. 1998, section II.B), `receptive_field` in input pixels, and `activation_bytes`, the size of its output for one
+    image. `totals` has the sums and `weight_layers`, the number of convolutions and dense layers, as in VGG's names.
 
     Raises:
         InputError: the network cannot take an image of this shape.
@@ -158,22 +157,22 @@ def network(model: ConvNet, shape: Shape) -> dict[str, Any]:
 
 
 def comparison(networks: Mapping[str, tuple[ConvNet, Shape]]) -> Grid:
-    """Networks side by side, as table 1 of Simonyan & Zisserman (2015): a row for every layer, aligned by name.
+    """Compare networks side by side, as in table 1 of Simonyan & Zisserman (2015): one row per layer, aligned by name.
 
-    Read from top to bottom a column is the whole network. Flattening is left out, and so are activations and dropout
-    unless the networks that have one of that name disagree on it.
+    From top to bottom, a column lists the whole network. Flattening is left out, and so are activations and dropout
+    unless networks differ in the layer of that name.
 
     Args:
-        networks: by the name that heads the column: a network and the shape of its images.
+        networks: network and shape of its images, by the heading of the column.
 
     Raises:
         InputError: a network cannot take such an image.
     """
     columns = [trace_image(model.layers(), shape) for model, shape in networks.values()]
     records = {(row.path, row.layer) for rows in columns for row in rows if row.layer.role != "flatten"}
-    quiet = ("activation", "dropout")
-    told = [path for path, layer in records if layer.role in quiet]
-    shown = {path for path, layer in records if layer.role not in quiet or told.count(path) > 1}
+    minor = ("activation", "dropout")
+    minor_paths = [path for path, layer in records if layer.role in minor]
+    shown = {path for path, layer in records if layer.role not in minor or minor_paths.count(path) > 1}
     columns = [[row for row in rows if row.path in shown] for rows in columns]
     names = functools.reduce(_merged, ([row.path for row in rows] for rows in columns))
     pools = {row.path for rows in columns for row in rows if row.layer.role == "pool"}
@@ -193,7 +192,7 @@ def comparison(networks: Mapping[str, tuple[ConvNet, Shape]]) -> Grid:
 
 
 def stages(model: ConvNet, shape: Shape) -> Grid:
-    """The figures of a network by stage: the layers up to a pooling, and all from the flattening on.
+    """Return the figures of a network by stage: the layers up to a pooling layer, and those from flattening on.
 
     Raises:
         InputError: the network cannot take such an image.
@@ -226,14 +225,14 @@ def stages(model: ConvNet, shape: Shape) -> Grid:
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
-    """Comma-separated values, without a line's end after the last."""
+    """Return rows as comma-separated values, without a final newline."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().rstrip("\n")
 
 
 def _layer(row: TracedLayer, size: int) -> dict[str, Any]:
-    """One of `network`'s layers; `size` bytes a number."""
+    """Return one layer of `network`; `size` is the number of bytes per value."""
     layer, info = row.layer, row.info
     window = layer.window()
     return {
@@ -253,7 +252,7 @@ def _layer(row: TracedLayer, size: int) -> dict[str, Any]:
 
 
 def _window(layer: dict[str, Any]) -> str:
-    """3x3/2 pad 1 groups 2, as far as it is not usual."""
+    """Return a window as in `3x3/2 pad 1 groups 2`; stride 1, padding 0 and one group are omitted."""
     if layer["kernel"] is None:
         return ""
     text = shape_text([layer["kernel"]] * 2) + (f"/{layer['stride']}" if layer["stride"] > 1 else "")
@@ -266,12 +265,12 @@ def _count(key: str) -> Callable[[dict[str, Any]], str]:
 
 
 def shape_text(sides: Iterable[int]) -> str:
-    """As in 224x224x3."""
+    """Return a shape as in `224x224x3`."""
     return "x".join(map(str, sides))
 
 
 def memory_text(count: int) -> str:
-    """A number of bytes with three digits and a decimal unit."""
+    """Return a number of bytes with three digits and a decimal unit."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= 0.9995 * size:
             return f"{count / size:#.3g}".rstrip(".") + f" {unit}"
@@ -279,7 +278,7 @@ def memory_text(count: int) -> str:
 
 
 def _merged(a: list[str], b: list[str]) -> list[str]:
-    """The shortest list found in which the names of both stand in their order."""
+    """Merge two lists of names into a short one that keeps the order of both."""
     merged: list[str] = []
     for tag, i, j, m, n in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         merged += a[i:j] if tag == "equal" else a[i:j] + b[m:n]
@@ -287,7 +286,7 @@ def _merged(a: list[str], b: list[str]) -> list[str]:
 
 
 def _aligned(rows: Sequence[TracedLayer], names: Sequence[str]) -> list[str]:
-    """The layers of one network, each beside its name, and "" beside names that it lacks."""
+    """Return the layers of one network in the order of `names`, with "" for the names that it lacks."""
     left = list(rows)
     return [left.pop(0).layer.brief() if left and left[0].path == name else "" for name in names]
 
@@ -297,7 +296,7 @@ def _table(title: str, **options: bool) -> Table:
 
 
 def decay_table(leaves: Sequence[tuple[str, tuple[int, ...], bool]], weight_decay: float, form: str) -> Table:
-    """Which parameters decay and which do not, as `optim.decay_report` tells."""
+    """Tabulate the parameters that decay and those that do not, from the result of `optim.decay_report`."""
     table = _table(f"weight decay {weight_decay:g}, {form}")
     for heading in ("decays", "does not"):
         table.add_column(heading)
@@ -308,7 +307,7 @@ def decay_table(leaves: Sequence[tuple[str, tuple[int, ...], bool]], weight_deca
 
 
 def settings_table(settings: dict[str, Any]) -> Table:
-    """A resolved experiment, one setting a line."""
+    """Tabulate a resolved experiment, one setting per line."""
     table = _table("experiment", show_header=False)
     for path, value in settings.items():
         table.add_row(f"config.{path}", str(value))

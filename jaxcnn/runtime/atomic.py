@@ -33,6 +33,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically as in `replacing`."""
+    """Write `value` as indented JSON; a reader sees the old file or the new one, never half of one.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON cannot express.
+    """
     with replacing(path) as draft:
-        draft.write_text(json.dumps(value, indent=2) + "\n")
+        draft.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")

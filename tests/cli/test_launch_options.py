@@ -121,15 +121,15 @@ def wait_for_a_checkpoint(workdir, process):
     pytest.fail("the run saves nothing")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("accept", [False, True])
 def test_changed_code_is_accepted_by_a_flag(accept, monkeypatch, tmp_path):
     taken = []
-    monkeypatch.setattr("jaxcnn.runs.loop.train", lambda *_, **options: taken.append(options["accept_changed_code"]))
+    monkeypatch.setattr(launch, "train", lambda *_, **options: taken.append(options["accept_changed_code"]))
     arguments = [f"--config={TINY}", f"--workdir={tmp_path}", *["--accept_changed_code"] * accept]
-    assert launch.main(arguments) == 0 and taken == [accept]
+    assert main(arguments) == 0 and taken == [accept]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -192,3 +192,11 @@ def test_the_default_run_without_a_network(start, tmp_path):
     out, errors = process.communicate(timeout=800)
     assert (process.returncode, errors) == (0, ""), out + errors
     assert (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.parametrize(("word", "choice"), [("best", "best"), ("12", 12), ("last", "last")])
+def test_the_checkpoint_to_start_from_is_an_option(word, choice, monkeypatch, tmp_path):
+    taken = []
+    monkeypatch.setattr(launch, "train", lambda *_, **options: taken.append(options["init_from_checkpoint"]))
+    arguments = [f"--config={TINY}", f"--workdir={tmp_path}", "--init_from=a", f"--init_from_checkpoint={word}"]
+    assert main(arguments) == 0 and taken == [choice]

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jaxcnn.runtime.atomic import replacing
+from jaxcnn.runtime.atomic import replacing, write_json
 
 
 @pytest.fixture
@@ -75,3 +75,11 @@ def test_every_reader_sees_a_complete_file_while_threads_replace_it(path):
     stop.set()
     reader.join()
     assert seen <= set(texts) and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_json_cannot_express_are_refused(value, tmp_path):
+    write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": value})
+    assert (tmp_path / "a.json").read_text() == '{\n  "x": 1\n}\n' and len(list(tmp_path.iterdir())) == 1
