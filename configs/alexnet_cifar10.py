@@ -1,14 +1,15 @@
-"""AlexNet on CIFAR-10: the network of 2012 with a stem and a head for 32x32 images, trained as its paper says.
+"""AlexNet on CIFAR-10: the network of 2012 with a stem and a head for 32x32 images, trained as in its paper.
 
     python launch.py --config=configs/alexnet_cifar10.py --config.data.data_dir=DIR --require_platform=gpu
 
-DIR holds cifar10 as `python -m jaxcnn prepare cifar10 --data_dir=DIR` writes it. 2,329,482 parameters. The paper's
-update rule, its colour changes (Krizhevsky et al. 2012, sections 5 and 4.1), crops of the image with a border of 4
-zeros. Pixels are standardised and weights start as He et al. (2015) draw them: from the paper's, N(0, 0.01) with biases
-of 1, made for the larger network, the loss stayed at ln 10 for the hundred steps that were tried. Responses are then
-about 1, to which the paper's alpha of 1e-4 would do nothing; 0.1 lets them hold each other down. Section 3.3 tells of
-13 % test error without and 11 % with local response normalization for a network of four layers: compare with
---config.model.norm=none. Made for an accelerator; not measured here.
+DIR contains cifar10 as written by `python -m jaxcnn prepare cifar10 --data_dir=DIR`. The network has 2,329,482
+parameters. The update rule and the colour augmentation are the paper's (Krizhevsky et al. 2012, sections 5 and 4.1);
+images are padded with 4 zeros on each side and cropped. Pixels are standardised and weights are initialized as in He et
+al. (2015): with the paper's initialization, N(0, 0.01) with biases of 1, designed for the larger network, the loss
+stayed at ln 10 for the hundred steps that were tried. Responses are then about 1, on which the paper's alpha of 1e-4
+would have no effect; 0.1 lets them inhibit each other. Section 3.3 reports 13 % test error without and 11 % with local
+response normalization for a network of four layers: compare with --config.model.norm=none. Intended for an accelerator;
+not measured here.
 """
 
 from jaxcnn import Augment, Data, Experiment, Optimizer, Schedule

@@ -2,20 +2,20 @@
 
     python launch.py --config=configs/alexnet_imagenet.py --config.data.data_dir=DIR --require_platform=gpu
 
-DIR holds imagenet2012 as `python -m jaxcnn prepare imagenet2012 --data_dir=DIR` writes it from files that only their
-owners hand out. Shows what Krizhevsky et al. (2012) did, as far as the paper says: 256x256 images, random 224x224
-windows, mirroring, colours moved along their principal components (section 4.1); batches of 128, momentum 0.9, weight
-decay 5e-4 on every parameter with the learning rate inside the momentum, 0.01 divided by 10 when progress stops, about
-90 epochs (section 5). Two things differ. The mean of each channel is subtracted, not a mean image. Progress is that of
-the training loss over an epoch, not of the validation error judged by eye, so the rate may drop more or less often than
-the paper's three times.
+DIR contains imagenet2012 as written by `python -m jaxcnn prepare imagenet2012 --data_dir=DIR` from files that only
+their owners distribute. The recipe follows Krizhevsky et al. (2012) as far as the paper specifies it: 256x256 images,
+random 224x224 windows, mirroring, random colour shifts along principal components (section 4.1); batches of 128,
+momentum 0.9, weight decay 5e-4 on every parameter with the learning rate inside the momentum, learning rate 0.01
+divided by 10 when progress stops, about 90 epochs (section 5). Two things differ. The mean of each channel is
+subtracted, not a mean image. Progress is measured by the training loss over an epoch, not by the validation error
+judged by eye, so the rate may drop more or less often than the paper's three times.
 
-The paper's single network has 40.7 % top-1 and 18.2 % top-5 error on the validation images, over ten views of each
-(table 2), as `python -m jaxcnn evaluate` with `--protocol=ten_crop` has them; while training, one view is shown. Not
-measured here.
+The paper reports 40.7 % top-1 and 18.2 % top-5 error of a single network on the validation images, over ten views of
+each (table 2), as in `python -m jaxcnn evaluate` with `--protocol=ten_crop`; evaluation during training uses one view.
+Not measured here.
 
-Images are decoded when they are read, in 5 to 8 ms of a processor each. Where 262 GB of disk are to spare,
---config.data.decode=once does it once.
+Images are decoded when they are read, which takes 5 to 8 ms of processor time each. With 262 GB of free disk space,
+--config.data.decode=once decodes them only once.
 """
 
 from jaxcnn import Augment, Data, Experiment, Optimizer, Schedule

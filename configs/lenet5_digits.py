@@ -2,7 +2,7 @@
 
     python launch.py
 
-Shows the whole way from images to a run folder in under a minute on two cores. The test part is a fixed, stratified
+A complete run, from images to a run folder, in under a minute on two cores. The test split is a fixed, stratified
 20 %, 360 images. Measured: configs/results/lenet5_digits.jsonl, seeds 0 to 4.
 """
 

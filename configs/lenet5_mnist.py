@@ -1,9 +1,9 @@
-"""LeNet-5 on MNIST, the modern form with AdamW on images moved, turned and sized at random.
+"""LeNet-5 on MNIST, the modern variant with AdamW on images that are shifted, rotated and scaled at random.
 
     python launch.py --config=configs/lenet5_mnist.py --config.data.data_dir=DIR
 
-DIR holds mnist as `python -m jaxcnn prepare mnist --data_dir=DIR` writes it. LeCun et al. (1998, section III) report
-0.95 % test error, 0.8 % with distorted images added. Measured: configs/results/lenet5_mnist.jsonl, seeds 0 to 2.
+DIR contains mnist as written by `python -m jaxcnn prepare mnist --data_dir=DIR`. LeCun et al. (1998, section III)
+report 0.95 % test error, 0.8 % with distorted images added. Measured: configs/results/lenet5_mnist.jsonl, seeds 0 to 2.
 """
 
 from jaxcnn import Augment, Data, Experiment, Optimizer, Schedule

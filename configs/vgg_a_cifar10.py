@@ -2,9 +2,10 @@
 
     python launch.py --config=configs/vgg_a_cifar10.py --config.data.data_dir=DIR
 
-DIR holds cifar10 as `python -m jaxcnn prepare cifar10 --data_dir=DIR` writes it. 579,786 parameters, all 50,000
-images, 10 epochs; batch normalization is what lets so short a run use so high a learning rate (Ioffe & Szegedy 2015,
-section 3.3). Measured: configs/results/vgg_a_cifar10.jsonl, seeds 0 to 2. vgg_cifar10.py is the full network.
+DIR contains cifar10 as written by `python -m jaxcnn prepare cifar10 --data_dir=DIR`. The network has 579,786 parameters
+and trains on all 50,000 images for 10 epochs; batch normalization allows the high learning rate of so short a run
+(Ioffe & Szegedy 2015, section 3.3). Measured: configs/results/vgg_a_cifar10.jsonl, seeds 0 to 2.
+vgg_cifar10.py is the full network.
 """
 
 from jaxcnn import Augment, Data, Experiment, Optimizer, Schedule

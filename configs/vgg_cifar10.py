@@ -1,11 +1,12 @@
-"""VGG configuration D with batch normalization on CIFAR-10, with the recipe that has become usual there.
+"""VGG configuration D with batch normalization on CIFAR-10, with the recipe that is now usual for this data set.
 
     python launch.py --config=configs/vgg_cifar10.py --config.data.data_dir=DIR --require_platform=gpu
 
-DIR holds cifar10 as `python -m jaxcnn prepare cifar10 --data_dir=DIR` writes it. 14,728,266 parameters: the
-convolutions of table 1 and one dense layer. Crops of the image with a border of 4 zeros, mirrored at random; SGD with
-momentum 0.9 and weight decay 5e-4 as in the paper (section 3.1), the learning rate on a cosine. Others report 92.6 to
-94.2 % for such networks. Made for an accelerator; not measured here. vgg_a_cifar10.py is for a CPU.
+DIR contains cifar10 as written by `python -m jaxcnn prepare cifar10 --data_dir=DIR`. The network has 14,728,266
+parameters: the convolutions of table 1 and one dense layer. Images are padded with 4 zeros on each side, cropped and
+mirrored at random; SGD has momentum 0.9 and weight decay 5e-4 as in the paper (section 3.1), with a cosine schedule.
+Others report 92.6 to 94.2 % for such networks. Intended for an accelerator; not measured here. vgg_a_cifar10.py is for
+a CPU.
 """
 
 from jaxcnn import Augment, Data, Experiment, Optimizer, Schedule

@@ -2,20 +2,21 @@
 
     python launch.py --config=configs/vgg_imagenet.py --config.data.data_dir=DIR --require_platform=gpu
 
-DIR holds imagenet2012 as `python -m jaxcnn prepare imagenet2012 --data_dir=DIR` writes it from files that only their
-owners hand out. Shows what Simonyan & Zisserman (2015, section 3.1) did, as far as the paper says: random 224x224
-windows of images whose short side is drawn from [256, 512], mirroring, random colour shift; batches of 256, momentum
-0.9, weight decay 5e-4 (the paper does not restrict it: on every parameter), dropout, learning rate 0.01 divided by 10
-three times, 74 epochs, Glorot's initial weights as the footnote advises. Three things differ. The rate drops at fixed
-epochs, not when the validation accuracy stops rising. The network starts afresh, not from one trained at short side
-384. Images are stored with short side 384, about what ImageNet has, and resized from there.
+DIR contains imagenet2012 as written by `python -m jaxcnn prepare imagenet2012 --data_dir=DIR` from files that only
+their owners distribute. The recipe follows Simonyan & Zisserman (2015, section 3.1) as far as the paper specifies it:
+random 224x224 windows of images whose short side is drawn from [256, 512], mirroring, random colour shifts; batches of
+256, momentum 0.9, weight decay 5e-4 (on every parameter, because the paper does not restrict it), dropout, learning
+rate 0.01 divided by 10 three times, 74 epochs, Glorot initialization as the footnote advises. Three things differ. The
+rate drops at fixed epochs, not when the validation accuracy stops rising. The network is initialized randomly, not from
+one trained at short side 384. Images are stored with short side 384, about the size in ImageNet, and resized from
+there.
 
-The paper has 25.6 % top-1 and 8.1 % top-5 error on the validation images at short side 384 (table 3), over whole images
-as `python -m jaxcnn evaluate` with `--protocol=dense` has them; while training, their central window is shown. Not
-measured here.
+The paper reports 25.6 % top-1 and 8.1 % top-5 error on the validation images at short side 384 (table 3), over whole
+images as in `python -m jaxcnn evaluate` with `--protocol=dense`; evaluation during training uses their central window.
+Not measured here.
 
-Images are decoded when they are read, in 5 to 8 ms of a processor each. Where 589 GB of disk are to spare,
---config.data.decode=once does it once.
+Images are decoded when they are read, which takes 5 to 8 ms of processor time each. With 589 GB of free disk space,
+--config.data.decode=once decodes them only once.
 """
 
 from jaxcnn import Augment, Data, Experiment, Optimizer, Schedule

@@ -1,4 +1,4 @@
-"""Every test: CPU, eight forced host devices, strict promotion, warnings as errors, a cache of its own."""
+"""Settings of every test: CPU, eight forced host devices, strict promotion, warnings as errors, a private cache."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """`small_disk("300k")` is a folder with room for so many bytes and no more."""
+    """`small_disk("300k")` returns a folder on a disk of that size."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -33,7 +33,7 @@ def small_disk(tmp_path):
 
     yield mount
     if folder.is_mount():
-        # Lazy, for a test that fails may have left files open.
+        # Lazy, because a failed test may have left files open.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 

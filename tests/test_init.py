@@ -1,4 +1,4 @@
-"""What `import jaxcnn` loads and offers."""
+"""The modules that `import jaxcnn` loads and the names that it exports."""
 
 import pkgutil
 import subprocess

@@ -1,4 +1,4 @@
-"""`jaxcnn COMMAND` as one who has installed the package uses it: in a folder of his own, without a checkout."""
+"""`jaxcnn COMMAND` as used after installing the package: in an arbitrary folder, without a checkout."""
 
 import importlib.metadata
 import json
@@ -28,7 +28,7 @@ def get_config():
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Runs Python in an empty folder, where jaxcnn is the files of the package and nothing else of the repository."""
+    """A function that runs Python in an empty folder, with the package files and nothing else of the repository."""
     site, empty = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("empty")
     shutil.copytree(ROOT / "jaxcnn", site / "jaxcnn", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(site)}
@@ -63,7 +63,7 @@ def test_training_and_the_api_work_without_a_checkout(installed):
         ("bench --what pipeline", 2, "come with the source repository, not with the installed package"),
     ],
 )
-def test_no_message_names_a_file_that_only_a_checkout_has(installed, arguments, status, words):
+def test_messages_name_no_file_that_only_a_checkout_contains(installed, arguments, status, words):
     run, _ = installed
     done = run("-m", "jaxcnn", *arguments.split())
     assert done.returncode == status
@@ -78,7 +78,7 @@ def test_the_console_command_is_this_module():
     assert importlib.metadata.EntryPoint(*script, group="console_scripts").load() is main
 
 
-def test_help_lists_every_command_and_stands_in_for_a_missing_one(capsys):
+def test_help_lists_every_command_and_is_printed_without_a_command(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     asked = capsys.readouterr().out
@@ -89,7 +89,7 @@ def test_help_lists_every_command_and_stands_in_for_a_missing_one(capsys):
     assert capsys.readouterr().out == asked
 
 
-def test_a_misspelled_command_gets_the_nearest(capsys):
+def test_a_misspelled_command_suggests_the_nearest(capsys):
     assert main(["trian"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: 'trian' is no command. Did you mean 'train'? There are train, ")

@@ -1,10 +1,10 @@
-"""What README shows runs: every Python block, and every command line of its shell blocks and tables.
+"""Every Python block of the README runs, and so does every command line of its shell blocks and tables.
 
-The same holds for the README of the results, and for the command with which every config file opens.
+The same holds for the README of the results, and for the first command of every config file.
 
-A command that takes seconds runs as it stands, training as a dry run. Of the others (downloads, measurements of
-minutes) the options alone are checked: the function that would do the work is replaced. Training from Python takes
-random images in the place of the data set, and one epoch.
+A command that takes seconds runs unchanged, training as a dry run. For the others (downloads, measurements that take
+minutes) only the options are checked: the function that would do the work is replaced. Training from Python uses random
+images instead of the data set, and one epoch.
 """
 
 import re
@@ -37,11 +37,11 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", READMES, re.MULTILINE | re.DOTALL)
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 
 NOT_OURS = ("python3 -m venv", ". .venv/bin/activate", "pytest")
-"""How commands begin that .ci/run runs, or that need no check."""
+"""Prefixes of commands that .ci/run runs, or that need no check."""
 
 
 def command_lines():
-    """Every command of the shell blocks, the tables' cells and the config files, once each, as lists of words."""
+    """Return every command of the shell blocks, table cells and config files, without duplicates, as lists of words."""
     blocks = "".join(text for language, text in BLOCKS if language in ("sh", "bash", "console"))
     lines = [line.removeprefix("$ ") for line in blocks.replace("\\\n", " ").splitlines()]
     rows = re.findall(r"^\|.*\|$", READMES, re.MULTILINE)
@@ -59,7 +59,7 @@ COMMANDS = [words for words in command_lines() if not " ".join(words).startswith
 
 
 def checkout(folder):
-    """A folder in which the README's paths lead somewhere: a checkout, with a run of a network with batch norm."""
+    """Create a folder with the README's paths: a checkout, and a run of a network with batch normalization."""
     for name in ("configs", "README.md"):
         (folder / name).symlink_to(ROOT / name)
     data = Data(source="fake", fake=Fake(train=64, test=16), batch_size=16, eval_batch_size=16)
@@ -98,7 +98,7 @@ def test_a_python_block_runs(text, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_a_command_line_is_taken(words, folder, monkeypatch, capsys):
+def test_a_command_line_is_accepted(words, folder, monkeypatch, capsys):
     program, *rest = words
     if words[:2] == ["pip", "install"]:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -110,7 +110,9 @@ def test_a_command_line_is_taken(words, folder, monkeypatch, capsys):
     if words[:2] == ["python", "launch.py"]:
         status = trained(rest[1:], prog="launch.py")
     else:
-        assert program == "jaxcnn" or words[:3] == ["python", "-m", "jaxcnn"], f"say here how to check {words}"
+        assert program == "jaxcnn" or words[:3] == ["python", "-m", "jaxcnn"], (
+            f"this test does not know how to check {words}"
+        )
         arguments = rest if program == "jaxcnn" else rest[2:]
         if arguments[0] == "train":
             status = trained(arguments[1:], prog="jaxcnn train")
@@ -129,12 +131,12 @@ def trained(arguments, *, prog):
 
 
 def is_quick(arguments):
-    """Networks and runs that are there can be described, tested and exported in seconds."""
+    """Return whether a command takes seconds: existing networks and runs are described, evaluated or exported."""
     return arguments[0] == "describe" or arguments[:2] in (["evaluate", "runs/a"], ["convert", "runs/a"])
 
 
 def replace_work(monkeypatch):
-    """What downloads, measures for minutes, or needs files that only a user has, does nothing."""
+    """Replace functions that download, measure for minutes, or need files that only a user has."""
     work = {
         "data.prepare.prepare": None,
         "cli.bench.bench": {},
@@ -149,12 +151,12 @@ def replace_work(monkeypatch):
         monkeypatch.setattr(f"jaxcnn.{name}", lambda *_, result=result, **__: result)
 
 
-def test_the_readme_has_what_is_checked_here():
+def test_the_readme_has_blocks_and_commands_to_check():
     assert len(PYTHON) >= 3 and len(COMMANDS) >= 15
     assert any(words[:2] == ["python", "launch.py"] for words in COMMANDS)
 
 
-def test_the_checks_tell_a_mistake(folder, monkeypatch, capsys):
+def test_the_checks_detect_a_mistake(folder, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["describe", "vgg_d", "--digram=a.svg"])
     assert trained(["--config=configs/none.py"], prog="launch.py") == 2

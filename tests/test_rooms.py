@@ -1,4 +1,4 @@
-"""Imports run one way: from a room to those before it, and never in a circle."""
+"""A room imports only rooms listed before it, and no files import each other in a circle."""
 
 import ast
 import graphlib
@@ -22,7 +22,7 @@ FILES = {module(path): path for path in ROOT.rglob("*.py")}
 
 
 def imported(path):
-    """Modules of this package that a file names in its imports, those inside functions included."""
+    """Yield the modules of this package that a file imports, including imports inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "jaxcnn":
             for name in node.names:
@@ -41,7 +41,7 @@ def test_every_file_is_in_a_room():
 
 
 def test_every_folder_is_a_package():
-    """Setuptools leaves the others out of a wheel."""
+    """Setuptools omits other folders from a wheel."""
     assert {path.parent for path in FILES.values()} == {path.parent for path in ROOT.rglob("__init__.py")}
 
 
@@ -57,6 +57,6 @@ def test_a_room_imports_only_rooms_before_it():
 
 
 def test_no_files_import_each_other_in_a_circle():
-    """A package's own files name each other by file, not by what the package exports."""
+    """Files of a package import each other by file, not through the exports of the package."""
     graph = {name: {other for other in imported(path)} for name, path in FILES.items()}
     graphlib.TopologicalSorter(graph).prepare()

@@ -1,4 +1,4 @@
-"""A config file for tests: a small linen network of someone else's, with all that a checkpoint must carry."""
+"""A config file for tests: a small network that is not a ConvNet, with everything that a checkpoint must save."""
 
 import jax
 from flax import linen as nn
@@ -7,7 +7,7 @@ from jaxcnn import Augment, Data, Experiment, Fake, Optimizer, Schedule
 
 
 class Tiny(nn.Module):
-    """A convolution, batch statistics, dropout, a dense layer."""
+    """A network of a convolution, batch normalization, dropout and a dense layer."""
 
     features: int = 4
     rate: float = 0.1

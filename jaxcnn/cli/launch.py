@@ -1,9 +1,9 @@
 """Training from the command line: what `jaxcnn train` and launch.py do.
 
 Exit status: 0 finished, or a dry run without a mistake, whether the data are there or not; 1 a checkpoint or another
-file could not be written or read; 2 an argument, a file or the data cannot be used; 3 the loss or a weight is not
-finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues); 130 Ctrl-C before training
-began, or a second time.
+file could not be written or read; 2 an argument, a file or the data cannot be used; 3 the loss, a weight or an
+evaluation is not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues); 130 Ctrl-C
+before training began, or a second time.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from jaxcnn.models import LeNet5
 from jaxcnn.runs.checkpoint import RestoreError, SaveError
 from jaxcnn.runs.loop import NonFinite, print_devices, print_plan, train
 from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.selection import Choice
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime.errors import InputError
@@ -64,6 +65,7 @@ def main(arguments: list[str], *, prog: str, default_config: Path | None = None)
                 launch.config,
                 launch.workdir,
                 init_from=launch.init_from,
+                init_from_checkpoint=launch.init_from_checkpoint,
                 config_file=launch.config_file,
                 accept_changed_code=launch.accept_changed_code,
             )
@@ -93,6 +95,8 @@ class Launch:
     """Folder of the run; the same folder again resumes it."""
     init_from: str | None = None
     """Start from the weights of the run in this folder, without its optimizer state."""
+    init_from_checkpoint: Choice = "last"
+    """Which of its checkpoints: last, best (by accuracy on its validation part, else on the test part) or a step."""
     accept_changed_code: tyro.conf.FlagCreatePairsOff[bool] = False
     """Go on with a run although the code of its network, or of files that it imports, has changed since."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False

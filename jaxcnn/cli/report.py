@@ -46,7 +46,10 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
         other += [f"{name}: {first.get(name)} and {record.get(name)}" for name, equal in same.items() if not equal]
         if other:
             raise InputError(f"{run} is not the experiment of {runs[0]} with another seed: {other[0]}.")
-        lines[experiment.seed] = json.loads((run / "results.json").read_text()) | {
+        results = json.loads((run / "results.json").read_text())
+        if "error" not in results["test"]:
+            raise InputError(f"{run} has no test error, which the table shows; its objective measures none.")
+        lines[experiment.seed] = results | {
             "command": " ".join(["python", *record["command"][1:]]),
             **{key: record[key] for key in ("git", "versions", "device_kind", "time")},
         }

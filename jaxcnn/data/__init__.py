@@ -1,4 +1,4 @@
-"""Images: where they come from, how they are ordered, changed and sent to the device."""
+"""Images: loading, order, augmentation, preprocessing and transfer to the device."""
 
 from jaxcnn.data.augment import center_crop, color_axes, make_augment, make_preprocess, resized_crop, warp
 from jaxcnn.data.dataset import Dataset, MissingData, Rows, Split, check_labels

@@ -1,7 +1,7 @@
-"""Pixels to network input, and random changes on the way: pure functions that run on the device.
+"""Preprocessing and random augmentation of images: pure functions that run on the device.
 
-An image is uint8 in 0..255 or float32 as it is meant to be; uint8 becomes float32 in 0..1 where it first meets
-arithmetic. Every function here takes both, so augmentation and preprocessing compose in either presence.
+An image is uint8 in 0..255, or float32 in a scale that is left unchanged; uint8 becomes float32 in 0..1 at the first
+arithmetic operation. Every function here accepts both, so preprocessing works with and without augmentation.
 """
 
 import functools
@@ -17,26 +17,26 @@ from jaxcnn.data.sources import shuffled
 from jaxcnn.data.streams import Stream
 from jaxcnn.runtime.errors import InputError
 
-# Images, and pixels of each, from which `color_axes` estimates a covariance: eigenvalues come out right to some 3 %.
+# Images, and pixels per image, from which `color_axes` estimates a covariance: eigenvalues are accurate to about 3 %.
 _COLOR_IMAGES, _COLOR_PIXELS = 2000, 1000
 
 
 def make_preprocess(data: Data) -> Callable[[jax.Array], jax.Array]:
-    """A function from images [n, height, width, channels] to network input, float32 of the same shape.
+    """Return a function from images [n, height, width, channels] to network input, float32 of the same shape.
 
-    uint8 is divided by 255, float data is taken as it is; channels are reversed for the order "bgr"; then `data.mean`
-    is subtracted and `data.std` divides, both in the order of the network.
+    uint8 is divided by 255, float data is unchanged; channels are reversed for the order "bgr"; then `data.mean` is
+    subtracted and the result is divided by `data.std`, both in the channel order of the network.
 
     Raises:
-        InputError: when the function meets images whose channels `data.mean`, `data.std` or `data.channel_order` do not
-            match.
+        InputError: raised by the returned function if the channels of the images do not match `data.mean`, `data.std`
+            or `data.channel_order`.
     """
     return _preprocess(data.channel_order, data.mean, data.std)
 
 
 @functools.lru_cache(maxsize=32)
 def _preprocess(order: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Callable[[jax.Array], jax.Array]:
-    """One function for equal settings, so that what is compiled with it is found again."""
+    """Return the same function for equal settings, so that compiled programs that use it are found in the cache."""
 
     def preprocess(images: jax.Array) -> jax.Array:
         channels = images.shape[-1]
@@ -58,24 +58,25 @@ def _preprocess(order: str, mean: tuple[float, ...], std: tuple[float, ...]) -> 
 def make_augment(
     augment: Augment, colors: np.ndarray | jax.Array | None = None
 ) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
-    """A function `(key, images) -> images` that changes every image on its own, or None where nothing is on.
+    """Return a function `(key, images) -> images` that changes each image independently, or None if nothing is on.
 
-    A square window of side `crop` is cut out at random, with `scale_jitter` from the image resized to a short side
-    drawn for it (`resized_crop`), else from the image with `crop_pad` zeros around. Then each image is turned by an
-    angle uniform in ±`rotation`, sized by a factor uniform in 1 ± `scale`, moved by uniform ±`shift` pixels along each
-    axis (fractions included), all in one bilinear `warp`; mirrored with probability one half; and, c being `colors`
-    and a a draw from N(0, `pca_color`²) for each component of each image, a_i c_i is added to its pixels (Krizhevsky et
-    al. 2012, section 4.1). The result depends on the key alone, not on how the batch lies on devices.
+    A square window of side `crop` is cut out at random: with `scale_jitter`, from the image resized to a randomly drawn
+    short side (`resized_crop`); otherwise, from the image padded with `crop_pad` zeros on each side. Then each image is
+    rotated by an angle uniform in ±`rotation`, scaled by a factor uniform in 1 ± `scale` and shifted by a distance
+    uniform in ±`shift` pixels along each axis (fractions included), all in one bilinear `warp`; and mirrored with
+    probability one half. Finally, with c being `colors` and a drawn from N(0, `pca_color`²) for each component of each
+    image, a_i c_i is added to its pixels (Krizhevsky et al. 2012, section 4.1). The result depends only on the key, not
+    on how the batch is distributed over devices.
 
-    Images are [n, height, width, channels], uint8 or float; what comes back is float32, with uint8 scaled to 0..1.
+    Images are [n, height, width, channels], uint8 or float; the result is float32, with uint8 scaled to 0..1.
 
     Args:
-        augment: which changes.
+        augment: the changes to make.
         colors: from `color_axes`, traced or not; needed by `pca_color`.
 
     Raises:
-        InputError: `pca_color` without `colors`; or, when the function meets them, images smaller than the crop (of
-            which evaluation, without padding, could not take the central window).
+        InputError: `pca_color` without `colors`. Raised by the returned function if images are smaller than the crop,
+            even where padding makes up for it, because evaluation takes the central window without padding.
     """
     if augment.pca_color and colors is None:
         raise InputError(f"Augment.pca_color is {augment.pca_color}; make_augment needs colors=color_axes(images).")
@@ -107,7 +108,7 @@ def make_augment(
 
 
 def center_crop(images: jax.Array, size: int | None) -> jax.Array:
-    """The central square of images: what evaluation sees of a network trained on random windows.
+    """Return the central square of images, on which a network trained on random windows is evaluated.
 
     Args:
         images: [n, height, width, channels].
@@ -117,7 +118,7 @@ def center_crop(images: jax.Array, size: int | None) -> jax.Array:
         [n, size, size, channels], of the same dtype.
 
     Raises:
-        InputError: the images are smaller.
+        InputError: the images are smaller than `size`.
     """
     if size is None:
         return images
@@ -127,14 +128,14 @@ def center_crop(images: jax.Array, size: int | None) -> jax.Array:
 
 
 def resized_crop(images: jax.Array, short_side: jax.Array, corner: jax.Array, size: int) -> jax.Array:
-    """A square window of every image after the image is resized: only the window is computed.
+    """Return a square window of every resized image; only the window is computed.
 
-    Resizing is bilinear, as PIL's and torchvision's: where it shrinks, the triangle is widened by the ratio
+    Resizing is bilinear, as in PIL and torchvision: when shrinking, the triangle filter is widened by the ratio
     (antialiased), and weights at the border of the image are normalized.
 
     Args:
         images: [n, height, width, channels], uint8 or float.
-        short_side: [n], of the resized image, in pixels, `size` or more; both axes have one ratio.
+        short_side: [n], short side of the resized image in pixels, at least `size`; the aspect ratio is kept.
         corner: [n, 2], row and column of the window's first pixel in the resized image.
         size: side of the window in pixels.
 
@@ -152,18 +153,19 @@ def resized_crop(images: jax.Array, short_side: jax.Array, corner: jax.Array, si
 
 
 def color_axes(images: np.ndarray | Rows) -> np.ndarray:
-    """Principal components of the colours of images, each times its eigenvalue (Krizhevsky et al. 2012, section 4.1).
+    """Return the principal components of the colours of images, each multiplied by its eigenvalue (Krizhevsky et al.
+    2012, section 4.1).
 
-    The eigenvectors and eigenvalues are those of the covariance of pixels in 0..1 (float images: as they are), the
-    scale in which `make_augment` adds them; the product depends on it. They are taken from at most 1000
-    pixels of each of at most 2000 images, drawn alike for every experiment.
+    The eigenvectors and eigenvalues belong to the covariance of pixels in 0..1 (float images: unscaled), the scale in
+    which `make_augment` adds them; the product depends on the scale. The covariance is estimated from at most 1000
+    pixels of each of at most 2000 images, the same selection for every experiment.
 
     Args:
-        images: [n, height, width, channels], uint8 or float; the training part.
+        images: [n, height, width, channels], uint8 or float; the training images.
 
     Returns:
-        float32 [channels, channels]; columns are components, the largest eigenvalue first. The sign of a component,
-        which its draw makes irrelevant, is such that its entries sum to 0 or more.
+        float32 [channels, channels]; columns are components, the largest eigenvalue first. The sign of a component
+        (irrelevant, because the random factor is symmetric) is chosen so that its entries sum to 0 or more.
     """
     n, height, width, channels = images.shape
     rows = np.sort(shuffled(n, 0, Stream.COLOR_IMAGES)[:_COLOR_IMAGES])
@@ -177,16 +179,16 @@ def color_axes(images: np.ndarray | Rows) -> np.ndarray:
 
 
 def warp(images: jax.Array, shift: jax.Array, angle: jax.Array, scale: jax.Array) -> jax.Array:
-    """Turn, size and move every image about its centre; bilinear, zeros outside.
+    """Rotate, scale and shift every image about its centre; bilinear, zeros outside.
 
-    The pixel at offset p from the centre of the result is taken from R(angle)·(p - shift) / scale in the source, with
+    The pixel at offset p from the centre of the result is read at R(angle)·(p - shift) / scale in the source, with
     R the matrix [[cos, sin], [-sin, cos]] over (row, column).
 
     Args:
         images: float32 [n, height, width, channels].
-        shift: [n, 2], pixels down and right.
-        angle: [n], radians, counter-clockwise as displayed.
-        scale: [n], above 0; 2 doubles what is seen.
+        shift: [n, 2], in pixels, down and right.
+        angle: [n], in radians, counter-clockwise as displayed.
+        scale: [n], above 0; 2 doubles the size of objects.
 
     Returns:
         float32 of the same shape.
@@ -196,7 +198,7 @@ def warp(images: jax.Array, shift: jax.Array, angle: jax.Array, scale: jax.Array
     y = jnp.arange(height, dtype=jnp.float32)[None, :, None] - centre_y - shift[:, 0, None, None]
     x = jnp.arange(width, dtype=jnp.float32)[None, None, :] - centre_x - shift[:, 1, None, None]
     cos, sin = (f(angle)[:, None, None] / scale[:, None, None] for f in (jnp.cos, jnp.sin))
-    # In the image with a border of one zero, every sample that matters has its four neighbours inside.
+    # The image is padded with one zero on each side, so that the four neighbours of every sample lie inside.
     y, x = cos * y + sin * x + centre_y + 1, cos * x - sin * y + centre_x + 1
     y, x = jnp.clip(y, 0, height + 1), jnp.clip(x, 0, width + 1)
     top, left = jnp.minimum(jnp.floor(y), height), jnp.minimum(jnp.floor(x), width)
@@ -206,7 +208,7 @@ def warp(images: jax.Array, shift: jax.Array, angle: jax.Array, scale: jax.Array
     corner = (top * stride + left).astype(jnp.int32).reshape(n, -1, 1)
 
     # Four gathers of scalars along one axis: on a CPU 2 to 10 times faster than gathering 2x2 windows, and the batch
-    # axis stays apart, so a sharded batch needs no communication.
+    # axis is not gathered over, so a sharded batch needs no communication.
     def neighbour(offset: int) -> jax.Array:
         return jnp.take_along_axis(pixels, corner + offset, axis=1, mode="promise_in_bounds").reshape(images.shape)
 
@@ -216,7 +218,7 @@ def warp(images: jax.Array, shift: jax.Array, angle: jax.Array, scale: jax.Array
 
 
 def _random_crop(augment: Augment, place_key: jax.Array, side_key: jax.Array, images: jax.Array) -> jax.Array:
-    """A window of every image; every place that is a whole pixel of the padded or resized image is as likely."""
+    """Return a window of every image; all whole-pixel positions in the padded or resized image are equally likely."""
     size, n = augment.crop, images.shape[0]
     height, width = _check_crop(images, size)
     if augment.scale_jitter is None:
@@ -234,7 +236,7 @@ def _random_crop(augment: Augment, place_key: jax.Array, side_key: jax.Array, im
 
 
 def _check_crop(images: jax.Array, size: int) -> tuple[int, int]:
-    """Height and width of the images, unless they are smaller than the crop."""
+    """Return height and width of the images; InputError if they are smaller than the crop."""
     height, width = images.shape[1:3]
     if min(height, width) < size:
         raise InputError(
@@ -245,5 +247,5 @@ def _check_crop(images: jax.Array, size: int) -> tuple[int, int]:
 
 
 def _to_float(images: jax.Array) -> jax.Array:
-    """float32; uint8 in 0..255 becomes 0..1."""
+    """Convert to float32; uint8 in 0..255 becomes 0..1."""
     return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images.astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Splits kept in the user's cache folder: decoded images, mapped into memory, and labels; or labels alone."""
+"""Splits in the user's cache folder: decoded images as memory maps, with labels; or labels alone."""
 
 import contextlib
 import errno
@@ -14,15 +14,15 @@ import numpy as np
 
 from jaxcnn.runtime.errors import InputError
 
-# Seconds after which an unfinished folder is taken for the leftover of a killed process.
+# Seconds after which an unfinished folder is considered the leftover of a killed process.
 _STALE = 24 * 3600
 
 
 def read(entry: Path) -> tuple[np.memmap | None, np.ndarray, tuple[str, ...]] | None:
-    """A cached split, or None where it is missing or damaged.
+    """Return a cached split, or None if it is missing or damaged.
 
     Returns:
-        Images uint8 [n, height, width, channels] mapped into memory, or None where labels alone were written; labels
+        Images uint8 [n, height, width, channels] mapped into memory, or None if only labels were written; labels
         int32 [n]; class names.
     """
     try:
@@ -43,19 +43,19 @@ def write(
     parts: Iterable[tuple[np.ndarray | None, np.ndarray]],
     class_names: Iterable[str],
 ) -> None:
-    """Write a split so that a reader never sees half of it.
+    """Write a split so that a reader never sees an incomplete one.
 
-    Files are written apart and renamed one by one, the description last. Two processes at once write the same bytes, so
-    it does not matter whose file stays.
+    Files are written in a temporary folder and renamed one by one, the description last. Two concurrent processes write
+    the same bytes, so it does not matter whose file remains.
 
     Args:
         entry: folder to write.
-        shape: of all images, [n, height, width, channels]; (n,) writes labels alone.
-        parts: pairs of images (uint8; None for labels alone) and labels, in order, n in sum.
-        class_names: as `read` shall return them.
+        shape: shape of all images, [n, height, width, channels]; (n,) writes labels alone.
+        parts: pairs of images (uint8; None for labels alone) and labels, in order, n in total.
+        class_names: names that `read` returns.
 
     Raises:
-        InputError: no room on the disk (found before anything is written), or the folder cannot be written.
+        InputError: the disk is too small (checked before anything is written), or the folder cannot be written.
     """
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def write(
             )
         with tempfile.TemporaryDirectory(prefix=".building-", dir=entry.parent, ignore_cleanup_errors=True) as folder:
             labels = []
-            # Plain writes, because a full disk is an error to them and a crash to a memory map.
+            # Plain writes, because a full disk raises an error there but crashes a memory map.
             with open(Path(folder) / "images.npy", "wb") as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
@@ -95,7 +95,7 @@ def write(
 
 def _remove_stale(folder: Path) -> None:
     for unfinished in folder.glob(".building-*"):
-        # Another process may finish its folder at this moment.
+        # Another process may be finishing this folder.
         with contextlib.suppress(FileNotFoundError):
             newest = max(p.stat().st_mtime for p in [unfinished, *unfinished.glob("*")])
             if time.time() - newest > _STALE:

@@ -1,4 +1,4 @@
-"""What a data set is: images with labels, in parts."""
+"""A data set: training, validation and test splits of images with labels."""
 
 import math
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from jaxcnn.runtime.errors import InputError
 
 
 class MissingData(InputError):
-    """The data are not where the configuration looks for them; the message says how to get them there."""
+    """The data are not where the configuration expects them; the message says how to get them there."""
 
 
 class Rows:
-    """Some rows of an array, read when they are indexed, so that a large memory map is never copied as a whole.
+    """Selected rows of an array, read when they are indexed, so that a large memory map is never copied as a whole.
 
     Attributes:
-        source: the array, or what is indexed and shaped like one.
-        index: int [n], the rows of `source` in their order here.
+        source: the array, or an object with its shape and indexing.
+        index: int [n], the selected rows of `source`, in order.
     """
 
     def __init__(self, source: Any, index: np.ndarray) -> None:
@@ -41,8 +41,8 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: [n, height, width, channels]; uint8 in 0..255, or float32 as given; may be a memory map, rows of
-            one, or images that are decoded when they are indexed.
+        images: [n, height, width, channels]; uint8 in 0..255, or float32 in any scale; may be a memory map,
+            rows of one, or images that are decoded when they are indexed.
         labels: int32 [n], from 0.
     """
 
@@ -55,13 +55,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The parts of a data set.
+    """The splits of a data set.
 
     Attributes:
-        train: what to train on; None where `load` was given test images alone.
-        test: what to report on.
-        validation: what to choose by, carved from the training images; None unless `Data.validation` asks for it.
-        class_names: a name for every class that the source knows of.
+        train: the split to train on; None if `load` received only test images.
+        test: the split to report results on.
+        validation: the split for model selection, taken from the training images; None if `Data.validation` is 0.
+        class_names: a name for each class of the source.
     """
 
     train: Split | None
@@ -71,10 +71,10 @@ class Dataset:
 
 
 def check_labels(dataset: Dataset, num_classes: int) -> None:
-    """Check every label against the number of classes of the network.
+    """Check that every label is a class of the network.
 
     Raises:
-        InputError: a label is `num_classes` or more; gathering its logit would silently give another's.
+        InputError: a label is `num_classes` or more; gathering its logit would silently return another class's.
     """
     parts = {name: getattr(dataset, name) for name in ("train", "validation", "test")}
     for name, part in parts.items():
@@ -82,26 +82,26 @@ def check_labels(dataset: Dataset, num_classes: int) -> None:
         if len(outside):
             raise InputError(
                 f"Label {outside.max()} is outside 0..{num_classes - 1}, the classes of the network (num_classes "
-                f"{num_classes}); {len(outside)} of {len(part)} {name} labels are. "
+                f"{num_classes}); so are {len(outside)} of {len(part)} {name} labels. "
                 + _label_hint(np.unique(np.concatenate([p.labels for p in parts.values() if p])), num_classes)
             )
 
 
 def _label_hint(labels: np.ndarray, num_classes: int) -> str:
-    """What to do about labels (sorted, unique) of which the largest is beyond the classes."""
+    """Return what to do about labels (sorted, unique), the largest of which is not a class of the network."""
     first, last = int(labels[0]), int(labels[-1])
     if first and last - first < num_classes:
         return f"Labels begin at {first} instead of 0; subtract {first} from each."
     if len(labels) <= num_classes:
         values = f"Only {len(labels)} different labels occur"
-        return f"{values}; number them 0..{len(labels) - 1}, or set config.model.num_classes to {last + 1}."
+        return f"{values}; renumber them 0..{len(labels) - 1}, or set config.model.num_classes to {last + 1}."
     return f"Set config.model.num_classes to {last + 1}."
 
 
 def fit(image: Any, size: int) -> Any:
-    """A PIL image with its short side resized to `size` (bilinear, antialiased) and its centre square cut out.
+    """Resize the short side of a PIL image to `size` (bilinear, antialiased) and cut out the central square.
 
-    The long side is rounded down and the margin rounded to even, as torchvision's Resize and CenterCrop do.
+    The long side is rounded down and the margin is rounded to even, as torchvision's Resize and CenterCrop do.
     """
     from PIL import Image
 
@@ -115,5 +115,5 @@ def fit(image: Any, size: int) -> Any:
 
 
 def padded(images: np.ndarray, pad: int) -> np.ndarray:
-    """Images [n, height, width, channels] with `pad` rows and columns of zeros on every side."""
+    """Pad images [n, height, width, channels] with `pad` rows and columns of zeros on every side."""
     return np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0))) if pad else images

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits, read from its files: importing scikit-learn itself takes a second or more."""
+"""Scikit-learn's handwritten digits, read from its files, because importing scikit-learn takes a second or more."""
 
 import base64
 import gzip
@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxcnn.data.dataset import Split
 
-# A bit for each scan, 1 for the 360 of the test part: those that scikit-learn's train_test_split(test_size=360,
-# stratify=labels, random_state=0) draws.
+# One bit per scan, 1 for the 360 scans of the test split, as drawn by scikit-learn's train_test_split(test_size=360,
+# stratify=labels, random_state=0).
 _TEST = (
     "AAAEiDUkEEAABkEAk0IFABoACAEAJAAoBiwSABAAlAoAkBkSBCD4oAKBEKAACAqIIEQVJElCQKAKAAAAQATYAACBgCAASAXEABBA"
     "CKAQAAVASAAwEAACDsQJAAIkhACDqAE8IKaYCgAAAAsIQAgEoBhIAgJAQcEAgARARoQ3aoECFgBEgABAQqCkGApQAIQLhWHGCBCA"
@@ -19,8 +19,8 @@ _TEST = (
 
 
 def digits() -> tuple[Split, Split, tuple[str, ...]]:
-    """Training part, test part and class names of 1797 scans, 8x8 counts in 0..16 (UCI Optical Recognition of
-    Handwritten Digits, test part), as uint8 images of 32x32 pixels."""
+    """Return training split, test split and class names of 1797 scans, 8x8 counts in 0..16 (UCI Optical Recognition of
+    Handwritten Digits, test set), as uint8 images of 32x32 pixels."""
     from PIL import Image
 
     package = Path(importlib.util.find_spec("sklearn").origin).parent

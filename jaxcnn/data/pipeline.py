@@ -1,4 +1,4 @@
-"""Batches on the device: which images, in which order, padded how."""
+"""Batches on the device: selection, order and padding of the images."""
 
 import functools
 import itertools
@@ -16,31 +16,31 @@ from jaxcnn.data.streams import Stream
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 
-# Images at most this large stay on the device: a quarter of its memory, or this much where the backend does not say
-# how much there is (a CPU), so that a laptop keeps room for activations.
+# Images up to this size stay on the device: a quarter of its memory, or this many bytes if the backend does not report
+# its memory (a CPU), so that a laptop keeps room for activations.
 RESIDENT_SHARE = 0.25
 RESIDENT_BYTES = 2 * 2**30
 
-# Batches gathered ahead on the host: one in transfer, one in the making.
+# Batches gathered ahead on the host: one in transfer, one being assembled.
 _AHEAD = 2
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
-    """The order of the training images in an epoch: int32 permutation [n], a pure function of its arguments.
+    """Return the order of the training images in an epoch: int32 permutation [n], a pure function of its arguments.
 
     Args:
-        seed: of the experiment.
-        epoch: from 0.
-        n: training images.
+        seed: seed of the experiment.
+        epoch: number of the epoch, from 0.
+        n: number of training images.
     """
     return shuffled(n, seed, Stream.ORDER, epoch)
 
 
 def steps_per_epoch(n: int, batch_size: int, devices: int = 1) -> int:
-    """Full batches in an epoch of `n` images; what remains of that epoch's order is left out.
+    """Return the number of full batches in an epoch of `n` images; images that do not fill a batch are skipped.
 
     Raises:
-        InputError: a batch is larger than the training part, or not divisible by the number of devices.
+        InputError: a batch is larger than the training split, or not divisible by the number of devices.
     """
     if batch_size > n:
         raise InputError(f"Data.batch_size is {batch_size}; it must be at most {n}, the number of training images.")
@@ -52,18 +52,18 @@ def steps_per_epoch(n: int, batch_size: int, devices: int = 1) -> int:
 def train_batches(
     split: Split, batch_size: int, *, seed: int, start_step: int = 0, sharding: NamedSharding | None = None
 ) -> Iterator[dict[str, jax.Array]]:
-    """Endless training batches from `start_step` on; the batch of step s depends on (seed, s) alone.
+    """Yield training batches without end, starting at `start_step`; the batch of step s depends only on (seed, s).
 
-    Images that fit (at most `RESIDENT_SHARE` of the device's memory, `RESIDENT_BYTES` where that is unknown) are put on
-    every device once and batches are gathered there. Larger ones are gathered on the host by a thread that works two
-    batches ahead; close the iterator to end it.
+    Images that fit (at most `RESIDENT_SHARE` of the device's memory, `RESIDENT_BYTES` if that is unknown) are copied to
+    every device once and batches are gathered there. Otherwise batches are gathered on the host by a thread that works
+    two batches ahead; close the iterator to end the thread.
 
     Args:
-        split: the training part.
-        batch_size: images a step, over all devices.
-        seed: of the experiment.
-        start_step: the first step, from 0; a resumed run gives its own.
-        sharding: of the batch axis over a mesh; None: one device.
+        split: the training split.
+        batch_size: images per step, over all devices.
+        seed: seed of the experiment.
+        start_step: the first step, from 0; a resumed run passes the step at which it resumes.
+        sharding: sharding of the batch axis over a mesh; None: one device.
 
     Returns:
         Dicts of `image` [batch_size, height, width, channels] in the split's dtype and `label` int32 [batch_size].
@@ -87,18 +87,18 @@ def train_batches(
 def eval_batches(
     split: Split, batch_size: int, *, sharding: NamedSharding | None = None
 ) -> Iterator[dict[str, jax.Array]]:
-    """Every example once and in order, in batches of one size; the last is filled up with zeros.
+    """Yield every example once and in order, in batches of equal size; the last batch is padded with zeros.
 
-    Made by a thread that works two batches ahead; close the iterator to end it.
+    Batches are gathered by a thread that works two batches ahead; close the iterator to end the thread.
 
     Args:
-        split: the part to evaluate on.
-        batch_size: images a step, over all devices; no more than the split has, then rounded up to a multiple of the
-            number of devices.
-        sharding: of the batch axis over a mesh; None: one device.
+        split: the split to evaluate on.
+        batch_size: images per step, over all devices; limited to the size of the split, then rounded up to a multiple
+            of the number of devices.
+        sharding: sharding of the batch axis over a mesh; None: one device.
 
     Returns:
-        Dicts of `image`, `label` (int32) and `mask` (bool, False for filling), each with `batch_size` rows.
+        Dicts of `image`, `label` (int32) and `mask` (bool, False for padding), each with `batch_size` rows.
     """
     n, devices = len(split), _device_count(sharding)
     size = -(-min(batch_size, n) // devices) * devices
@@ -134,8 +134,8 @@ def _gather(
 
 
 def _prefetch(make: Callable[[int], dict[str, jax.Array]], numbers: Iterable[int]) -> Iterator[dict[str, jax.Array]]:
-    """make(number) for each, begun two ahead in a thread; its exceptions come out here."""
-    # A thread does not inherit the settings that hold in the one that starts it.
+    """Yield make(number) for each number, computed two ahead in a thread; exceptions of the thread are raised here."""
+    # A thread does not inherit the JAX settings of the thread that starts it.
     numbers, make = iter(numbers), fixed_settings()(make)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         pending = deque(pool.submit(make, number) for number in itertools.islice(numbers, _AHEAD))
@@ -152,8 +152,8 @@ def _send(values: np.ndarray, sharding: NamedSharding | None) -> jax.Array:
 
 
 def _send_rows(values: np.ndarray | Rows, rows: np.ndarray, sharding: NamedSharding | None) -> jax.Array:
-    """values[rows] on the device, zeros for rows that there are not; of a sharded batch, a process reads at one time
-    what its own devices hold."""
+    """Send values[rows] to the device, with zeros for rows beyond the last; a process reads only the rows of a sharded
+    batch that its own devices hold, all at once."""
     if sharding is None:
         return jax.device_put(_rows(values, rows))
     shape, places = (len(rows), *values.shape[1:]), np.arange(len(rows))
@@ -163,7 +163,7 @@ def _send_rows(values: np.ndarray | Rows, rows: np.ndarray, sharding: NamedShard
 
 
 def _rows(values: np.ndarray | Rows, rows: np.ndarray) -> np.ndarray:
-    """values[rows], with zeros at the end for rows beyond the last."""
+    """Return values[rows], with zeros at the end for rows beyond the last."""
     found = values[rows[rows < len(values)]]
     missing = len(rows) - len(found)
     return np.concatenate([found, np.zeros((missing, *found.shape[1:]), found.dtype)]) if missing else found

@@ -1,4 +1,4 @@
-"""Download TFDS data sets and write them as array_record: the only place that uses TensorFlow."""
+"""Download TFDS data sets and write them as array_record; the only module that uses TensorFlow."""
 
 import contextlib
 import importlib.util
@@ -11,15 +11,15 @@ from jaxcnn.data import tfds
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 
-# Files that their owners hand out by themselves only, with their sizes in bytes.
+# Files that only their owners distribute, with their sizes in bytes.
 _MANUAL = {"imagenet2012": {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar": 6_744_924_160}}
 
 
 def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = None) -> Path:
-    """Download a TFDS data set and write it as array_record, unless that has been done.
+    """Download a TFDS data set and write it as array_record, unless it is already prepared.
 
     Args:
-        name: "mnist", with a version if wanted ("mnist:3.0.1"), or a configuration ("imagenet_resized/32x32").
+        name: "mnist", optionally with a version ("mnist:3.0.1") or a configuration ("imagenet_resized/32x32").
         data_dir: folder of prepared data sets; None: $TFDS_DATA_DIR, else ~/tensorflow_datasets.
         manual_dir: folder of files that must be downloaded by hand; None: downloads/manual in `data_dir`.
 
@@ -27,8 +27,8 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
         The folder of the prepared data set.
 
     Raises:
-        InputError: TFDS does not know the name, the data set is there in another format, files to be downloaded by hand
-            are missing, TensorFlow is not installed, or downloading or writing fails. Nothing half-written remains.
+        InputError: TFDS does not know the name, the data set is prepared in another format, files to be downloaded by
+            hand are missing, TensorFlow is not installed, or downloading or writing fails. Nothing incomplete remains.
     """
     prepared = tfds.find(name, data_dir)
     if prepared and prepared.file_format != "array_record":
@@ -59,33 +59,33 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
 def _check_name(base: str) -> None:
     import tensorflow_datasets
 
-    # The community's data sets would be looked up over the network.
+    # Looking up community data sets would use the network.
     known = tensorflow_datasets.list_builders(with_community_datasets=False)
     if base.partition("/")[0] not in known:
         raise InputError(f"TFDS has no data set {base!r}.{did_you_mean(base, known)}")
 
 
 def _check_manual(base: str, folder: Path) -> None:
-    """For the data sets whose files we know: are they there, and whole?"""
+    """Check, for data sets with known files, that the files exist and are complete."""
     wanted = _MANUAL.get(base.partition("/")[0], {})
     wrong = [n for n, size in wanted.items() if not (folder / n).is_file() or (folder / n).stat().st_size != size]
     if wrong:
         files = " and ".join(f"{n} ({size / 1e9:.1f} GB, {size} bytes)" for n, size in wanted.items())
         raise InputError(
-            f"{base} is handed out by its owners only: register at https://image-net.org, download {files} into "
-            f"{folder} (or give --manual_dir), and do not unpack or repack them. Missing or of another size: "
+            f"{base} is distributed only by its owners: register at https://image-net.org, download {files} into "
+            f"{folder} (or give --manual_dir), and do not unpack or repack them. Missing or of the wrong size: "
             f"{', '.join(wrong)}."
         )
 
 
 def _quiet() -> None:
-    """Keep TensorFlow's and the downloader's chatter away from the one message that matters."""
+    """Silence the log messages of TensorFlow and the downloader."""
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def _hide_accelerators() -> None:
-    """TensorFlow takes all memory of every GPU that it sees, and needs none."""
+    """Hide accelerators from TensorFlow, which would reserve all memory of every visible GPU."""
     import tensorflow as tf
 
     for kind in ("GPU", "TPU"):
@@ -98,7 +98,7 @@ def _builder(name: str, root: Path, manual: Path) -> Any:
     try:
         builder = tensorflow_datasets.builder(name, data_dir=root, file_format="array_record")
     except Exception as error:
-        raise InputError(f"TFDS cannot make {name!r}: {_first_line(error)}") from None
+        raise InputError(f"TFDS cannot build {name!r}: {_first_line(error)}") from None
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and not (manual.is_dir() and any(manual.iterdir())):
         instructions = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
         raise InputError(f"{name} needs files downloaded by hand in {manual} (or give --manual_dir): {instructions}")
@@ -106,7 +106,7 @@ def _builder(name: str, root: Path, manual: Path) -> Any:
 
 
 def _check_network(builder: Any) -> None:
-    """Ask one server, so that being offline shows in seconds and not after minutes of retries."""
+    """Contact one server, so that a missing network is reported in seconds and not after minutes of retries."""
     import requests
 
     url = next((u for u in builder.url_infos or {} if u.startswith("http")), None)
@@ -130,7 +130,7 @@ def _download(builder: Any, name: str, manual: Path) -> None:
 
 @contextlib.contextmanager
 def _removing_leftovers(root: Path, base: str) -> Any:
-    """On failure, delete half-written downloads and folders left empty; whole downloads stay for the next attempt."""
+    """On failure, delete incomplete downloads and empty folders; complete downloads stay for the next attempt."""
     missing = [p for p in [root, *root.parents] if not p.exists()]
     try:
         yield

@@ -1,4 +1,4 @@
-"""The shape of what a network sees, found without decoding an image where that is possible."""
+"""The shape of the images that a network sees, determined without decoding an image if possible."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ from jaxcnn.config import Augment, Data
 from jaxcnn.data import sources, tfds
 from jaxcnn.runtime.errors import InputError
 
-# Height, width and channels of TFDS data sets that configurations name before they are prepared.
+# Height, width and channels of well-known TFDS data sets, which need not be prepared.
 _KNOWN = {
     **dict.fromkeys(("mnist", "fashion_mnist", "kmnist"), (28, 28, 1)),
     **dict.fromkeys(("cifar10", "cifar100", "svhn_cropped"), (32, 32, 3)),
@@ -15,18 +15,18 @@ _KNOWN = {
 
 
 def image_shape(data: Data, augment: Augment) -> tuple[int, int, int]:
-    """Height, width and channels of an image as training and evaluation give it to the network.
+    """Return height, width and channels of an image as the network sees it in training and evaluation.
 
-    Where the settings alone tell them, or the data set is a well-known one, the data may be missing; of a TFDS data set
-    only its description is read; other sources are loaded, which takes little.
+    If the settings determine them, or the data set is a well-known one, the data may be missing. Only the description
+    of a TFDS data set is read; other sources are loaded, which is quick.
 
     Args:
-        data: its `image_size` and `pad` set the side, its `mean` and `std` may tell the channels.
-        augment: its `crop` is what the network sees.
+        data: its `image_size` and `pad` set the side, its `mean` and `std` may determine the channels.
+        augment: its `crop` is the side that the network sees.
 
     Raises:
-        MissingData: the data are not there.
-        InputError: their images have several sizes.
+        MissingData: the data are missing.
+        InputError: the images have different sizes.
     """
     side = augment.crop or (data.image_size and data.image_size + 2 * data.pad)
     channels = max(len(data.mean), len(data.std))
@@ -41,12 +41,12 @@ def image_shape(data: Data, augment: Augment) -> tuple[int, int, int]:
     if side:
         return side, side, shape[2]
     if None in shape:
-        raise InputError(f"data set {data.name!r} has images of several sizes; set config.data.image_size.")
+        raise InputError(f"data set {data.name!r} has images of different sizes; set config.data.image_size.")
     return shape
 
 
 def _described(data: Data) -> tuple[int | None, int | None, int]:
-    """What features.json says of the images, None where it leaves a side open."""
+    """Return the image shape in features.json, with None for a side that it does not specify."""
     prepared, name = tfds.find(data.name, data.data_dir), data.name.partition(":")[0]
     if prepared is None and name in _KNOWN:
         return _KNOWN[name]
@@ -58,6 +58,6 @@ def _described(data: Data) -> tuple[int | None, int | None, int]:
         (image,) = (feature["image"] for feature in features if "image" in feature)
         height, width, channels = (int(length) for length in image["shape"]["dimensions"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path} does not tell the shape of one image.") from None
-    # TFDS writes -1 for a length that differs between images.
+        raise InputError(f"{path} does not describe the shape of exactly one image.") from None
+    # TFDS writes -1 for a side that differs between images.
     return max(height, 0) or None, max(width, 0) or None, channels if channels > 0 else 3

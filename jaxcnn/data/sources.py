@@ -1,4 +1,4 @@
-"""Where images come from: `load` turns a configuration into arrays."""
+"""Data sources: `load` turns a configuration into arrays."""
 
 import warnings
 import zipfile
@@ -19,25 +19,25 @@ _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None, *, need_train: bool = True) -> Dataset:
-    """The data set that a configuration describes; nothing is ever downloaded.
+    """Load the data set that a configuration describes; nothing is ever downloaded.
 
-    Images and labels that are probably not meant so (float images in 0..255 that nothing scales, labels that begin at
-    1, a class without training images) give a UserWarning with the likely cause.
+    Probable mistakes in images and labels (float images in 0..255 that nothing scales, labels that begin at 1, a class
+    without training images) give a UserWarning with the likely cause.
 
     Args:
-        config: which source, and what to do to its images.
-        seed: of the experiment; draws the validation part, unless `config.split_seed` does, and nothing else.
-        arrays: source "arrays" without a file: train_images, train_labels, test_images and test_labels, as arrays
+        config: the source, and how its images are resized and padded.
+        seed: seed of the experiment; selects the validation split, unless `config.split_seed` does, and nothing else.
+        arrays: for source "arrays" without a file: train_images, train_labels, test_images and test_labels, as arrays
             [n, height, width] or [n, height, width, channels], uint8 or float, and whole numbers [n].
-        need_train: False: arrays need not have training images, and the data set has None in their place.
+        need_train: False: arrays need not have training images; `train` is then None.
 
     Raises:
-        MissingData: the data are not there.
-        InputError: they are malformed, empty, in a scale or layout that cannot be meant, or their parts
-            do not fit together.
+        MissingData: the data are missing.
+        InputError: the data are malformed, empty, in a scale or layout that cannot be intended, or their splits do not
+            match each other.
     """
     if arrays is not None and config.source != "arrays":
-        raise InputError(f"arrays are given, but Data.source is {config.source!r}; it must be 'arrays'.")
+        raise InputError(f"arrays were passed, but Data.source is {config.source!r}; it must be 'arrays'.")
     if config.source == "tfds":
         from jaxcnn.data import tfds
 
@@ -64,34 +64,34 @@ def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None, *, ne
 
 
 def shuffled(n: int, seed: int, *stream: int) -> np.ndarray:
-    """A permutation of 0..n-1, int32 [n], drawn by a seed for a `Stream`, such as `Stream.ORDER, epoch`.
+    """Return a permutation of 0..n-1, int32 [n], drawn with a seed for a `Stream`, such as `Stream.ORDER, epoch`.
 
-    Sorts raw output of PCG64, which NumPy promises to keep over versions (its `permutation` it does not), so that an
-    order is the same wherever a run is resumed.
+    It sorts the raw output of PCG64, which NumPy guarantees to keep across versions (unlike its `permutation`), so that
+    the order is the same wherever a run is resumed.
     """
     sequence = np.random.SeedSequence(seed, spawn_key=stream)
     return np.argsort(np.random.PCG64(sequence).random_raw(n), kind="stable").astype(np.int32)
 
 
 def validation_rows(n: int, share: float, seed: int) -> np.ndarray:
-    """Which of n training images are the validation part of that share: rows [round(share * n)], in no order. For one
-    seed, a smaller part lies within a larger one."""
+    """Return which of n training images form a validation split of that share: rows [round(share * n)], unordered. For
+    the same seed, a smaller split is a subset of a larger one."""
     return shuffled(n, seed, Stream.VALIDATION)[: round(share * n)]
 
 
 def _check_parts(train: Split | None, test: Split, source: str) -> None:
     for name, part in (("training", train), ("test", test)):
         if part is not None and not len(part):
-            raise InputError(f"The {name} part of the data (source {source!r}) is empty; it needs images.")
+            raise InputError(f"The {name} split of the data (source {source!r}) is empty; it needs images.")
     if train is None:
         return
     if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
         kinds = " and ".join(f"{p.images.dtype} {p.images.shape[1:]}" for p in (train, test))
-        raise InputError(f"Training and test images differ in kind, {kinds}; they must be alike.")
+        raise InputError(f"Training and test images differ in type or shape, {kinds}; they must match.")
 
 
 def _framed(images: np.ndarray, config: Data) -> np.ndarray:
-    """Images resized, cropped and padded as the configuration says."""
+    """Resize, crop and pad images according to the configuration."""
     from PIL import Image
 
     if config.image_size and len(images):
@@ -102,11 +102,11 @@ def _framed(images: np.ndarray, config: Data) -> np.ndarray:
 
 
 def _carve(train: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """What is left to train on and the validation part, drawn by seed; both keep the order of the images."""
+    """Return the remaining training split and the validation split, drawn with a seed; both keep their order."""
     n = len(train)
     drawn = validation_rows(n, share, seed)
     if not 0 < len(drawn) < n:
-        raise InputError(f"Data.validation is {share}; of {n} training images that leaves an empty part.")
+        raise InputError(f"Data.validation is {share}; with {n} training images that leaves an empty split.")
     aside = np.zeros(n, bool)
     aside[drawn] = True
     parts = []
@@ -117,7 +117,7 @@ def _carve(train: Split, share: float, seed: int) -> tuple[Split, Split]:
 
 
 def _fake(config: Fake) -> tuple[Split, Split, tuple[str, ...]]:
-    """A coarse pattern a class, half the range of uint8, plus uniform noise of the other half."""
+    """Return images with a coarse pattern per class, half the range of uint8, plus uniform noise of the other half."""
     height, width, channels = config.shape
     rng = np.random.default_rng([*config.shape, config.num_classes, config.train, config.test])
     cells = (config.num_classes, -(-height // 4), -(-width // 4), channels)
@@ -142,16 +142,16 @@ def _arrays(
     wanted = _ARRAYS if need_train or any(key in arrays for key in _ARRAYS[:2]) else _ARRAYS[2:]
     missing = [key for key in wanted if key not in arrays]
     if missing:
-        raise InputError(f"{where} lacks {', '.join(missing)}; it must hold {', '.join(wanted)}.")
+        raise InputError(f"{where} lacks {', '.join(missing)}; it must have {', '.join(wanted)}.")
     parts = []
     for part in ("train", "test") if wanted is _ARRAYS else ("test",):
         images = _images(np.asarray(arrays[f"{part}_images"]), f"{where}: {part}_images")
         labels = _labels(np.asarray(arrays[f"{part}_labels"]), f"{where}: {part}_labels")
         if len(images) != len(labels):
             moved = len(labels) in images.shape[1:]
-            cause = f" Images have shape {images.shape}; their first axis must be the one that counts them." * moved
+            cause = f" Images have shape {images.shape}; the first axis must be the image index." * moved
             raise InputError(
-                f"{where} has {len(images)} {part}_images and {len(labels)} {part}_labels; give as many.{cause}"
+                f"{where} has {len(images)} {part}_images and {len(labels)} {part}_labels; they must match.{cause}"
             )
         parts.append(Split(images, labels))
     train, test = (None, *parts)[-2:]

@@ -1,8 +1,8 @@
 """Prepared TFDS data sets, read without TensorFlow and without a network.
 
-Reading through TFDS decodes every image again at every launch. Here each split is decoded once into the cache and
-mapped into memory ever after; TFDS itself is only imported when a split is not there yet. Of a split too large for that
-(ImageNet at 256 pixels: 262 GB) the labels alone are cached, and images are decoded whenever they are read.
+Reading through TFDS decodes every image again at every launch. Here each split is decoded once into the cache and then
+mapped into memory; TFDS itself is only imported if a split is not cached yet. If a split is too large for that
+(ImageNet at 256 pixels: 262 GB), only the labels are cached, and images are decoded whenever they are read.
 """
 
 import hashlib
@@ -30,23 +30,24 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 from jaxcnn.runtime.progress import counted
 
-# Splits larger than this when decoded are decoded whenever they are read, unless `Data.decode` says otherwise.
+# Images of splits whose decoded size exceeds this are decoded whenever they are read, unless `Data.decode` is set.
 DECODE_ONCE_BYTES = 32 * 2**30
 
 # TFDS keeps a data set in data_dir/NAME[/CONFIGURATION]/VERSION, which holds this file.
 _INFO, _VERSION = "dataset_info.json", re.compile(r"\d+(\.\d+)*")
 
-# Raised when the cached files change their form; older ones are then decoded anew.
+# Incremented when the format of the cached files changes; older splits are then decoded again.
 _LAYOUT = 1
 
-# Examples, and bytes of pixels, that are decoded at a time.
+# Limits on the number of examples, and of bytes of pixels, decoded at a time.
 _ROWS, _BYTES = 1000, 16 * 2**20
 
-# Examples that one thread reads and decodes at a time, so that some wait for the disk while others work.
+# Examples that one thread reads and decodes at a time, so that some threads wait for the disk while others work.
 _EACH = 8
 
-# Images whose encoding has this many bytes on average are decoded in threads; smaller ones spend their time in Python,
-# where threads only wait for each other. So many examples, from everywhere in the split, tell the average.
+# Images whose encoding has at least this many bytes on average are decoded in threads; smaller ones spend their time in
+# Python code, where threads only wait for each other. The average is taken over `_SAMPLE` examples, spread evenly over
+# the split.
 _THREADED, _SAMPLE = 16 * 2**10, 16
 
 
@@ -56,9 +57,9 @@ class Prepared:
 
     Attributes:
         name: with its configuration, without version: "mnist", "imagenet_resized/32x32".
-        folder: of the version, which holds dataset_info.json.
+        folder: folder of the version, which contains dataset_info.json.
         file_format: "array_record", "tfrecord", …
-        splits: their names.
+        splits: names of the splits.
     """
 
     name: str
@@ -68,24 +69,24 @@ class Prepared:
 
 
 def data_root(data_dir: str | None) -> Path:
-    """The folder of prepared data sets: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """Return the folder of prepared data sets: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
 
 
 def prepare_command(name: str, data_dir: str | None) -> str:
-    """The command line that prepares a data set."""
+    """Return the command line that prepares a data set."""
     return shlex.join(["python", "-m", "jaxcnn", "prepare", name, f"--data_dir={data_root(data_dir)}"])
 
 
 def find(name: str, data_dir: str | None) -> Prepared | None:
-    """The prepared data set of that name, by looking at folders; the newest version unless the name has one.
+    """Find the prepared data set of that name by its folders; the newest version unless the name includes one.
 
     Args:
         name: "mnist", "mnist:3.0.1", "imagenet_resized/32x32:0.1.0".
-        data_dir: as `data_root` takes it.
+        data_dir: as for `data_root`.
 
     Returns:
-        None where it is not prepared.
+        The data set, or None if it is not prepared.
 
     Raises:
         InputError: only configurations of the data set are prepared, or dataset_info.json is damaged.
@@ -97,7 +98,10 @@ def find(name: str, data_dir: str | None) -> Prepared | None:
     if not folders:
         configs = sorted({f"{base}/{p.parent.parent.name}" for p in root.glob(f"*/*/{_INFO}")})
         if configs:
-            raise InputError(f"data set {name!r} has configurations; prepared in {root.parent}: {', '.join(configs)}")
+            raise InputError(
+                f"data set {name!r} has configurations; set config.data.name to one that is prepared in {root.parent}: "
+                f"{', '.join(configs)}."
+            )
         return None
     folder = max(folders, key=lambda p: [int(n) for n in p.name.split(".")])
     try:
@@ -109,28 +113,28 @@ def find(name: str, data_dir: str | None) -> Prepared | None:
 
 
 def not_prepared(name: str, data_dir: str | None) -> MissingData:
-    """The error for a data set that `find` does not find, with the versions and configurations that are there."""
+    """Return the error for a data set that `find` does not find, with its prepared versions and configurations."""
     root, dataset = data_root(data_dir), name.partition(":")[0].partition("/")[0]
     folders = sorted(path.parent for depth in ("*", "*/*") for path in (root / dataset).glob(f"{depth}/{_INFO}"))
     folders = [path for path in folders if _VERSION.fullmatch(path.name)]
     there = ", ".join(f"{path.parent.relative_to(root).as_posix()}:{path.name}" for path in folders)
     if there:
-        held = f", which holds {there}. Set config.data.name to one of these, or"
+        held = f", which contains {there}. Set config.data.name to one of these, or"
     else:
         near = did_you_mean(dataset, sorted({path.parent.parent.name for path in root.glob(f"*/*/{_INFO}")}))
-        held = f".{near} Else" if near else ";"
+        held = f".{near} Otherwise" if near else ";"
     return MissingData(f"data set {name!r} is not prepared in {root}{held} run: {prepare_command(name, data_dir)}")
 
 
 def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
-    """Training part, test part and class names of a prepared data set; images are uint8, memory maps or
-    `Rows` of what decodes them when it is indexed.
+    """Load the training split, test split and class names of a prepared data set; images are uint8, in memory maps or
+    in `Rows` of a reader that decodes them when it is indexed.
 
     Raises:
         MissingData: the data set is not prepared.
-        InputError: it is in another format, without that split, without one image and one
-            class label an example, with images of several sizes and no `image_size`, or damaged; or there is no room
-            for the cache.
+        InputError: the data set is in another format, lacks a split, does not have one image and one class label per
+            example, has images of different sizes without `image_size`, or is damaged; or the cache does not fit on the
+            disk.
     """
     prepared = find(config.name, config.data_dir)
     if prepared is None:
@@ -143,7 +147,9 @@ def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
         )
     for field, split in (("train_split", config.train_split), ("test_split", config.test_split)):
         if not {re.sub(r"\[.*", "", part).strip() for part in split.split("+")} <= set(prepared.splits):
-            raise InputError(f"Data.{field} is {split!r}; {config.name!r} has the splits {', '.join(prepared.splits)}.")
+            raise InputError(
+                f"Data.{field} is {split!r}; the splits of {config.name!r} are {', '.join(prepared.splits)}."
+            )
     train, class_names = _split(prepared, config.train_split, config)
     test, _ = _split(prepared, config.test_split, config)
     return train, test, class_names
@@ -170,7 +176,7 @@ def _split(prepared: Prepared, split: str, config: Data) -> tuple[Split, tuple[s
 
 
 def _key(prepared: Prepared, split: str, *treatment: Any) -> str:
-    """A folder name, readable, and different for all that makes what is cached different."""
+    """Return a readable folder name that differs whenever the cached content would differ."""
     info = (prepared.folder / "dataset_info.json").read_text()
     files = sorted((p.name, p.stat().st_size) for p in prepared.folder.iterdir() if p.is_file())
     source = [_LAYOUT, prepared.name, info, files, split, *treatment]
@@ -180,8 +186,7 @@ def _key(prepared: Prepared, split: str, *treatment: Any) -> str:
 
 
 class _Reader:
-    """A split as TFDS has it: what its examples are, and the examples decoded. Indexed by rows it is an array of its
-    images, which are decoded each time."""
+    """A reader of one TFDS split. Indexed by rows, it acts as an array of images that are decoded at each access."""
 
     dtype, ndim = np.dtype(np.uint8), 4
 
@@ -193,7 +198,7 @@ class _Reader:
         except ImportError as error:
             raise InputError(f"Reading {self.where} needs {error.name}; run: pip install tensorflow-datasets") from None
         try:
-            # By its folder: asking for it by name would look up its code, and may use the network.
+            # Built from the folder: a lookup by name would search for its code, and may use the network.
             builder = tfds.builder_from_directory(prepared.folder)
             features, supervised = dict(builder.info.features), builder.info.supervised_keys or ()
             images = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
@@ -205,7 +210,7 @@ class _Reader:
         self.image_key, self.label_key = (_only(keys, supervised) for keys in (images, labels))
         if self.image_key is None or self.label_key is None:
             raise InputError(
-                f"data set {prepared.name!r} is not one of image classification: it has {len(images)} image(s) and "
+                f"data set {prepared.name!r} is not for image classification: it has {len(images)} image(s) and "
                 f"{len(labels)} class label(s) among {', '.join(sorted(features))}; it needs one of each."
             )
         image, label = features[self.image_key], features[self.label_key]
@@ -224,10 +229,10 @@ class _Reader:
         self.nbytes = math.prod(self.shape)
 
     def check_sizes(self) -> None:
-        """Make sure that images are of one size before all of them have been seen.
+        """Check that all images have the same size, without reading them.
 
         Raises:
-            InputError: the data set does not say so, and nothing resizes them.
+            InputError: the description of the data set does not fix their size, and `image_size` is not set.
         """
         if not self.sized:
             raise InputError(f"Images of {self.where} may differ in size; set config.data.image_size.")
@@ -237,7 +242,7 @@ class _Reader:
         return images if np.ndim(rows) else images[0]
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images uint8 and labels of some rows, in their order."""
+        """Return the images (uint8) and labels of some rows, in their order."""
         images = np.empty((len(rows), *self.decoded), np.uint8)
         labels = np.empty(len(rows), np.int32)
 
@@ -248,8 +253,8 @@ class _Reader:
                 image = self._decode(example[self.image_key])
                 if image.shape != self.decoded:
                     raise InputError(
-                        f"Images of {self.where} differ in size, {self.decoded[:2]} and {image.shape[:2]} among them; "
-                        "set config.data.image_size."
+                        f"Images of {self.where} differ in size, for example {self.decoded[:2]} and "
+                        f"{image.shape[:2]}; set config.data.image_size."
                     )
                 images[place] = image
 
@@ -260,13 +265,13 @@ class _Reader:
         return padded(images, self.config.pad), labels
 
     def decoded_parts(self, where: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pairs of images and labels, in order; says that they go to `where`."""
+        """Yield pairs of images and labels, in order; the progress message names the output folder `where`."""
         step = min(_ROWS, max(self.threads * _EACH, _BYTES // math.prod(self.shape[1:])))
         for rows in self._progress("decoding {}", step, where):
             yield self.read(rows)
 
     def label_parts(self, where: Path) -> Iterator[tuple[None, np.ndarray]]:
-        """As `decoded_parts`, without the images."""
+        """Yield the same as `decoded_parts`, without the images."""
         for rows in self._progress("reading labels of {}", _ROWS, where):
             yield None, self._labels(self._read(rows.tolist()))
 
@@ -284,7 +289,7 @@ class _Reader:
         return labels
 
     def _decode(self, encoded: bytes) -> np.ndarray:
-        """uint8 [height, width, channels], resized and cropped."""
+        """Decode one image: uint8 [height, width, channels], resized and cropped."""
         try:
             mode = {1: "L", 3: "RGB", 4: "RGBA"}[self.channels]
             image = Image.open(io.BytesIO(encoded))
@@ -295,10 +300,10 @@ class _Reader:
         return np.asarray(image).reshape(image.height, image.width, self.channels)
 
     def _progress(self, what: str, step: int, where: Path) -> Iterator[np.ndarray]:
-        """All rows, some at a time, with a bar where somebody watches and lines where nobody does."""
+        """Yield all row numbers in chunks, with a progress bar on a terminal and a line of text otherwise."""
         n, what = len(self.examples), what.format(f"{self.prepared.name} {self.split}")
         if not sys.stderr.isatty():
-            print(f"{what}, {n} images, once, into {where}", file=sys.stderr)
+            print(f"{what} once, {n} images, into {where}", file=sys.stderr)
         with counted(f"{what} once", n, "images") as advance:
             for start in range(0, n, step):
                 rows = np.arange(start, min(start + step, n))
@@ -314,6 +319,6 @@ class _Reader:
 
 
 def _only(keys: list[str], supervised: tuple) -> str | None:
-    """The key that the data set itself names for supervised learning, else the only one."""
+    """Return the key that the data set declares for supervised learning, else the only key, else None."""
     named = [key for key in keys if key in supervised] or keys
     return named[0] if len(named) == 1 else None

@@ -1,1 +1,1 @@
-"""Exact metrics, test-time augmentation, scores."""
+"""Exact metrics, test-time augmentation and scores."""

@@ -1,4 +1,4 @@
-"""Exact metrics of a model on a part of the data: as training takes them, and by a test protocol."""
+"""Exact metrics of a model on a split: as computed during training, and by a test protocol."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -31,17 +31,17 @@ def evaluate(
     *,
     poll: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Metrics and logits over all examples, each counted once whatever the batch size or number of devices.
+    """Compute metrics and logits over all examples, each counted once whatever the batch size and number of devices.
 
     Args:
         eval_step: from `make_eval_step`, jitted.
         variables: `params` and `batch_stats`.
-        batches: padded batches with a `mask`, as `jaxcnn.data.eval_batches` gives.
+        batches: padded batches with a `mask`, from `jaxcnn.data.eval_batches`.
         poll: called before every batch; may raise to stop.
 
     Returns:
-        The means of the objective's sums, for classification `accuracy`, `error` (1 - accuracy) and `loss`, with `n`;
-        and the logits [n, classes] in the order of the data.
+        The means of the objective's sums, for classification `accuracy`, `error` (1 - accuracy) and `loss`, and `n`;
+        then the logits [n, classes] in the order of the data.
 
     Raises:
         NonFinite: a mean is NaN or infinite.
@@ -54,7 +54,7 @@ def evaluate(
         for name, value in metrics.items():
             sums.setdefault(name, []).append(value)
         logits.append((batch_logits, batch["mask"]))
-    # Fetched at the end, so that the device works on while batches are sent.
+    # Metrics are fetched at the end, so that the device keeps working while batches are sent.
     totals = {name: float(np.sum(jax.device_get(values), dtype=np.float64)) for name, values in sums.items()}
     kept = [np.asarray(x)[np.asarray(mask)] for x, mask in logits]
     means = mean_metrics(totals)
@@ -81,26 +81,27 @@ def evaluate_model(
     sharding: NamedSharding | None = None,
     poll: Callable[[], None] = lambda: None,
 ) -> dict[str, float | int | None]:
-    """Metrics over all examples by a test protocol, each example counted once.
+    """Compute metrics over all examples with a test protocol, each example counted once.
 
     Args:
         model: any linen module with `__call__(x, *, train)`; dense protocols need a `ConvNet`.
         variables: its `params`, and `batch_stats` if it has any.
         split: images as stored, and labels.
         protocol: from `make_protocol`, for the size of these images.
-        preprocess: images as stored to what the network sees; each view goes through it.
-        prior: None: batch normalization uses `batch_stats`. A number: a blend with the statistics of each batch of test
-            images (`apply_blended`); batches are then drawn by `seed`, and the last is filled with images of the first.
-        batch_size: images at a time, one view of each; changes no result unless there is a `prior`.
-        seed: of those batches.
-        sharding: of the batch axis over devices; None: one device.
+        preprocess: function from stored images to network input; applied to each view.
+        prior: None: batch normalization uses `batch_stats`. A number: it uses a blend of them with the statistics of
+            each batch of test images (`apply_blended`); batches are then drawn with `seed`, and the last is filled up
+            with images of the first.
+        batch_size: images per batch, one view of each; affects results only with a `prior`.
+        seed: seed of these batches.
+        sharding: sharding of the batch axis over devices; None: one device.
         poll: called before every view of a batch; may raise to stop.
 
     Returns:
-        `top1_error`, `top5_error`, `nll`, `ece` and `n`, as `scores.score` has them.
+        `top1_error`, `top5_error`, `nll`, `ece` and `n`, as from `scores.score`.
 
     Raises:
-        InputError: the network cannot do this protocol, or not on images of this size.
+        InputError: the network does not support this protocol, or not on images of this size.
         NonFinite: a score is NaN or infinite.
     """
     model, variables = protocol_network(model, variables, protocol, split.images.shape[1:])
@@ -108,7 +109,7 @@ def evaluate_model(
     try:
         forward = _forward(*of)
     except TypeError:
-        # A field of the network cannot be hashed.
+        # A field of the network is not hashable.
         forward = _forward.__wrapped__(*of)
     if prior is not None:
         split, batch_size, sharding = _full_batches(split, batch_size, seed, sharding)
@@ -120,16 +121,16 @@ def evaluate_model(
 
     answers = []
     for batch in data.eval_batches(split, batch_size, sharding=sharding):
-        # Read at once, so that the views of one batch alone are on the device.
+        # Fetched immediately, so that only the views of one batch are on the device.
         answers.append(np.asarray(predict(protocol, scored, batch["image"])))
-    # What fills the last batch comes last.
+    # The images that fill up the last batch come last.
     return score(np.concatenate(answers)[: len(labels)], labels)
 
 
 @lru_cache(maxsize=8)
 def _forward(model: nn.Module, preprocess: Callable[[jax.Array], jax.Array], blended: bool) -> Callable[..., jax.Array]:
-    """The network on stored images, `(variables, images, prior) -> logits`: compiled once for a shape of images,
-    whatever protocol shows them, whatever statistics the variables hold, and whatever prior they are blended with."""
+    """Return the network on stored images, `(variables, images, prior) -> logits`, compiled once per image shape and
+    shared by all protocols, statistics in the variables, and values of the prior."""
 
     def forward(variables: dict[str, Any], images: jax.Array, prior: jax.Array) -> jax.Array:
         if blended:
@@ -142,15 +143,15 @@ def _forward(model: nn.Module, preprocess: Callable[[jax.Array], jax.Array], ble
 def protocol_network(
     model: nn.Module, variables: dict[str, Any], protocol: Protocol, shape: tuple[int, int, int]
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """The network that scores the views of a protocol, densified where they are whole images.
+    """Return the network that scores the views of a protocol, densified if the views are whole images.
 
     Args:
         model, variables: as for `evaluate_model`.
-        protocol: which views.
+        protocol: the protocol that defines the views.
         shape: (height, width, channels) of the stored images.
 
     Raises:
-        InputError: the network cannot do this protocol, or its weights do not fit views of this size.
+        InputError: the network does not support this protocol, or its weights do not fit views of this size.
     """
     if protocol.whole:
         model, variables = densify(model, variables, (*protocol.crop, shape[2]))
@@ -160,8 +161,8 @@ def protocol_network(
             jax.eval_shape(partial(model.apply, train=False), variables, image)
         except flax.errors.ScopeParamShapeError:
             raise InputError(
-                f"crop is {height}x{width}; the network's weights are for images of another size. Give as --crop the "
-                "side that it was trained on."
+                f"crop is {height}x{width}; the network's weights are for images of another size. Set --crop to the "
+                "side that the network was trained on."
             ) from None
     return model, variables
 
@@ -169,7 +170,7 @@ def protocol_network(
 def _full_batches(
     split: data.Split, batch_size: int, seed: int, sharding: NamedSharding | None
 ) -> tuple[data.Split, int, NamedSharding | None]:
-    """The images in random order, some of the first again at the end, so that no batch holds anything but images."""
+    """Return the images in random order, with the first ones repeated at the end, so that every batch is full."""
     size = min(batch_size, len(split))
     order = np.resize(shuffled(len(split), seed, Stream.TEST_ORDER), -(-len(split) // size) * size)
     even = sharding is not None and size % sharding.mesh.size == 0

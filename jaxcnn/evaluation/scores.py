@@ -1,4 +1,4 @@
-"""How good class probabilities are: top-1 and top-5 error, negative log-likelihood, expected calibration error."""
+"""Scores of class probabilities: top-1 and top-5 error, negative log-likelihood, expected calibration error."""
 
 import numpy as np
 
@@ -7,24 +7,24 @@ from jaxcnn.training.non_finite import NonFinite
 
 
 def score(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float | int | None]:
-    """Means over examples, summed in double precision.
+    """Compute means over examples, summed in double precision.
 
     Args:
         log_probabilities: [n, classes], natural logarithms.
         labels: [n], whole numbers from 0.
 
     Returns:
-        `top1_error` and `top5_error`, shares of examples whose label is not the most probable class, or not among the
-        five most probable; of equally probable classes the first counts as more so. `top5_error` is None where there
-        are 5 classes or fewer, for then it says nothing. `nll`, in nats. `ece`, the expected calibration error. `n`.
+        `top1_error` and `top5_error`, fractions of examples whose label is not the most probable class, or not among
+        the five most probable; of equally probable classes the first ranks higher. `top5_error` is None for 5 classes
+        or fewer, where it is meaningless. `nll`, in nats. `ece`, the expected calibration error. `n`.
 
     Raises:
         InputError: there are no examples.
-        NonFinite: a probability is NaN, or that of a label is 0 and the mean of its logarithm infinite.
+        NonFinite: a probability is NaN, or the probability of a label is 0, which makes the mean logarithm infinite.
     """
     n, classes = log_probabilities.shape
     if not n:
-        raise InputError("log_probabilities is empty; a score needs one example or more.")
+        raise InputError("log_probabilities is empty; a score needs at least one example.")
     own = np.take_along_axis(log_probabilities, labels[:, None], -1)
     if broken := int((np.isnan(log_probabilities).any(-1) | ~np.isfinite(own[:, 0])).sum()):
         raise NonFinite(
@@ -43,13 +43,13 @@ def score(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float 
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy: examples are sorted into bins of equal width by confidence, a bin
-    weighs as the examples in it.
+    """Compute the mean distance between confidence and accuracy. Examples are sorted by confidence into bins of equal
+    width; each bin is weighted by its number of examples.
 
     Args:
         confidence: [n], the probability of the predicted class, in 0..1.
-        correct: [n], whether that class was right.
-        bins: intervals (0, 1/bins], ... of confidence; 15 as the paper.
+        correct: [n], whether the predicted class is correct.
+        bins: number of intervals (0, 1/bins], ... of confidence; 15 as in the paper.
 
     Source: Guo et al. 2017 (arXiv:1706.04599), equation 3.
     """

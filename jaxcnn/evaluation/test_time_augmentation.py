@@ -1,4 +1,4 @@
-"""Test protocols: which views of an image a network sees, and how its scores for them become one answer."""
+"""Test protocols: which views of an image a network sees, and how its scores are combined into one prediction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ _GRID = 5
 
 @dataclass(frozen=True)
 class Protocol:
-    """How images are shown to a network; `make_protocol` fills in what the papers do.
+    """A test protocol; `make_protocol` fills in the defaults of the papers.
 
-    At every scale the image is resized, and the network sees windows of it or, densely, the whole (`dense.densify`).
-    The class probabilities of all views are averaged, every scale counting the same. Of a dense view the scores are
-    first averaged over positions, then a softmax is taken (VGG section 3.2).
+    At every scale the image is resized, and the network sees windows of it or, densely, the whole image
+    (`fully_convolutional.densify`). The class probabilities of all views are averaged, with equal weight per scale. The
+    scores of a dense view are averaged over positions before the softmax (VGG section 3.2).
 
     Attributes:
         name: center, the central window (AlexNet section 6, a footnote); ten_crop, four corners and the
             centre (AlexNet section 4.1); multi_crop, a grid of 5x5 windows (VGG section 3.2); dense and multi_scale,
             the whole image (VGG section 3.2; table 3 and table 4).
-        crop: height and width of a window, the images that the network was trained on.
-        scales: lengths in pixels to which the image's short side is resized; the long side follows.
-        flip: show every view mirrored, too.
+        crop: height and width of a window, as of the images that the network was trained on.
+        scales: lengths in pixels to which the image's short side is resized; the aspect ratio is kept.
+        flip: whether every view is also shown mirrored.
     """
 
     name: ProtocolName
@@ -47,13 +47,13 @@ class Protocol:
 
     @property
     def whole(self) -> bool:
-        """Views are whole images, for a densified network."""
+        """Whether views are whole images, for a densified network."""
         return self.name in ("dense", "multi_scale")
 
 
 class View(NamedTuple):
-    """One look at an image: resized to `size` (height, width), a window of side `crop` at (`top`, `left`), mirrored or
-    not; `weight` is its share in the answer."""
+    """One view of an image: resized to `size` (height, width), a window of size `crop` at (`top`, `left`), mirrored or
+    not; `weight` is its weight in the mean."""
 
     size: tuple[int, int]
     crop: tuple[int, int]
@@ -64,19 +64,19 @@ class View(NamedTuple):
 
 
 def check_name(name: str) -> None:
-    """Check that there is a protocol of that name.
+    """Check that a protocol of that name exists.
 
     Raises:
-        InputError: there is none, with the list.
+        InputError: there is none; the message lists the names.
     """
     known = get_args(ProtocolName)
     if name not in known:
         close = fields.did_you_mean(name, known)
-        raise InputError(f"protocol {name!r} is unknown; there are {', '.join(known)}.{close}")
+        raise InputError(f"protocol {name!r} is unknown; it must be one of {', '.join(known)}.{close}")
 
 
 def mirrors(name: str) -> bool:
-    """Whether the papers count the mirrored views as part of the protocol of that name."""
+    """Return whether the protocol of that name includes mirrored views in the papers."""
     return name in ("ten_crop", "multi_crop")
 
 
@@ -90,22 +90,23 @@ def make_protocol(
     jitter: tuple[int, int] | None = None,
     mirroring: bool = True,
 ) -> Protocol:
-    """A protocol for images of one size.
+    """Create a protocol for images of one size.
 
-    Images are resized from what is stored, which for a resized data set is the centre square and not, as in the papers,
-    the whole rectangle of the original; scales above the stored side enlarge it.
+    Stored images are resized; in a resized data set they are central squares and not, as in the papers, the whole
+    rectangles of the originals. Scales above the stored side enlarge them.
 
     Args:
         name: center, ten_crop, multi_crop, dense or multi_scale.
         size: height and width of the stored images.
         crop: side of the windows; None: the whole stored image.
         scales: None: the stored side S for center, ten_crop and dense. For multi_crop and multi_scale S-32, S, S+32
-            (VGG section 4.2), in steps of S/8 where S is below 256, and all moved up so that the first is no less than
-            the crop. Trained with jitter in [low, high], dense has their middle, and those two low, middle and high.
-        flip: None: True for ten_crop and multi_crop, whose views are counted with it, if `mirroring`; else False.
+            (VGG section 4.2), in steps of S/8 if S is below 256, and all increased so that the first is at least the
+            crop. After training with jitter in [low, high], dense uses the midpoint; multi_crop and multi_scale use
+            low, midpoint and high.
+        flip: None: True for ten_crop and multi_crop, which include mirrored views, if `mirroring`; else False.
         jitter: `Augment.scale_jitter` of the training.
-        mirroring: `Augment.flip` of the training. What must not be mirrored in training, such as digits, must not be
-            mirrored in testing.
+        mirroring: `Augment.flip` of the training. Images that must not be mirrored in training, such as digits, must
+            not be mirrored in testing.
 
     Raises:
         InputError: the name is unknown; the crop is larger than the image at some scale; or all windows would coincide.
@@ -120,21 +121,21 @@ def make_protocol(
     for height, width in sizes:
         if height < window[0] or width < window[1]:
             raise InputError(
-                f"crop is {window[0]}x{window[1]}; images at {height}x{width} are smaller. Give larger --scales or a "
+                f"crop is {window[0]}x{window[1]}; images at {height}x{width} are smaller. Use larger --scales or a "
                 "smaller --crop."
             )
     if name != "center" and set(sizes) == {window}:
         raise InputError(
-            f"{name} has one view only where crop and images are both {window[0]}x{window[1]}; give larger --scales, "
+            f"{name} has only one view if crop and images are both {window[0]}x{window[1]}; use larger --scales, "
             f"for example {min(size) + max(1, min(size) // 8)}, or a smaller --crop."
         )
     return protocol
 
 
 def views(protocol: Protocol, size: tuple[int, int]) -> tuple[View, ...]:
-    """All views of an image of that (height, width); their weights sum to 1.
+    """Return all views of an image of `size` (height, width); their weights sum to 1.
 
-    Where windows have no room to move, at a scale equal to the crop, there is one for the lot of them.
+    At a scale equal to the crop, all windows coincide and are replaced by one.
     """
     found = []
     for scale in protocol.scales:
@@ -148,14 +149,15 @@ def views(protocol: Protocol, size: tuple[int, int]) -> tuple[View, ...]:
 
 
 def predict(protocol: Protocol, score: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
-    """The answer for a batch: logarithms of the mean class probabilities over all views.
+    """Return the prediction for a batch: logarithms of the mean class probabilities over all views.
 
-    Views are made and scored one after another, so memory is that of one view, whatever their number; call it outside
+    Views are created and scored one after another, so memory use does not grow with their number; call it outside
     `jax.jit`, with a `score` that is jitted.
 
     Args:
-        protocol: which views.
-        score: images [n, height, width, channels] to logits [n, classes] or maps of them [n, h, w, classes].
+        protocol: the protocol that defines the views.
+        score: function from images [n, height, width, channels] to logits [n, classes] or maps of logits
+            [n, h, w, classes].
         images: [n, height, width, channels], uint8 or float, as stored.
 
     Returns:
@@ -172,10 +174,10 @@ def predict(protocol: Protocol, score: Callable[[jax.Array], jax.Array], images:
 
 @partial(jax.jit, static_argnames="size")
 def resize(images: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Images [n, height, width, channels] at another (height, width): bilinear, antialiased where it shrinks.
+    """Resize images [n, height, width, channels] to another (height, width): bilinear, antialiased when shrinking.
 
     Returns:
-        The images themselves where they have that size, else float32 with uint8 scaled to 0..1.
+        The images themselves if they have that size, else float32 with uint8 scaled to 0..1.
     """
     if images.shape[1:3] == size:
         return images
@@ -192,7 +194,7 @@ def _window(images: jax.Array, top: int, left: int, mirrored: bool, *, crop: tup
 
 @jax.jit
 def _add(total: jax.Array | None, logits: jax.Array, log_weight: jax.Array) -> jax.Array:
-    """Another view's share of the mean probabilities, in logarithms; the logits of a map are averaged first."""
+    """Add the weighted probabilities of a view to the total, in logarithms; the logits of a map are averaged first."""
     logits = jnp.mean(logits.astype(jnp.float32), range(1, logits.ndim - 1))
     share = jax.nn.log_softmax(logits) + log_weight
     return share if total is None else jnp.logaddexp(total, share)
@@ -212,12 +214,12 @@ def _default_scales(name: str, side: int, crop: int, jitter: tuple[int, int] | N
 
 
 def _resized(size: tuple[int, int], short: int) -> tuple[int, int]:
-    """The size with its short side as given, the long one rounded down as torchvision does."""
+    """Scale a size to a short side of `short`; the long side is rounded down as in torchvision."""
     return (size[0] * short // min(size), size[1] * short // min(size))
 
 
 def _corners(name: str, down: int, right: int) -> list[tuple[int, int]]:
-    """Top left corners of windows that have so many pixels of room."""
+    """Return the top left corners of windows that can move `down` and `right` by so many pixels."""
     if name == "multi_crop" and (down or right):
         rows, columns = (np.linspace(0, room, _GRID).round().astype(int).tolist() for room in (down, right))
         return [(top, left) for top in rows for left in columns]

@@ -1,6 +1,6 @@
 """Architectures as linen modules: `VGG("D").init(key, x, train=False)`."""
 
-# First, so that the file of a network may import it from here.
+# Imported first, so that the file of a network can import it from this package.
 from jaxcnn.models.convnet import Chain, ConvNet
 
 # isort: split

@@ -27,49 +27,52 @@ _STEMS = {"pad2_224": (11, 4, 2), "valid_227": (11, 4, 0), "cifar_32": (5, 1, 2)
 class AlexNet(NormalizedConvNet):
     """The network of 2012: 60,965,224 parameters and 724,406,816 multiply-adds for 224x224x3 images and 1000 classes.
 
-    Five convolutions find features of growing size on ever smaller maps; three dense layers tell the classes apart by
-    them (section 3.5). Rectified units follow each of them but the last. They do not saturate, so gradients pass:
-    a small network came to 25 % training error six times sooner with them than with tanh (section 3.1).
+    Five convolutions extract features of increasing size from maps of decreasing resolution; three dense layers
+    classify them (section 3.5). A rectified linear unit follows every layer but the last. It does not saturate, so
+    gradients pass: a small network reached 25 % training error six times faster with it than with tanh (section 3.1).
 
-    Stage 1, conv1 to pool1. Windows of 11x11 pixels, 4 apart, find edges, blobs and colours, and leave 55x55 positions
-    instead of 224x224, so that the rest is affordable. Local response normalization lets the maps at one position
-    compete, the large responses holding their neighbours down (section 3.3: 1.4 points less top-1 error). Pooling
-    windows of 3x3 lie 2 apart and so overlap, which was worth 0.4 points against 2x2 (section 3.4).
+    Stage 1, conv1 to pool1. Windows of 11x11 pixels with stride 4 detect edges, blobs and colours and reduce 224x224
+    positions to 55x55, which makes the later layers affordable. Local response normalization makes the maps compete at
+    each position: large responses inhibit their neighbours (section 3.3: 1.4 points less top-1 error). Pooling windows
+    of 3x3 have stride 2 and so overlap, which reduced the error by 0.4 points compared with 2x2 (section 3.4).
 
-    Stage 2, conv2 to pool2. The same with 5x5 windows. conv2, and later conv4 and conv5, see only half of the maps
-    before them: the network was too large for one GPU and was split over two, which met at conv3 and at the dense
-    layers alone (section 3.2). Here the halves are `groups`.
+    Stage 2, conv2 to pool2. The same with 5x5 windows. conv2, and later conv4 and conv5, see only half of the preceding
+    maps: the network was too large for one GPU and was split over two, which exchanged maps only at conv3 and at the
+    dense layers (section 3.2). Here the halves are `groups`.
 
-    Stage 3, conv3 to pool5. Three 3x3 convolutions with no pooling or normalization between them. Each counts: without
-    one of the middle layers top-1 error rises by about 2 points, for all that they hold few parameters (section 7).
+    Stage 3, conv3 to pool5. Three 3x3 convolutions with no pooling or normalization between them. Each matters:
+    removing one of the middle layers raises top-1 error by about 2 points, although they hold few parameters
+    (section 7).
 
-    Dense layers, fc6 to fc8. All positions come together. fc6 and fc7 hold nine tenths of the parameters and would
-    overfit, so while training each of their units is left out half of the time and cannot rely on particular others
-    (dropout, section 4.2; about twice as many steps are then needed).
+    Dense layers, fc6 to fc8. They combine all positions. fc6 and fc7 hold nine tenths of the parameters and would
+    overfit, so during training each of their units is dropped with probability one half and cannot rely on particular
+    other units (dropout, section 4.2; training then needs about twice as many steps).
 
-    Weights are regularized by L2 with strength 0.0005, on every layer: section 5 makes no exception, and says that
-    this small decay lowers the training error too. It shrinks w by 0.0005 times the learning rate at each step, as
-    adding 0.0005 / 2 times the sum of squared weights to the loss does (`optimizer.weight_decay_form` "krizhevsky",
-    `weight_decay_scope` "all"). Notes that have it on the dense layers alone mean scope "dense". Random 224x224 windows
-    and mirror images, 2048 of each image, and shifted colours do the rest (section 4.1).
+    Weights are regularized by L2 with strength 0.0005, in every layer: section 5 makes no exception, and says that
+    this small weight decay also lowers the training error. It shrinks w by 0.0005 times the learning rate at each step,
+    as adding 0.0005 / 2 times the sum of squared weights to the loss does (`optimizer.weight_decay_form` "krizhevsky",
+    `weight_decay_scope` "all"). Notes that restrict it to the dense layers correspond to scope "dense". Random 224x224
+    windows and mirroring, which give 2048 versions of each image, and random colour shifts also reduce overfitting
+    (section 4.1).
 
     Attributes:
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         variant: 2012; or owt, the network of Krizhevsky (2014, One weird trick for parallelizing convolutional neural
-            networks) as torchvision has it: 64-192-384-256-256 maps, one group, no normalization, dropout before
-            instead of after fc6 and fc7, the last maps averaged to 6x6 so that larger images fit; 61,100,840
+            networks) as implemented in torchvision: 64-192-384-256-256 maps, one group, no normalization, dropout
+            before instead of after fc6 and fc7, the last maps averaged to 6x6 so that larger images fit; 61,100,840
             parameters.
-        stem: conv1 and its border. pad2_224: 55x55 maps from 224x224 images, the size of section 3.5, thanks to 2 rows
-            and columns of zeros; valid_227: from 227x227 images without (Caffe); cifar_32: 5x5 windows, stride 1, for
-            32x32 images.
-        groups: parts that conv2, conv4 and conv5 are split into. None: as the variant has it, 2 or 1.
+        stem: conv1 and its padding. pad2_224: 55x55 maps from 224x224 images, the size in section 3.5, obtained by
+            padding with 2 rows and columns of zeros; valid_227: from 227x227 images without padding (Caffe); cifar_32:
+            5x5 windows, stride 1, for 32x32 images.
+        groups: number of groups of conv2, conv4 and conv5. None: the variant's own, 2 for 2012 and 1 for owt.
         norm: local_response after conv1 and conv2, or another after every convolution; a name, or a record of
-            `jaxcnn.layers` such as `LocalResponseNorm(alpha=1.0)`. None: as the variant has it, local_response or none.
+            `jaxcnn.layers` such as `LocalResponseNorm(alpha=1.0)`. None: the variant's own, local_response for 2012 and
+            none for owt.
         pooling: overlapping, 3x3 windows with stride 2; plain, 2x2 (section 3.4).
-        dropout: share of the units of fc6 and fc7 left out while training (section 4.2).
+        dropout: fraction of the units of fc6 and fc7 dropped during training (section 4.2).
         head: imagenet, dense layers of 4096, 4096 and num_classes units; cifar, num_classes alone.
         kernel_init: gaussian, standard deviation 0.01 and biases of 1 in conv2, conv4, conv5, fc6 and fc7 (section 5),
-            made for pixels in 0..255; glorot or he, biases 0. None: gaussian for 2012, he for owt.
+            designed for pixels in 0..255; glorot or he, biases 0. None: gaussian for 2012, he for owt.
     """
 
     num_classes: PositiveInt = 1000
@@ -84,7 +87,7 @@ class AlexNet(NormalizedConvNet):
 
     @nn.nowrap
     def layers(self) -> tuple[Layer, ...]:
-        """conv1 to conv5, then fc6 to fc8."""
+        """Return conv1 to conv5, then fc6 to fc8."""
         groups = self.groups or (2 if self.variant == "2012" else 1)
         c1, c2, c3, c4, c5 = _WIDTHS[self.variant]
         kernel, stride, padding = _STEMS[self.stem]

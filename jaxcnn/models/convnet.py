@@ -15,12 +15,12 @@ from jaxcnn.runtime import fields
 class ConvNet(nn.Module):
     """A network that is one tuple of layers.
 
-    Subclasses declare their published choices as fields and return the tuple from `layers`. Parameters lie under the
-    names of the layers, `conv1/kernel`, nothing deeper.
+    Subclasses declare their published choices as fields and return the tuple from `layers`. Parameters are named by
+    layer, `conv1/kernel`, without deeper nesting.
 
     Attributes:
-        dtype: of activations and products; parameters, statistics and logits stay in float32.
-        ops: auto, convolution and pooling in the formulation that their platform runs fastest; lax, XLA's own.
+        dtype: type of activations and products; parameters, statistics and logits stay in float32.
+        ops: auto, convolution and pooling in the formulation that runs fastest on the platform; lax, XLA's own.
     """
 
     dtype: Literal["float32", "bfloat16"] = dataclasses.field(default="float32", kw_only=True)
@@ -35,31 +35,34 @@ class ConvNet(nn.Module):
 
     @nn.nowrap
     def layers(self) -> tuple[Layer, ...]:
-        """The description that everything else is read from."""
+        """Return the layers in order; everything else about the network is derived from them."""
         raise NotImplementedError
 
     @nn.nowrap
     def takes_from(self, other: nn.Module) -> tuple[str, ...] | None:
-        """Names of the layers that start from another trained network's, the rest from the seed; None: all or none."""
+        """Return the names of the layers that are initialized from another trained network, the others from the seed.
+
+        None: no such selection; either all layers are initialized from it or none.
+        """
         return None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Logits [n, num_classes], float32, of images [n, height, width, channels].
+        """Return the logits [n, num_classes], float32, of images [n, height, width, channels].
 
         Args:
             x: preprocessed images.
-            train: batch statistics and dropout as in training (needs `rngs={"dropout": key}` where there is dropout).
+            train: True: use batch statistics and dropout (needs `rngs={"dropout": key}` if the network has dropout).
 
         Raises:
-            InputError: images smaller than the network allows, naming the least size.
+            InputError: the images are smaller than the network allows; the message names the minimum size.
         """
         with choose(self.ops):
             return apply(self.layers(), x.astype(self.dtype), train=train).astype(jnp.float32)
 
 
 class Chain(ConvNet):
-    """Any tuple of layers as a network; where its last layer leaves maps, they are what it returns.
+    """Any tuple of layers as a network; it returns the output of the last layer, which may be maps.
 
     Attributes:
         records: the layers, in order.
@@ -69,5 +72,5 @@ class Chain(ConvNet):
 
     @nn.nowrap
     def layers(self) -> tuple[Layer, ...]:
-        """The records."""
+        """Return `records`."""
         return self.records

@@ -1,4 +1,4 @@
-"""Dense evaluation: a network with dense layers as one that is convolutional throughout, for images of any size."""
+"""Dense evaluation: rewrite a network with dense layers as a fully convolutional one, for images of any size."""
 
 import functools
 from typing import Any
@@ -15,25 +15,26 @@ from jaxcnn.runtime.errors import InputError
 def densify(model: nn.Module, variables: dict[str, Any], shape: Shape) -> tuple[Chain, dict[str, Any]]:
     """Rewrite a network so that it slides its dense layers over whole images.
 
-    `Flatten` is dropped; the first dense layer becomes a convolution whose window is as large as the maps before it are
-    at the native size, later ones 1x1 convolutions; adaptive average pooling is dropped where it does nothing at the
-    native size, and where all that follows is linear, for the mean over positions then comes last. All else is kept,
-    and all names. The result gives a map of class scores [n, h, w, classes]; at the native size its one position (its
-    mean, after average pooling) is what the network gives. Without padding before the dense layers each position of a
-    larger image's map is what the network gives for one window of the image; with padding, zeros at the borders of
-    windows give way to pixels. Layer, group and instance normalization take their statistics over the whole image.
+    `Flatten` is removed; the first dense layer becomes a convolution whose window has the size of the incoming maps at
+    the native image size; later dense layers become 1x1 convolutions. Adaptive average pooling is removed where it has
+    no effect at the native size; where everything after it is linear, it is moved to the end as the mean over
+    positions. All other layers, and all names, are kept. The result returns a map of class scores [n, h, w, classes];
+    at the native size its single position (its mean, after average pooling) equals the output of the original network.
+    Without padding before the dense layers, each position of the map of a larger image equals the output of the
+    original network for one window of the image; with padding, the network sees pixels where a window would have had
+    zeros at its border. Layer, group and instance normalization compute their statistics over the whole image.
 
     Args:
         model: a `ConvNet`.
         variables: its `params`, and `batch_stats` if it has any.
-        shape: (height, width, channels) of the images that the weights were trained on.
+        shape: (height, width, channels) of the images that the network was trained on.
 
     Returns:
-        The rewritten network and its variables; kernels keep their numbers and are reshaped, [h*w*c, features] to
+        The rewritten network and its variables; kernels keep their values and are reshaped, [h*w*c, features] to
         [h, w, c, features].
 
     Raises:
-        InputError: a foreign module, images that are not square, or layers that have no such form.
+        InputError: the model is not a `ConvNet`, the images are not square, or a layer has no convolutional form.
 
     Source: Simonyan and Zisserman 2015 (arXiv:1409.1556), section 3.2; Sermanet et al. 2014 (arXiv:1312.6229).
     """

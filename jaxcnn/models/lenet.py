@@ -23,7 +23,7 @@ from jaxcnn.models.convnet import ConvNet
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import PositiveInt
 
-# Table I: the maps of S2 that each map of C3 sees.
+# Table I: the S2 maps that each C3 map is connected to.
 _C3 = (
     *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
     *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
@@ -31,7 +31,7 @@ _C3 = (
     (0, 1, 2, 3, 4, 5),
 )
 
-# What F6 is to show for the classes 0 to 9, 7 wide and 12 high; the shapes are ours.
+# The target outputs of F6 for the classes 0 to 9, 7 pixels wide and 12 high; the shapes are ours.
 _BITMAPS = """
 ..###.. ...##.. .#####. .#####. ....##. ####### ..####. ####### .#####. .#####.
 .##.##. ..###.. ##...## ##...## ...###. ##..... .##.... ####### ##...## ##...##
@@ -49,35 +49,36 @@ _BITMAPS = """
 
 
 def _codes() -> tuple[tuple[float, ...], ...]:
-    """The bitmaps row by row, ink 1, paper -1."""
+    """Return the bitmaps, flattened row by row, with ink 1 and paper -1."""
     lines = [line.split() for line in _BITMAPS.split("\n") if line]
     return tuple(tuple(1.0 if dot == "#" else -1.0 for dot in "".join(rows)) for rows in zip(*lines, strict=True))
 
 
 class LeNet5(ConvNet):
-    """LeNet-5 in two forms. `modern`, in which it has been taught since: every S2 map feeds every C3 map, pooling
-    without parameters, class scores from one more dense layer; 61,706 parameters for 32x32x1 images and 10 classes.
-    `1998`, as published (section II.B): 60,000 parameters and 340,908 connections.
+    """LeNet-5 in two variants. `modern`, as it is usually taught: every S2 map is connected to every C3 map, pooling
+    has no parameters, and one more dense layer computes the class scores; 61,706 parameters for 32x32x1 images and 10
+    classes. `1998`, as published (section II.B): 60,000 parameters and 340,908 connections.
 
-    Layers and their names are those of the paper's figure 2: C1 and C3 extract features with 5x5 windows, S2 and S4
-    halve the resolution so that exact position matters less, C5 is a convolution that sees the whole of S4, F6 a dense
-    layer. On images larger than 32x32, C5 has more than one position and F6 more inputs.
+    Layers are named as in the paper's figure 2: C1 and C3 extract features with 5x5 windows, S2 and S4 halve the
+    resolution so that exact position matters less, C5 is a convolution that sees the whole of S4, F6 is a dense layer.
+    On images larger than 32x32, C5 has more than one position and F6 more inputs.
 
-    In 1998 a C3 map sees three, four or all six of the S2 maps (table I), which keeps connections few and makes maps
-    differ. S2 and S4 have a trained coefficient and bias a map, and squash. F6 has 84 units because the class scores
-    are its distances to 7x12 pictures of the digits, fixed at -1 and 1, where the scaled tanh bends most; confusable
-    classes have similar pictures. Weights begin uniform within 2.4 / fan-in of 0 (appendix A); biases, of which it says
-    nothing, at 0. Train it with loss "map" or "mse" (section II.C), on inputs at -0.1 (background) and 1.175 (ink).
+    In the 1998 variant a C3 map is connected to three, four or all six of the S2 maps (table I), which limits the
+    number of connections and makes the maps differ. S2 and S4 have a trained coefficient and bias per map, followed by
+    the activation. F6 has 84 units because the class scores are its distances to 7x12 bitmaps of the digits, with
+    values -1 and 1, where the curvature of the scaled tanh is largest; similar classes have similar bitmaps. Weights
+    are initialized uniformly within 2.4 / fan-in of 0 (appendix A); biases, which it does not mention, to 0. Train it
+    with loss "map" or "mse" (section II.C), on inputs at -0.1 (background) and 1.175 (ink).
 
     Attributes:
-        num_classes: classes to tell apart; the 1998 form has 10.
-        activation: after C1, C3, C5, F6 and trainable pooling. None: as the variant has it, tanh in modern,
-            scaled_tanh in 1998 (appendix A).
-        pooling: in S2 and S4; trainable is sum, coefficient, bias and activation. None: as the variant has it, average
-            in modern, trainable in 1998.
-        norm: after C1 and C3, before the activation (Ioffe & Szegedy 2015, section 3.2), but local response
-            normalization after it (Krizhevsky et al. 2012, section 3.3); a name, or a record of `jaxcnn.layers` such as
-            `BatchNorm(momentum=0.99)`. The paper has none. The maps of C5 are single pixels, which instance
+        num_classes: number of classes; the 1998 variant has 10.
+        activation: after C1, C3, C5, F6 and trainable pooling. None: the variant's own, tanh in modern, scaled_tanh in
+            1998 (appendix A).
+        pooling: in S2 and S4; trainable is sum, coefficient, bias and activation. None: the variant's own, average in
+            modern, trainable in 1998.
+        norm: after C1 and C3: before the activation (Ioffe & Szegedy 2015, section 3.2), except that local response
+            normalization comes after it (Krizhevsky et al. 2012, section 3.3); a name, or a record of `jaxcnn.layers`
+            such as `BatchNorm(momentum=0.99)`. The paper has none. The maps of C5 are single pixels, which instance
             normalization cannot normalize.
         variant: modern or 1998.
     """
@@ -92,13 +93,13 @@ class LeNet5(ConvNet):
         super().__post_init__()
         if self.variant == "1998" and self.num_classes != 10:
             raise InputError(
-                f"LeNet5.num_classes is {self.num_classes}; variant '1998' has pictures of 10 digits, so it must be "
+                f"LeNet5.num_classes is {self.num_classes}; variant '1998' has bitmaps of 10 digits, so it must be "
                 "10; variant 'modern' takes any number."
             )
 
     @nn.nowrap
     def layers(self) -> tuple[Layer, ...]:
-        """C1 S2 C3 S4 C5 F6 and the output."""
+        """Return C1, S2, C3, S4, C5, F6 and the output."""
         modern = self.variant == "modern"
         init = "lecun_normal" if modern else "lecun_1998"
         return (

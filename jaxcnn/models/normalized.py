@@ -1,4 +1,4 @@
-"""What AlexNet and VGG share: rectified convolutions with a normalization that can be exchanged and moved."""
+"""The base of AlexNet and VGG: convolutions with an activation and a normalization of configurable kind and place."""
 
 import dataclasses
 from typing import Literal
@@ -15,10 +15,10 @@ class NormalizedConvNet(ConvNet):
     """A network whose convolutions may be normalized.
 
     Attributes:
-        activation: after every convolution and hidden dense layer.
+        activation: the activation after every convolution and hidden dense layer.
         norm_place: pre_activation, between convolution and activation (Ioffe & Szegedy 2015, section 3.2);
             post_activation, after it (Krizhevsky et al. 2012, section 3.3); post_pool, after the pooling that follows,
-            where one follows (CaffeNet). None: post_activation for local response normalization, else pre_activation.
+            if any (CaffeNet). None: post_activation for local response normalization, else pre_activation.
     """
 
     activation: ActivationName = dataclasses.field(default="relu", kw_only=True)
@@ -26,7 +26,7 @@ class NormalizedConvNet(ConvNet):
 
     @nn.nowrap
     def _block(self, conv: Conv, norm: Norm | Literal["none"], *pool: Layer) -> tuple[Layer, ...]:
-        """A convolution with its activation, its norm where it belongs, and the pooling that follows, if one does."""
+        """Return a convolution with its activation, its norm in the configured place, and the pooling layers."""
         number = conv.name.removeprefix("conv")
         act = Activation(self.activation, name=f"act{number}")
         if not isinstance(norm, Norm):
@@ -39,5 +39,5 @@ class NormalizedConvNet(ConvNet):
 
 
 def initial(init: Literal["gaussian", "glorot", "he"], std: float) -> InitName | float:
-    """The kernel initializer that a network's `kernel_init` field names; `std` is that of its gaussian."""
+    """Return the kernel initializer that a `kernel_init` field names; `std` is the standard deviation of gaussian."""
     return {"gaussian": std, "glorot": "glorot_uniform", "he": "he_normal"}[init]

@@ -1,4 +1,4 @@
-"""The networks by name, each with the images it was made for."""
+"""The networks by name, each with the shape of the images it was designed for."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ from jaxcnn.runtime.fields import did_you_mean
 
 @dataclass(frozen=True)
 class Entry:
-    """A network with what others have published of it.
+    """A network with its published results.
 
     Attributes:
         model: the network.
         shape: (height, width, channels) of its paper's images.
-        paper: where it comes from.
-        error: test error in % as the paper has it; for ImageNet top-1 / top-5.
-        torchvision: top-1 / top-5 error in % of torchvision's weights on ImageNet's validation images, as torchvision
-            has it.
+        paper: the source of the network.
+        error: test error in % as in the paper; for ImageNet top-1 / top-5.
+        torchvision: top-1 / top-5 error in % of torchvision's weights on ImageNet's validation images, as published by
+            torchvision.
     """
 
     model: ConvNet
@@ -54,15 +54,15 @@ ZOO: dict[str, Entry] = {
     "vgg_d_bn": _vgg("D", "", "26.64 / 8.48", norm="batch"),
     "vgg_e_bn": _vgg("E", "", "25.78 / 8.16", norm="batch"),
 }
-"""By name. Errors of AlexNet are those of one network (table 2), of VGG those at one scale, S = Q = 256 (table 3)."""
+"""Networks by name. Errors of AlexNet are for one network (table 2), of VGG for one scale, S = Q = 256 (table 3)."""
 
 
 def named(name: str) -> Entry:
-    """The network of that name.
+    """Return the entry of that name.
 
     Raises:
-        InputError: there is none, with the list.
+        InputError: there is none; the message lists the names.
     """
     if name not in ZOO:
-        raise InputError(f"model {name!r} is unknown; there are {', '.join(ZOO)}.{did_you_mean(name, ZOO)}")
+        raise InputError(f"model {name!r} is unknown; it must be one of {', '.join(ZOO)}.{did_you_mean(name, ZOO)}")
     return ZOO[name]

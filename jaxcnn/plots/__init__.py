@@ -1,4 +1,4 @@
-"""The pictures a finished run leaves in its folder, as PNG files about 1000 pixels wide."""
+"""The pictures that a finished run saves in its folder, as PNG files about 1000 pixels wide."""
 
 from jaxcnn.plots.confusions import confusion_matrix
 from jaxcnn.plots.curves import learning_curves, learning_curves_of_seeds

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""The confusion matrix."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ _COUNTED_CLASSES = 20
 
 
 def count_confusions(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
-    """How often each class was taken for each.
+    """Count how often each class was predicted for each true class.
 
     Args:
         labels: true classes, whole numbers [n].
@@ -41,7 +41,7 @@ def count_confusions(labels: ArrayLike, predictions: ArrayLike, num_classes: int
         num_classes: number of classes c.
 
     Returns:
-        Counts, int64 [c, c]; the row is the true class, the column the predicted one.
+        Counts, int64 [c, c]; rows are true classes, columns predicted ones.
 
     Raises:
         InputError: the lengths differ, there are no examples, or a class is outside [0, c).
@@ -49,7 +49,7 @@ def count_confusions(labels: ArrayLike, predictions: ArrayLike, num_classes: int
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape or labels.ndim != 1 or not labels.size:
         raise InputError(
-            f"labels {labels.shape} and predictions {predictions.shape} must be two lists of one length, at least 1."
+            f"labels {labels.shape} and predictions {predictions.shape} must be two lists of equal length, at least 1."
         )
     for name, classes in (("labels", labels), ("predictions", predictions)):
         if classes.min() < 0 or classes.max() >= num_classes:
@@ -62,23 +62,24 @@ def count_confusions(labels: ArrayLike, predictions: ArrayLike, num_classes: int
 
 
 def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, class_names: Sequence[str], path: str | Path) -> Path:
-    """Draw which classes are taken for which, with the recall of each.
+    """Draw the confusion matrix, with the recall of each class.
 
-    Correct predictions are blue by recall. Errors are orange by their share of the true class, on a square-root scale
-    of their own that ends at the largest, or at 5 %, so that one error in a thousand still shows. Counts other than 0
-    are written in the cells up to 20 classes; beyond that there is a colour bar, and the recalls are bars.
+    Correct predictions are blue, shaded by recall. Errors are orange, shaded by their fraction of the true class, on a
+    separate square-root scale that ends at the largest fraction, or at 5 %, so that one error in a thousand is still
+    visible. With up to 20 classes, counts other than 0 are written in the cells; with more, there is a colour bar, and
+    the recalls are bars.
 
     Args:
         labels: true classes, whole numbers [n].
         predictions: predicted classes, whole numbers [n].
-        class_names: one name a class, in order; those too long are cut.
+        class_names: one name per class, in order; long names are shortened.
         path: PNG file to write.
 
     Returns:
         `path`.
 
     Raises:
-        InputError: as `count_confusions`.
+        InputError: as in `count_confusions`.
     """
     counts = count_confusions(labels, predictions, len(class_names))
     classes, few = len(counts), len(counts) <= _COUNTED_CLASSES
@@ -89,7 +90,7 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, class_names: Seq
     names = [shortened(name, 220 if few else 170, size) for name in one_line(class_names)]
     longest, line = math.ceil(max(text_width(name, size) for name in names)), line_height(size)
     left, right, top = MARGIN + 30 + longest + 8, 100 if few else 230, 70
-    # Every class gets at least a pixel, even where that makes the picture wider than the others.
+    # Every class gets at least one pixel, even if that makes this picture wider than the others.
     cell = max(1, min(72, (WIDTH - left - right) // classes))
     side = cell * classes
     upright = longest + 8 > cell
@@ -128,13 +129,13 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, class_names: Seq
     bars.set_xticks([0, 1], ["0", "100 %"])
     add_text(page, left + side + 49, top - 8, "recall", SMALL, ha="center", va="bottom", color=MUTED)
     add_colour_bar(page, errors, left + side + 120, top, min(side, 240), lambda v: f"{100 * v:.3g} %")
-    note = "errors, share of the true class"
+    note = "errors, fraction of the true class"
     add_text(page, left + side + 210, top + 4, note, SMALL, ha="right", va="top", rotation=90, color=MUTED)
     return save(page, path)
 
 
 def _shade(panel: "Axes", wrong: np.ma.MaskedArray, right: np.ma.MaskedArray) -> tuple[Any, Any]:
-    """Both parts of a confusion matrix, each on its own colour scale."""
+    """Draw the errors and the correct predictions, each on its own colour scale."""
     from matplotlib.colors import Normalize, PowerNorm
 
     style = {"aspect": "auto", "interpolation": "nearest", "origin": "upper"}
@@ -145,7 +146,7 @@ def _shade(panel: "Axes", wrong: np.ma.MaskedArray, right: np.ma.MaskedArray) ->
 
 
 def _counts(panel: "Axes", counts: np.ndarray, cell: int, errors: Any, hits: Any) -> None:
-    """Counts in the cells, white on dark ones, and thin lines between the cells."""
+    """Write the counts in the cells, white on dark ones, and draw thin lines between the cells."""
     longest = text_width(str(counts.max()), LABEL)
     size = LABEL * min(1.0, 0.85 * cell / longest)
     inner = np.arange(len(counts) - 1) + 0.5

@@ -14,7 +14,7 @@ from jaxcnn.runtime.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colour, marker, line width, and the number of points up to which they are marked.
+# Colour, marker, line width, and the largest number of points that are drawn with markers.
 _SPLITS = {
     "train": ("#e69f00", "D", 1.2, 1),
     "validation": ("#009e73", "o", 1.8, 40),
@@ -23,15 +23,15 @@ _SPLITS = {
 
 
 def learning_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
-    """Draw loss, error rate and, where it changes, learning rate over the epochs of one run.
+    """Draw loss, error rate and, if it changes, learning rate over the epochs of one run.
 
-    A panel has a logarithmic scale where its values span more than a decade; exact zeros then stand on a line of their
-    own. The last evaluation is written beside its curve.
+    A panel has a logarithmic scale if its values span more than a decade; exact zeros are then drawn on a separate line
+    below. The last evaluation is written beside its curve.
 
     Args:
         rows: records of metrics.jsonl: `step`, `epoch`, `split` (train, validation or test), `loss`, `accuracy` in
             [0, 1], and `learning_rate` for train. Values that are not finite leave a gap.
-        path: PNG file to write; one that is there is replaced only when the new one is complete.
+        path: PNG file to write; an existing file is replaced only when the new one is complete.
 
     Returns:
         `path`.
@@ -46,18 +46,18 @@ def learning_curves_of_seeds(runs: Sequence[Sequence[Mapping[str, Any]]], path: 
     """Draw the panels of `learning_curves` for several runs of one experiment: their mean, and a band from min to max.
 
     Args:
-        runs: rows of each run, as for `learning_curves`. Steps that not every run has logged are left out.
+        runs: rows of each run, as for `learning_curves`. Steps that are not logged by every run are omitted.
         path: PNG file to write.
 
     Returns:
         `path`.
 
     Raises:
-        InputError: there are no rows, or no step that all runs have logged.
+        InputError: there are no rows, or no step is logged by all runs.
     """
     curves = [curve for split in _SPLITS if (curve := _curve(runs, split)).epoch.size]
     if not curves:
-        raise InputError(f"metrics of {len(runs)} runs share no logged step; draw runs that logged the same ones.")
+        raise InputError(f"the metrics of {len(runs)} runs share no logged step; draw runs that logged the same steps.")
     rates = [curve.learning_rate for curve in curves if curve.split == "train" and np.ptp(curve.learning_rate) > 0]
     left, width, height, strip, gap = 72, 734, 230, 64, 44
     bottoms = [gap + height, 2 * (gap + height)] + [2 * (gap + height) + gap + strip] * len(rates)
@@ -71,7 +71,7 @@ def learning_curves_of_seeds(runs: Sequence[Sequence[Mapping[str, Any]]], path: 
         if title == "Learning rate":
             rate = rates[0].mean(axis=0)
             panel.plot(curves[0].epoch, rate, color=INK, linewidth=1.4, linestyle="-", marker="none")
-            # A smooth schedule is read best on a linear scale, a schedule of drops by factors on a logarithmic one.
+            # A smooth schedule is easier to read on a linear scale, a schedule of drops on a logarithmic one.
             _scale(panel, rate, linear=np.unique(rate).size > 10, ticks=3)
         else:
             _lines(page, panel, curves, title)
@@ -83,7 +83,7 @@ def learning_curves_of_seeds(runs: Sequence[Sequence[Mapping[str, Any]]], path: 
 
 
 class _Curve(NamedTuple):
-    """One split of several runs: epochs [n], the others [runs, n], the error in percent."""
+    """One split of several runs: `epoch` is [n], the other arrays [runs, n]; the error is in percent."""
 
     split: str
     epoch: np.ndarray
@@ -105,7 +105,7 @@ def _curve(runs: Sequence[Sequence[Mapping[str, Any]]], split: str) -> _Curve:
 
 
 def _lines(page: "Axes", panel: "Axes", curves: list[_Curve], title: str) -> None:
-    """Mean and band of every split, and beside them their names with the last evaluation."""
+    """Draw mean and band of every split, labelled with its name and last evaluation."""
     labels, values, lines = [], [], 1
     for curve in curves:
         colour, marker, thick, marked = _SPLITS[curve.split]
@@ -137,7 +137,7 @@ def _lines(page: "Axes", panel: "Axes", curves: list[_Curve], title: str) -> Non
 
 
 def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions near the wanted ones, in their order, `gap` apart, inside [low, high] as far as that holds them."""
+    """Return positions near `wanted`, in the same order, at least `gap` apart, inside [low, high] if they fit."""
     order = np.argsort(wanted, kind="stable")
     places = np.asarray(wanted, np.float64)[order]
     floor = low + gap / 2
@@ -152,7 +152,7 @@ def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> lis
 
 
 def _scale(panel: "Axes", values: np.ndarray, *, linear: bool = False, ticks: int = 5) -> None:
-    """Scale, limits and ticks of the y axis for values of which some may not be finite."""
+    """Set scale, limits and ticks of the y axis for values, some of which may not be finite."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     values = values[np.isfinite(values)]
@@ -180,13 +180,13 @@ def _scale(panel: "Axes", values: np.ndarray, *, linear: bool = False, ticks: in
 
 
 def _decade_ticks(low: float, high: float, most: int) -> list[float]:
-    """Round values in [low, high], evenly spaced on a logarithmic scale: 1, 2, 5 in a decade or every few decades."""
+    """Return round values in [low, high], evenly spaced on a logarithmic scale: 1, 2, 5 per decade or powers of ten."""
     decades = math.log10(high / low)
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if 3 * decades <= most else (1,)
     stride = max(1, math.ceil(decades / most))
     ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
-    # Rates such as 0.1 * 0.1 miss the round value by a rounding error.
+    # Rates such as 0.1 * 0.1 differ from the round value by a rounding error.
     return [tick for tick in ticks if 0.999 * low <= tick <= 1.001 * high][::stride]
 
 

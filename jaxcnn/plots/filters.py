@@ -1,4 +1,4 @@
-"""The filters of a convolution that sees the image."""
+"""The filters of the first convolution."""
 
 import math
 from pathlib import Path
@@ -13,16 +13,16 @@ from jaxcnn.runtime.errors import InputError
 
 
 def first_layer_filters(kernel: ArrayLike, path: str | Path, *, channel_order: Literal["rgb", "bgr"] = "rgb") -> Path:
-    """Draw the filters of a convolution that sees the image.
+    """Draw the filters of a convolution whose input is the image.
 
     Filters over three channels are shown in colour, each stretched to its own range. Filters over one channel share one
-    scale, symmetric about 0, dark for negative and light for positive weights. Of other kernels, the first 8 input
-    channels (rows) of the first 16 filters (columns) are shown on one such scale.
+    scale, symmetric about 0, dark for negative and light for positive weights. For other numbers of channels, the first
+    8 input channels (rows) of the first 16 filters (columns) are shown on such a scale.
 
     Args:
         kernel: weights [height, width, in, out].
         path: PNG file to write.
-        channel_order: order of the kernel's input channels, as in `Data.channel_order`, where there are three.
+        channel_order: order of the kernel's input channels, as in `Data.channel_order`, if there are three.
 
     Returns:
         `path`.
@@ -32,7 +32,7 @@ def first_layer_filters(kernel: ArrayLike, path: str | Path, *, channel_order: L
     """
     kernel = np.asarray(kernel, np.float32)
     if kernel.ndim != 4 or not kernel.size:
-        raise InputError(f"kernel is {kernel.shape}; it must be a convolution's, [height, width, in, out].")
+        raise InputError(f"kernel is {kernel.shape}; it must be a convolution kernel [height, width, in, out].")
     height, width, channels, filters = kernel.shape
     title = f"{filters} filter{'s' * (filters > 1)} of {height}x{width}x{channels}"
     rgb = channels == 3

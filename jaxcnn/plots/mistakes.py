@@ -1,4 +1,4 @@
-"""The images that a network is most wrong about."""
+"""The misclassified images with the most confident predictions."""
 
 import math
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def most_confident_errors(labels: ArrayLike, probabilities: ArrayLike, most: int = 25) -> np.ndarray:
-    """The wrong predictions, those with the largest probability of the wrong class first.
+    """Return the wrong predictions, sorted by the probability of the wrong class, largest first.
 
     Args:
         labels: true classes, whole numbers [n].
-        probabilities: of each class [n, c]; the prediction is the largest, the first of equals.
-        most: how many at most; 25 fill a picture.
+        probabilities: class probabilities [n, c]; the prediction is the largest, in a tie the first.
+        most: maximum number; 25 fill a picture.
 
     Returns:
-        Indices of examples, int64 [at most `most`]; equals keep their order.
+        Indices of examples, int64 [at most `most`]; ties keep their order.
 
     Raises:
         InputError: the shapes do not match, or `most` is not positive.
@@ -50,17 +50,17 @@ def confident_errors(
 ) -> Path:
     """Draw the images whose wrong class has the largest probability, each under `true → predicted, probability`.
 
-    Pixels are shown as they are, enlarged by a whole factor; images above 180 pixels are reduced. Only the images that
+    Pixels are enlarged by a whole factor without smoothing; images above 180 pixels are reduced. Only the images that
     are drawn are read, so that `images` may be decoded when they are indexed.
 
     Args:
-        images: [n, height, width, channels]; uint8, or floats, which are stretched to [0, 1] if they leave it. Three
-            channels are RGB; of any other number the first is shown, in grey.
+        images: [n, height, width, channels]; uint8, or floats, which are rescaled to [0, 1] if they exceed it. Three
+            channels are RGB; with any other number the first is shown, in grey.
         labels: true classes, whole numbers [n].
-        probabilities: of each class [n, c].
-        class_names: one name a class, in order; those too long are cut.
-        path: PNG file to write. Without errors the picture says so.
-        most: how many at most; 25 fill a picture.
+        probabilities: class probabilities [n, c].
+        class_names: one name per class, in order; long names are shortened.
+        path: PNG file to write. If there are no errors, the picture says so.
+        most: maximum number; 25 fill a picture.
 
     Returns:
         `path`.
@@ -75,7 +75,9 @@ def confident_errors(
     if len(shape) != 4 or shape[0] != total:
         raise InputError(f"images are {shape}; with {total} labels they must be [{total}, height, width, channels].")
     if probabilities.shape[1] != len(class_names):
-        raise InputError(f"class_names has {len(class_names)} names; {probabilities.shape[1]} classes need one each.")
+        raise InputError(
+            f"class_names has {len(class_names)} names; it must have one for each of {probabilities.shape[1]} classes."
+        )
     predictions = probabilities.argmax(axis=1)
     wrong = int((predictions != labels).sum())
     if not wrong:
@@ -109,14 +111,14 @@ def confident_errors(
 
 
 def _sentence(text: str) -> "Axes":
-    """A page that says only this."""
+    """Return a page with only this text."""
     page = blank_page(math.ceil(text_width(text, TITLE, "bold")) + 8 * MARGIN, 120)
     add_text(page, page.get_xlim()[1] / 2, 60, text, TITLE, ha="center", va="center", weight="bold")
     return page
 
 
 def _captions(pairs: Sequence[tuple[str, str, float]]) -> tuple[int, float, list[str]]:
-    """Columns of the grid, size of the letters and captions that fit: one line of each, two, or two smaller ones."""
+    """Return grid columns, font size, and captions that fit: one line, two lines, or two lines in a smaller font."""
     room = (WIDTH - 2 * MARGIN) // 5 - 10
     captions = [f"{true} → {predicted}, {p:.2f}" for true, predicted, p in pairs]
     if max(text_width(caption, SMALL) for caption in captions) <= room:
@@ -131,7 +133,7 @@ def _captions(pairs: Sequence[tuple[str, str, float]]) -> tuple[int, float, list
 
 
 def _unit(images: np.ndarray) -> np.ndarray:
-    """Images as floats in [0, 1], RGB [n, height, width, 3] or grey [n, height, width]."""
+    """Convert images to floats in [0, 1], RGB [n, height, width, 3] or grey [n, height, width]."""
     if images.dtype == np.uint8:
         images = images / np.float32(255)
     images = images.astype(np.float32)

@@ -1,7 +1,7 @@
-"""A page that a picture is drawn on, in pixels, and what any of them may have on it.
+"""Pages with coordinates in pixels, and the elements that all pictures share.
 
-Drawing touches no global state of matplotlib: no pyplot, no backend, no rcParams of the user's. Colours are safe for
-colour-blind readers and differ in lightness, so that they also survive a greyscale print.
+Drawing uses no global state of matplotlib: no pyplot, no backend, none of the user's rcParams. Colours are safe for
+colour-blind readers and differ in lightness, so that they can also be printed in greyscale.
 """
 
 import math
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 WIDTH = 1000
 MARGIN = 20
 FAINT = "#d9d9d9"
-# Lightness rises from negative to positive, so the sign shows without colour too.
+# Lightness increases from negative to positive, so the sign is visible without colour too.
 SIGNED = ("#0b2a5b", "#3f6ea8", "#9a9a9a", "#f0956f", "#ffe0d2")
 
 
 def blank_page(width: float, height: float) -> "Axes":
-    """Axes over the whole of a new figure of so many pixels, rounded up; (0, 0) is its top left corner."""
+    """Return axes that cover a new figure of this size in pixels, rounded up; (0, 0) is the top left corner."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -39,7 +39,7 @@ def blank_page(width: float, height: float) -> "Axes":
 
 
 def add_panel(page: "Axes", left: float, top: float, width: float, height: float) -> "Axes":
-    """Axes of their own at a place of the page, in its pixels, framed left and below."""
+    """Add a panel to the page: new axes, placed in pixels of the page, with lines on the left and at the bottom."""
     across, down = page.get_xlim()[1], page.get_ylim()[0]
     box = (left / across, 1 - (top + height) / down, width / across, height / down)
     panel = page.figure.add_axes(box, facecolor="white")
@@ -63,17 +63,17 @@ def add_tile(
     smooth: bool = False,
     **style: Any,
 ) -> Any:
-    """An image at a place of the page, in its pixels, in a thin frame.
+    """Add an image to the page, placed in pixels of the page, in a thin frame.
 
     Args:
-        page: as `blank_page` makes it.
+        page: from `blank_page`.
         image: [height, width], with a colour map in `style`, or [height, width, 3] in [0, 1].
-        left, top, width, height: of the image without the frame.
-        smooth: average pixels, for an image that is reduced; without it an enlarged one keeps them as squares.
-        **style: of matplotlib's `imshow`: cmap, vmin, vmax.
+        left, top, width, height: position and size of the image without the frame.
+        smooth: average pixels, for an image that is reduced; False: pixels of an enlarged image remain squares.
+        **style: options of matplotlib's `imshow`: cmap, vmin, vmax.
 
     Returns:
-        The image as matplotlib has it, for `add_colour_bar`.
+        The matplotlib image, for `add_colour_bar`.
     """
     from matplotlib.patches import Rectangle
 
@@ -86,7 +86,7 @@ def add_tile(
 def add_colour_bar(
     page: "Axes", image: Any, left: float, top: float, height: float, write: Callable[[float], str]
 ) -> None:
-    """The scale of an image, with its two ends and the value of its middle colour written out by `write`."""
+    """Add the colour scale of an image, with its ends and the value of its middle colour formatted by `write`."""
     bar = page.figure.colorbar(image, cax=add_panel(page, left, top, 14, height))
     ticks = [float(image.norm.inverse(part)) for part in (0, 0.5, 1)]
     bar.set_ticks(ticks, labels=[write(tick) for tick in ticks])
@@ -96,27 +96,27 @@ def add_colour_bar(
 
 
 def colour_map(stops: Sequence[str]) -> Any:
-    """Colours between `stops`, evenly spaced from the lowest value to the highest."""
+    """Return a colour map that interpolates `stops`, evenly spaced from the lowest value to the highest."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("jaxcnn", stops)
 
 
 def save(page: "Axes", path: str | Path) -> Path:
-    """Write the page's figure to `path` in one move, as SVG if that is its suffix, else as PNG.
+    """Write the page's figure to `path` atomically, as SVG if that is its suffix, else as PNG.
 
     Returns:
         `path`.
 
     Raises:
-        OSError: the file cannot be written; one that was there is as it was.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
     from matplotlib import rc_context
 
     path = Path(path)
     with replacing(path) as draft:
         if path.suffix == ".svg":
-            # Identifiers are random unless salted, which nothing but this can do.
+            # Identifiers are random unless salted, which only this rcParam can do.
             with rc_context({"svg.hashsalt": "jaxcnn"}):
                 page.figure.savefig(draft, format="svg", metadata={"Date": None})
         else:

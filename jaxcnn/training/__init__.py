@@ -1,1 +1,1 @@
-"""The optax chain, the state and the steps: pure functions, no files."""
+"""The optimizer, the training state and the steps: pure functions that access no files."""

@@ -1,5 +1,5 @@
-"""Numbers with which training or evaluation cannot go on."""
+"""The error for numbers with which training or evaluation cannot continue."""
 
 
 class NonFinite(FloatingPointError):
-    """A loss, a weight, a logit or a score is NaN or infinite; the message says which one, and what to do."""
+    """A loss, a weight, a logit or a score is NaN or infinite; the message says which, and what to do."""

@@ -12,7 +12,7 @@ from optax import contrib
 from jaxcnn.config import Optimizer
 from jaxcnn.runtime.errors import InputError
 
-# Order is semantics: what stands before the momentum enters its buffer.
+# The order matters: stages before the momentum enter its buffer.
 _ORDER = {
     "l2": ("clip", "decay", "momentum", "adam", "plateau", "learning_rate"),
     "krizhevsky": ("clip", "decay", "plateau", "learning_rate", "momentum"),
@@ -28,14 +28,14 @@ _SCOPES = {
 
 
 def hyperparameters(config: Optimizer) -> dict[str, float]:
-    """The numbers of an optimizer that are arrays of the state, so that a change of one needs no compilation.
+    """Return the hyperparameters that are arrays of the state, so that changing one needs no compilation.
 
     Everything else is structure: algorithm, form and scope of the weight decay, Nesterov, whether gradients are
     clipped, and the shape of the schedule in steps.
 
     Returns:
-        `learning_rate` and `weight_decay`; `momentum` for sgd, `b1`, `b2` and `eps` for adam; `clip_norm` where there
-        is one.
+        `learning_rate` and `weight_decay`; `momentum` for sgd, `b1`, `b2` and `eps` for adam; `clip_norm` if it is
+        set.
     """
     names = ["learning_rate", "weight_decay"]
     names += ["momentum"] if config.algorithm == "sgd" else ["b1", "b2", "eps"]
@@ -44,27 +44,27 @@ def hyperparameters(config: Optimizer) -> dict[str, float]:
 
 
 def structure(config: Optimizer) -> Optimizer:
-    """The same optimizer with every hyperparameter at a fixed value: equal for two optimizers that compile alike.
+    """Return the optimizer with hyperparameters at fixed values: equal for optimizers that share a compiled program.
 
-    A weight decay of 0 stays 0, because it may go with a scope that selects nothing.
+    A weight decay of 0 stays 0, because its scope may select nothing.
     """
     same = dict.fromkeys(hyperparameters(config), 0.5)
     return dataclasses.replace(config, **same | ({} if config.weight_decay else {"weight_decay": 0.0}))
 
 
 def make_schedule(config: Optimizer, steps_per_epoch: int, total_steps: int) -> optax.Schedule:
-    """The factor on the peak learning rate as a function of the step.
+    """Return the factor on the peak learning rate as a function of the step.
 
-    The value at step t, counted from 0, is what update t uses. Durations in epochs are rounded to whole steps.
+    Update t, counted from 0, uses the value at step t. Durations in epochs are rounded to whole steps.
 
     - Warm-up of W steps: `t / W` for t < W, so update 0 has rate 0 and update W the peak.
     - constant and plateau: 1. For plateau the reductions are a stage of `make_optimizer`, because they depend on
       the loss.
-    - step: times `factor` from each drop on, counted from the start of training.
+    - step: multiplied by `factor` at each drop; drops are counted from the start of training.
     - cosine: half a cosine from 1 at step W to `final` at step `total_steps - 1`.
 
     Args:
-        config: the optimizer; `schedule` is read.
+        config: the optimizer; only `schedule` is used.
         steps_per_epoch: updates in one pass over the training images.
         total_steps: updates in the whole run.
 
@@ -101,44 +101,44 @@ def make_schedule(config: Optimizer, steps_per_epoch: int, total_steps: int) -> 
 
 
 def decay_mask(params: optax.Params, scope: str) -> optax.Params:
-    """Which parameters decay under a scope.
+    """Return which parameters decay under a scope.
 
-    Only leaves named `kernel` are kernels, whatever module owns them: biases, normalization scales and a module's own
-    parameters (radial basis centres, subsampling coefficients) decay under "all" alone.
+    Only leaves named `kernel` are kernels, whatever module owns them: biases, normalization scales and other parameters
+    (radial basis centres, subsampling coefficients) decay only under "all".
 
     Args:
         params: a tree of arrays or `jax.ShapeDtypeStruct`s.
-        scope: "all": every leaf (AlexNet section 5 restricts nothing); "kernels": every kernel; "dense": kernels of
+        scope: "all": every leaf (AlexNet section 5 has no restriction); "kernels": every kernel; "dense": kernels of
             rank 2; "conv": kernels of rank 3 or more (1-D convolutions included); "none": no leaf.
 
     Returns:
         A tree of bool, of the same structure as `params`.
 
     Raises:
-        InputError: the scope is other than "none" and selects no leaf.
+        InputError: the scope is not "none" and selects no leaf.
     """
     mask = jax.tree.map_with_path(lambda path, leaf: _SCOPES[scope](_name(path), leaf.ndim), params)
     if scope != "none" and not any(jax.tree.leaves(mask)):
         found = sorted({f"{_name(path)} (rank {leaf.ndim})" for path, leaf in jax.tree.leaves_with_path(params)})
         raise InputError(
-            f"Optimizer.weight_decay_scope {scope!r} selects no parameter; there are: {', '.join(found) or 'none'}. "
+            f"Optimizer.weight_decay_scope {scope!r} selects no parameter; found: {', '.join(found) or 'none'}. "
             f"Choose another of {', '.join(_SCOPES)}, or set weight_decay to 0."
         )
     return mask
 
 
 def decay_report(config: Optimizer, params: optax.Params) -> list[tuple[str, tuple[int, ...], bool]]:
-    """What decays and what does not, in the order of the tree.
+    """List which parameters decay and which do not, in the order of the tree.
 
     Args:
-        config: the optimizer; nothing decays where `weight_decay` is 0.
+        config: the optimizer; nothing decays if `weight_decay` is 0.
         params: a tree of arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
-        For every parameter its path ("conv1_1/kernel"), its shape, and whether it decays.
+        Path ("conv1_1/kernel"), shape, and whether it decays, for every parameter.
 
     Raises:
-        InputError: as `decay_mask`.
+        InputError: as in `decay_mask`.
     """
     leaves = jax.tree.leaves_with_path(params)
     mask = jax.tree.leaves(_mask(config, params))
@@ -151,37 +151,38 @@ def decay_report(config: Optimizer, params: optax.Params) -> list[tuple[str, tup
 def make_optimizer(
     config: Optimizer, params: optax.Params, *, steps_per_epoch: int, total_steps: int
 ) -> optax.GradientTransformationExtraArgs:
-    """The update rule as a chain of named stages.
+    """Return the update rule as a chain of named stages.
 
-    With g the gradient (clipped first), w the weights, a the weight decay, m the momentum, e the rate at this step:
+    With g the gradient (clipped first), w the weights, a the weight decay, m the momentum, e the learning rate of this
+    step:
 
     - l2 (PyTorch's SGD and Adam): `v = m v + g + a w; w = w - e v`.
     - krizhevsky (AlexNet section 5): `v = m v - a e w - e g; w = w + v`. The rate is inside the buffer, with or without
-      decay, so a drop of the rate takes 1 / (1 - m) updates to arrive. With nesterov it is Nesterov's method exactly,
-      the weights being its look-ahead points.
-    - decoupled (Loshchilov & Hutter, Decoupled Weight Decay Regularization, as PyTorch's AdamW):
-      `v = m v + g; w = w - e (v + a w)`. Per update l2 shrinks weights 1 / (1 - m) times as much in the long run.
+      decay, so a drop of the rate takes 1 / (1 - m) updates to take effect. With nesterov this is exactly Nesterov's
+      method, with its look-ahead points as the weights.
+    - decoupled (Loshchilov & Hutter, Decoupled Weight Decay Regularization, as in PyTorch's AdamW):
+      `v = m v + g; w = w - e (v + a w)`. In the long run l2 shrinks weights 1 / (1 - m) times as much per update.
 
-    Under l2 and decoupled nesterov replaces v in the step by `m v` plus what was just added to v; Adam replaces v by
-    its own direction. The plateau reduction multiplies e: the mean of `value` over each epoch, the warm-up included,
-    must fall 0.01 % below the least so far to count as an improvement, and the rate drops at the last update of the
-    `patience`-th epoch in a row without one.
+    Under l2 and decoupled, nesterov replaces v in the step by `m v` plus the latest increment of v; Adam replaces v by
+    its own direction. The plateau reduction multiplies e: the mean of `value` over each epoch, including the warm-up,
+    must fall 0.01 % below the minimum so far to count as an improvement, and the rate drops at the last update of the
+    `patience`-th consecutive epoch without one.
 
     Args:
         config: the optimizer.
-        params: a tree of arrays or `jax.ShapeDtypeStruct`s, to find what decays.
+        params: a tree of arrays or `jax.ShapeDtypeStruct`s, to determine which parameters decay.
         steps_per_epoch: updates in one pass over the training images.
         total_steps: updates in the whole run.
 
     Returns:
         A transformation for `update(gradients, state, params, value=loss, hyper=hyper)`. `value`, the training loss of
-        this step, is needed by the plateau schedule and ignored by the others; `hyper` has the numbers of
-        `hyperparameters(config)` as arrays, which may be traced; without it those of `config` are used. The state is a
-        dict of arrays by stage: "decay", "momentum" or "adam", "learning_rate", and "clip" and "plateau" where they are
-        on. The stages of decay and momentum exist with a strength of 0 too, for 0 is a value like any other.
+        this step, is needed by the plateau schedule and ignored by the others; `hyper` has the values of
+        `hyperparameters(config)` as arrays, which may be traced; without it the values of `config` are used. The state
+        is a dict of arrays by stage: "decay", "momentum" or "adam", "learning_rate", and "clip" and "plateau" if they
+        are on. The decay and momentum stages are present at a strength of 0 too, because 0 is a value like any other.
 
     Raises:
-        InputError: as `make_schedule` and `decay_mask`.
+        InputError: as in `make_schedule` and `decay_mask`.
     """
     schedule = make_schedule(config, steps_per_epoch, total_steps)
     mask = _mask(config, params)
@@ -219,12 +220,12 @@ def make_optimizer(
 def current_learning_rate(
     schedule: optax.Schedule, hyper: Mapping[str, jax.Array], opt_state: optax.OptState
 ) -> jax.Array:
-    """The rate that the last update used, plateau reductions included.
+    """Return the learning rate that the last update used, including plateau reductions.
 
     Args:
         schedule: from `make_schedule`.
-        hyper: with `learning_rate`, as the update was given it.
-        opt_state: state of `make_optimizer`'s chain, as an update returned it.
+        hyper: the hyperparameters that the update received; `learning_rate` is used.
+        opt_state: state of `make_optimizer`'s chain, as returned by an update.
 
     Returns:
         A float32 scalar.
@@ -234,10 +235,10 @@ def current_learning_rate(
 
 
 def _mask(config: Optimizer, params: optax.Params) -> optax.Params:
-    """The mask of a configuration, in which a weight decay of 0 decays nothing."""
+    """Return the decay mask of a configuration; with a weight decay of 0 nothing decays."""
     return decay_mask(params, config.weight_decay_scope if config.weight_decay else "none")
 
 
 def _name(path: tuple) -> str:
-    """A leaf's own name."""
+    """Return the last name in the path of a leaf."""
     return jax.tree_util.keystr(path[-1:], simple=True)

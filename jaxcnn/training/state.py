@@ -1,4 +1,4 @@
-"""What changes from step to step, and everything that may differ between two points of a sweep."""
+"""The training state: everything that changes from step to step or may differ between two points of a sweep."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +14,15 @@ IMPLEMENTATION = "threefry2x32"
 
 @struct.dataclass
 class TrainState:
-    """Arrays only; the model, the objective and the structure of the optimizer are closed over by the step functions.
+    """The training state, which has only arrays; the step functions close over the model, the objective and the
+    structure of the optimizer.
 
     Attributes:
-        step: updates done, int32 scalar.
-        key: uint32 [2], the data of a threefry2x32 key; augmentation and dropout follow from it and `step`.
+        step: number of updates done, int32 scalar.
+        key: uint32 [2], the data of a threefry2x32 key; augmentation and dropout are determined by it and `step`.
         hyper: hyperparameters by name (`learning_rate`, `weight_decay`, `momentum`, ...), float32 scalars.
-        params: trainable parameters by layer name, and the objective's own under `objectives.OWN`, where it has some.
-        model_state: every other collection of the network by its name, such as `batch_stats`; empty for many networks.
+        params: trainable parameters by layer name; parameters of the objective, if any, under `objectives.OWN`.
+        model_state: all other collections of the network by name, such as `batch_stats`; empty for many networks.
         opt_state: state of the optax chain.
     """
 
@@ -34,7 +35,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What an evaluation step takes and, unless the objective has parameters of its own, `model.apply`."""
+        """The variables for an evaluation step and, unless the objective has parameters, for `model.apply`."""
         return {"params": self.params, **self.model_state}
 
 
@@ -45,15 +46,15 @@ def create_state(
     seed: int | jax.Array = 0,
     hyper: Mapping[str, float | jax.Array] | None = None,
 ) -> TrainState:
-    """The state before the first step. It holds copies, so that a step that donates its state leaves `variables` alone.
+    """Create the state before the first step. It holds copies, so that a step that donates its state keeps `variables`.
 
     Args:
-        variables: from `model.init` or a checkpoint: `params` and whatever other collections the network has. Own
-            parameters of an objective, from its `init`, belong under `params[OWN]`.
-        optimizer: its `init` gives the optimizer state.
-        seed: of augmentation and dropout, a whole number, traced or not.
-        hyper: from `optim.hyperparameters`, for an optimizer of `make_optimizer`; None: the numbers are those that the
-            optimizer was made with.
+        variables: from `model.init` or a checkpoint: `params` and any other collections of the network. Parameters of
+            an objective, from its `init`, belong under `params[OWN]`.
+        optimizer: its `init` creates the optimizer state.
+        seed: seed of augmentation and dropout, a whole number, traced or not.
+        hyper: from `optim.hyperparameters`, for an optimizer from `make_optimizer`; None: the values that the optimizer
+            was created with.
     """
     params, model_state = (jax.tree.map(jnp.array, x) for x in (variables["params"], _rest(variables)))
     return TrainState(

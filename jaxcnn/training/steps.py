@@ -1,5 +1,4 @@
-"""One pure function for a training step and one for an evaluation step; jit, vmap, donation and shardings are the
-caller's."""
+"""Pure functions for a training step and an evaluation step; the caller applies jit, vmap, donation and shardings."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -12,14 +11,14 @@ from jaxcnn.objectives import OWN, Batch, CrossEntropy, Objective, Sums, network
 from jaxcnn.training.state import IMPLEMENTATION, TrainState
 
 Readings = Any
-"""What a probe computes inside a step: any tree of arrays."""
+"""The values that a probe computes inside a step: any tree of arrays."""
 
 
 class Model(Protocol):
-    """What the steps need of a network; any linen module with `__call__(x, *, train)` has it."""
+    """The interface that the steps need; any linen module with `__call__(x, *, train)` satisfies it."""
 
     def apply(self, variables: dict, x: jax.Array, *, train: bool, **options: Any) -> Any:
-        """Logits [n, classes], with the updated collections where `mutable` names some."""
+        """Return logits [n, classes], together with the updated collections if `mutable` is passed."""
 
 
 def make_train_step(
@@ -31,33 +30,33 @@ def make_train_step(
     objective: Objective = CrossEntropy(),
     readings: Callable[[TrainState, Batch, Any, Any], Readings] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Sums, Readings]]:
-    """A pure function `step(state, batch) -> (state, metrics, readings)`, neither jitted nor donating.
+    """Return a pure function `step(state, batch) -> (state, metrics, readings)`, neither jitted nor donating.
 
-    All randomness is a function of (state.key, state.step), so a resumed run repeats an uninterrupted one, and members
-    of a `jax.vmap` over states (with one `step` for all) repeat their lone runs. On a batch that is sharded over
-    devices, loss, gradients and batch statistics are those of the whole batch.
+    All randomness is a function of (state.key, state.step), so a resumed run equals an uninterrupted one, and members
+    of a `jax.vmap` over states (with one `step` for all) equal their individual runs. On a batch that is sharded over
+    devices, loss, gradients and batch statistics are computed over the whole batch.
 
     Args:
-        model: the network. Its collections are `state.model_state`, all of which it may change.
+        model: the network. Its collections are `state.model_state`; it may update all of them.
         optimizer: its `update` receives `value=loss` and `hyper=state.hyper`, as optax's extended transformations do;
             others ignore them.
-        preprocess: images as stored to what the network sees.
-        augment: `(key, images) -> images`, before `preprocess`; None leaves images alone.
-        objective: what is minimized; softmax cross-entropy, in nats, by default. `state.params[OWN]` are its own
-            parameters, where it has some, and it may leave parameters out of the training.
+        preprocess: function from stored images to network input.
+        augment: `(key, images) -> images`, before `preprocess`; None: no augmentation.
+        objective: the objective to minimize; the default is softmax cross-entropy, in nats. Its parameters, if any, are
+            `state.params[OWN]`; it may exclude parameters from training.
         readings: `(state, batch, gradients, updates) -> tree of arrays`, computed with the state before the update and
-            the batch as the network saw it; None: readings are {}.
+            the batch after preprocessing; None: readings are {}.
 
     Returns:
-        The step. `batch` has `image` [n, height, width, channels] and what the objective asks for, usually `label`
-        int32 [n] from 0 (labels are not checked: -1 would train on the last class, and one beyond the classes gives
-        NaN); `metrics` has the objective's sums over the batch.
+        The step. `batch` has `image` [n, height, width, channels] and the streams that the objective needs, usually
+        `label` int32 [n] from 0 (labels are not checked: -1 trains on the last class, and a label of num_classes or
+        more gives NaN); `metrics` has the objective's sums over the batch.
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums, Readings]:
         root = jax.random.wrap_key_data(state.key, impl=IMPLEMENTATION)
-        # A key is derived where it is used: each derivation takes XLA a second to compile for a CPU.
+        # A key is derived only where it is used: on a CPU, XLA takes a second to compile each derivation.
         augment_key, dropout_key = (jax.random.fold_in(root, 2 * state.step + use) for use in (0, 1))
         images = batch["image"]
         if augment:
@@ -74,7 +73,7 @@ def make_train_step(
 
         (value, (model_state, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
         mask = trained(objective, state.params)
-        # Gradients first, so that what does not train does not count for clipping; updates, so that it does not decay.
+        # Gradients are masked so that frozen parameters do not count in clipping; updates, so that they do not decay.
         gradients = _kept(mask, gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, value=value, hyper=state.hyper)
         updates = _kept(mask, updates)
@@ -95,12 +94,12 @@ def make_eval_step(
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     objective: Objective = CrossEntropy(),
 ) -> Callable[[dict[str, Any], Batch], tuple[Sums, jax.Array]]:
-    """A pure function `step(variables, batch) -> (metrics, logits)`, not jitted.
+    """Return a pure function `step(variables, batch) -> (metrics, logits)`, not jitted.
 
-    `variables` are those of a state, own parameters of the objective included. `batch` has `image`, `label` and `mask`
-    (False for padding); `metrics` are the objective's sums over the unmasked
-    examples, `logits` are [n, classes] float32, padding included. Labels are not checked: -1 counts as the last class
-    in the loss and is never correct, one beyond the classes makes the loss NaN.
+    `variables` is `TrainState.variables`, including parameters of the objective. `batch` has `image`, `label` and
+    `mask` (False for padding); `metrics` are the objective's sums over the examples whose mask is True, `logits` are
+    [n, classes] float32, including padding. Labels are not checked: -1 counts as the last class in the loss and is
+    never correct; a label of num_classes or more makes the loss NaN.
     """
 
     def eval_step(variables: dict[str, Any], batch: Batch) -> tuple[Sums, jax.Array]:
@@ -114,14 +113,15 @@ def make_eval_step(
 
 
 def _kept(mask: Any, tree: Any) -> Any:
-    """The tree with zeros where the mask is False."""
+    """Return the tree with zeros where the mask is False."""
     return jax.tree.map(lambda on, x: x if on else jnp.zeros_like(x), mask, tree)
 
 
 def _once(function: Callable[[jax.Array], jax.Array], images: jax.Array, step: jax.Array) -> jax.Array:
-    """function(images), computed once. On a CPU XLA fuses it with what reads them and computes a pixel whenever it is
-    read, which takes a fifth of a step of LeNet-5; it does not fuse across a conditional, whose condition always holds
-    here. Under `jax.vmap` it stays a conditional as long as `step` has no batch axis, as the state prescribes."""
+    """Compute function(images) once. On a CPU, XLA would fuse it with its consumers and recompute a pixel at every
+    read, which takes a fifth of a step of LeNet-5; it does not fuse across a conditional, and the condition here is
+    always true. Under `jax.vmap` it remains a conditional as long as `step` has no batch axis, which `make_train_step`
+    requires."""
     if jax.default_backend() != "cpu":
         return function(images)
     result = jax.eval_shape(function, images)

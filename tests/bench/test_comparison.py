@@ -83,7 +83,7 @@ def scripted(monkeypatch, workers):
 
 def test_rounds_alternate_until_each_library_has_its_time(monkeypatch):
     found, log, platforms = scripted(monkeypatch, {"jaxcnn": (10.0, -1), "torch": (900.0, -1)})
-    # The first round is for warm-up. A step of torch is longer than a round, so it finishes first. Each round has a peak.
+    # The first round warms up. A step of torch is longer than a round, so torch finishes first. A round has a peak.
     assert log == ["jaxcnn", "torch"] + ["jaxcnn", "torch", "peak"] * 3 + ["jaxcnn", "peak"] * 17
     assert found["variants"]["torch"]["round_peak_gflops"] == [1.0, 2.0, 3.0]
     assert found["variants"]["jaxcnn"]["round_peak_gflops"] == [float(n) for n in range(1, 21)]

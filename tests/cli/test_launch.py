@@ -78,7 +78,7 @@ MISTAKES = {
     ),
     "label outside": (lambda d: arrays_file(d / "a.npz", label=10), "Label 10 is outside 0..9"),
     "NaN in the data": (lambda d: arrays_file(d / "a.npz", value=np.nan), "NaN"),
-    "empty test part": (lambda d: arrays_file(d / "a.npz", test=0), "test part of the data"),
+    "empty test part": (lambda d: arrays_file(d / "a.npz", test=0), "test split of the data"),
     "no such arrays": (lambda d: ["--config.data.source=arrays", f"--config.data.name={d}/no.npz"], "no such file"),
     "image too small": (
         lambda d: [*FAKE, "--config.data.fake.shape=16,16,1"],

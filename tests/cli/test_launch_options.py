@@ -192,3 +192,11 @@ def test_the_default_run_without_a_network(start, tmp_path):
     out, errors = process.communicate(timeout=800)
     assert (process.returncode, errors) == (0, ""), out + errors
     assert (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.parametrize(("word", "choice"), [("best", "best"), ("12", 12), ("last", "last")])
+def test_the_checkpoint_to_start_from_is_an_option(word, choice, monkeypatch, tmp_path):
+    taken = []
+    monkeypatch.setattr(launch, "train", lambda *_, **options: taken.append(options["init_from_checkpoint"]))
+    arguments = [f"--config={TINY}", f"--workdir={tmp_path}", "--init_from=a", f"--init_from_checkpoint={word}"]
+    assert main(arguments) == 0 and taken == [choice]

@@ -24,7 +24,7 @@ def make_augment(colors=None, **fields):
 
 
 def scipy_warp(image, shift, angle, scale):
-    """One image [h, w, c] through scipy: output p is input at R (p - c - shift) / scale + c."""
+    """Warp one image [h, w, c] with scipy: output p is the input at R (p - c - shift) / scale + c."""
     matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / scale
     centre = (np.array(image.shape[:2]) - 1) / 2
     offset = centre - matrix @ (centre + shift)
@@ -41,7 +41,7 @@ def scipy_warp(image, shift, angle, scale):
     seed=st.integers(0, 2**31),
     reach=st.sampled_from([0.5, 3.0, 20.0]),
 )
-def test_warp_is_scipys(side, seed, reach):
+def test_warp_equals_scipy(side, seed, reach):
     draw = np.random.default_rng(seed)
     images = draw.random((4, *side)).astype(np.float32)
     shift = draw.uniform(-reach, reach, (4, 2)).astype(np.float32)
@@ -60,13 +60,13 @@ def test_warp_by_whole_pixels_moves_them_exactly():
     np.testing.assert_array_equal(moved, expected)
 
 
-def test_warp_turns_counter_clockwise():
+def test_warp_rotates_counter_clockwise():
     images = rng.random((1, 7, 7, 1)).astype(np.float32)
     turned = warp(images, jnp.zeros((1, 2)), jnp.full(1, np.pi / 2), jnp.ones(1))
     np.testing.assert_allclose(turned[0], np.rot90(images[0]), atol=1e-5)
 
 
-def test_nothing_on_is_none():
+def test_augment_without_changes_is_none():
     assert module.make_augment(Augment()) is None
 
 
@@ -80,7 +80,7 @@ def test_flip_mirrors_about_half_of_the_images():
     assert 900 < mirrored[~(same & mirrored)].sum() < 1100
 
 
-def test_shift_reaches_its_bounds_on_each_axis_apart():
+def test_shift_reaches_its_bounds_independently_on_each_axis():
     images = np.zeros((400, 15, 15, 1), np.float32)
     images[:, 7, 7] = 1
     out = np.asarray(make_augment(shift=3.0)(jax.random.key(0), images))[..., 0]
@@ -106,7 +106,7 @@ def test_scale_and_rotation_reach_their_bounds():
     assert -31 < turned.min() < -28 and 28 < turned.max() < 31
 
 
-def test_uint8_and_float_agree_and_the_key_decides():
+def test_uint8_and_float_agree_and_the_key_determines_the_result():
     augment = make_augment(shift=2, rotation=10, scale=0.1, flip=True)
     images = rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
     out = augment(jax.random.key(3), images)
@@ -124,7 +124,7 @@ def test_uint8_and_float_agree_and_the_key_decides():
         {"crop": 6, "scale_jitter": (6, 12)},
     ],
 )
-def test_a_sharded_batch_changes_alike_without_communication(fields):
+def test_a_sharded_batch_is_augmented_equally_without_communication(fields):
     augment = make_augment(COLORS, **fields)
     images = rng.integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
     mesh = Mesh(np.array(jax.devices()), ("data",))
@@ -139,7 +139,7 @@ def test_a_sharded_batch_changes_alike_without_communication(fields):
 # --- windows
 
 
-def test_a_crop_is_any_window_of_the_padded_image_as_likely_as_another():
+def test_all_windows_of_the_padded_image_are_equally_likely():
     image = np.arange(1, 21, dtype=np.uint8).reshape(4, 5, 1)
     padded = np.zeros((6, 7, 1), np.uint8)
     padded[1:5, 1:6] = image
@@ -150,17 +150,17 @@ def test_a_crop_is_any_window_of_the_padded_image_as_likely_as_another():
     assert sum(counts) == 4000 and min(counts) > 140 and max(counts) < 260
 
 
-def test_a_crop_of_the_whole_image_leaves_it_alone():
+def test_a_crop_of_the_whole_image_does_not_change_it():
     images = rng.random((3, 5, 5, 2)).astype(np.float32)
     np.testing.assert_array_equal(make_augment(crop=5)(jax.random.key(0), images), images)
 
 
 def pil_window(image, side, corner, size):
-    """The whole image resized by PIL, channel by channel, so that its short side is `side`; then a window."""
+    """Resize the whole image with PIL, channel by channel, to a short side of `side`; return a window of it."""
     short = min(image.shape[:2])
     height, width = (n * side // short for n in image.shape[:2])
     planes = [
-        # A box, so that a long side that is no whole number of pixels keeps the ratio.
+        # The box keeps the aspect ratio if the long side is not a whole number of pixels.
         Image.fromarray(plane).resize(
             (width, height), Image.Resampling.BILINEAR, (0, 0, width * short / side, height * short / side)
         )
@@ -171,7 +171,7 @@ def pil_window(image, side, corner, size):
 
 
 @pytest.mark.parametrize("shape", [(20, 20, 3), (18, 27, 1), (31, 16, 2)])
-def test_a_resized_crop_is_pils(shape):
+def test_a_resized_crop_equals_pil(shape):
     draw = np.random.default_rng(0)
     images = draw.random((24, *shape)).astype(np.float32)
     side = draw.integers(9, 41, 24)
@@ -184,11 +184,11 @@ def test_a_resized_crop_is_pils(shape):
     np.testing.assert_allclose(resized_crop(np.stack(whole), side, corner, size=9), expected, atol=0.003)
 
 
-def test_scale_jitter_draws_sides_and_places_uniformly():
+def test_scale_jitter_draws_sides_and_positions_uniformly():
     y, x = np.mgrid[:24, :36].astype(np.float32)
     images = np.repeat(np.stack([y, x], -1)[None], 3000, 0)
     out = np.asarray(make_augment(crop=16, scale_jitter=(24, 40))(jax.random.key(0), images))
-    # Away from borders an enlarged ramp is a ramp: its slope tells the side, its height the place.
+    # Away from borders an enlarged ramp is a ramp: its slope determines the side, its height the position.
     slope = (out[:, 12, 8] - out[:, 4, 8])[:, 0] / 8
     side = 24 / slope
     np.testing.assert_allclose(side, np.rint(side), atol=1e-3)
@@ -200,7 +200,7 @@ def test_scale_jitter_draws_sides_and_places_uniformly():
     assert share.min() == 0 and share.max() == 1 and abs(share.mean(0) - 0.5).max() < 0.03
 
 
-def test_the_centre_is_cut_as_a_data_set_is_fitted():
+def test_the_centre_crop_equals_the_crop_of_resized_data_sets():
     images = rng.integers(0, 256, (2, 9, 12, 3), dtype=np.uint8)
     assert center_crop(images, None) is images
     np.testing.assert_array_equal(center_crop(images, 9), images[:, :, 2:11])
@@ -210,7 +210,7 @@ def test_the_centre_is_cut_as_a_data_set_is_fitted():
 
 
 @pytest.mark.parametrize("fields", [{"crop": 9, "crop_pad": 4}, {"crop": 9, "scale_jitter": (9, 20)}])
-def test_images_smaller_than_the_crop_are_one_line(fields):
+def test_images_smaller_than_the_crop_raise_one_message(fields):
     words = r"^Augment\.crop is 9; images are 8x12, so it must be at most 8\. Lower .*or raise config\.data\.image_size"
     images = np.zeros((2, 8, 12, 3), np.uint8)
     for cut in (lambda: center_crop(images, 9), lambda: make_augment(**fields)(jax.random.key(0), images)):
@@ -236,12 +236,12 @@ def test_color_axes_are_the_singular_vectors_of_the_pixels(channels):
         np.testing.assert_allclose(got[:, i], vector * singular[i] ** 2 / len(pixels), rtol=1e-3, atol=1e-6)
 
 
-def test_color_axes_of_uint8_are_in_the_scale_of_what_they_are_added_to():
+def test_color_axes_of_uint8_are_in_the_scale_of_float_images():
     images = rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     np.testing.assert_allclose(color_axes(images), color_axes(images.astype(np.float32) / 255), rtol=1e-4, atol=1e-7)
 
 
-def test_color_axes_read_a_few_images_and_are_close_to_those_of_all():
+def test_color_axes_read_a_few_images_and_are_close_to_the_axes_of_all():
     read = []
 
     class Watched(Rows):
@@ -249,7 +249,7 @@ def test_color_axes_read_a_few_images_and_are_close_to_those_of_all():
             read.append(len(rows))
             return super().__getitem__(rows)
 
-    # What images share of their colour is most of its variance.
+    # Most of the colour variance is between images.
     colors = rng.normal(size=(9000, 1, 1, 3)) * [3, 2, 1] + rng.normal(size=(9000, 8, 8, 3))
     images = colors.astype(np.float32)
     got = color_axes(Watched(images, np.arange(9000)))
@@ -272,10 +272,10 @@ def test_pca_color_needs_the_axes():
         make_augment(pca_color=0.1)
 
 
-# --- to network input
+# --- preprocessing
 
 
-def test_preprocess_is_its_formula():
+def test_preprocess_equals_its_formula():
     images = rng.integers(0, 256, (2, 3, 4, 3), dtype=np.uint8)
     mean, std = (0.1, 0.2, 0.3), (0.5, 2.0, 0.25)
     preprocess = make_preprocess(Data(mean=mean, std=std))
@@ -287,7 +287,7 @@ def test_preprocess_is_its_formula():
     assert one.dtype == jnp.float32
 
 
-def test_preprocess_takes_augmented_images_as_it_takes_stored_ones():
+def test_preprocess_treats_augmented_and_stored_images_equally():
     images = rng.integers(0, 256, (2, 8, 8, 1), dtype=np.uint8)
     preprocess = make_preprocess(Data(mean=(0.5,), std=(0.2,)))
     still = warp(images / np.float32(255), jnp.zeros((2, 2)), jnp.zeros(2), jnp.ones(2))
@@ -297,12 +297,12 @@ def test_preprocess_takes_augmented_images_as_it_takes_stored_ones():
 
 
 @pytest.mark.parametrize(("name", "values"), [("mean", (0.1, 0.2)), ("std", (1.0, 1.0))])
-def test_preprocess_names_what_does_not_match_the_channels(name, values):
+def test_preprocess_names_the_field_that_does_not_match_the_channels(name, values):
     with pytest.raises(InputError, match=rf"Data\.{name} is .*1 value, or 3"):
         make_preprocess(Data(**{name: values}))(np.zeros((1, 4, 4, 3), np.uint8))
 
 
-def test_preprocess_gives_channels_in_the_order_of_the_network():
+def test_preprocess_returns_channels_in_the_order_of_the_network():
     images = rng.integers(0, 256, (2, 3, 4, 3), dtype=np.uint8)
     mean, std = np.array([104, 117, 123]) / 255, (0.5, 2.0, 0.25)
     preprocess = make_preprocess(Data(mean=tuple(mean), std=std, channel_order="bgr"))

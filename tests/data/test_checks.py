@@ -1,4 +1,4 @@
-"""Data that a user gives and probably does not mean: errors, warnings, and silence where it may be meant."""
+"""Probable mistakes in the user's data: errors, warnings, and no message for valid data."""
 
 import warnings
 
@@ -13,16 +13,16 @@ LABELS = np.arange(20) % 4
 
 
 def pixels(low, high, dtype=np.float32, shape=(20, 6, 5, 3)):
-    """Images that reach both ends of a range, in every one of them."""
+    """Return images, each of which reaches both ends of a range."""
     images = np.random.default_rng(0).uniform(low, high, shape)
     images[:, 0, 0, 0], images[:, -1, -1, -1] = low, high
     return images.astype(dtype)
 
 
 def loaded(images=None, labels=LABELS, test_images=None, test_labels=None, **settings):
-    """The warnings of loading arrays; test data are as the training data where nothing is said."""
+    """Load arrays and return the warnings; test data default to the training data."""
     images = pixels(0, 255, np.uint8) if images is None else images
-    given = {
+    arrays = {
         "train_images": images,
         "train_labels": labels,
         "test_images": images if test_images is None else test_images,
@@ -30,7 +30,7 @@ def loaded(images=None, labels=LABELS, test_images=None, test_labels=None, **set
     }
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        load(Data(source="arrays", **settings), 0, {name: np.asarray(array) for name, array in given.items()})
+        load(Data(source="arrays", **settings), 0, {name: np.asarray(array) for name, array in arrays.items()})
     assert all(w.category is UserWarning and w.filename == __file__ for w in caught)
     return [str(w.message) for w in caught]
 
@@ -39,9 +39,9 @@ FLOATS = pixels(0, 255)
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("changes", "words"),
     [
-        ({"images": FLOATS}, ["train_images are float32 in 0..255", "do not scale them down. Give uint8 in 0..255"]),
+        ({"images": FLOATS}, ["train_images are float32 in 0..255", "do not scale them down. Pass uint8 in 0..255"]),
         ({"images": FLOATS, "mean": (0.13,), "std": (0.31,)}, ["data.mean (0.13,) and data.std (0.31,) do not scale"]),
         ({"images": pixels(0, 16)}, ["train_images are float32 in 0..16"]),
         ({"images": pixels(0, 1 / 255)}, ["in 0..0.00392157", "divided by 255 twice?"]),
@@ -59,16 +59,16 @@ FLOATS = pixels(0, 255)
         ),
     ],
 )
-def test_what_may_be_meant_gives_one_warning_with_the_cause(given, words):
-    (message,) = loaded(**given)
+def test_a_probable_mistake_gives_one_warning_with_the_cause(changes, words):
+    (message,) = loaded(**changes)
     for word in words:
         assert word in message
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("changes", "words"),
     [
-        ({"images": pixels(0, 1, np.uint8)}, r"train_images are uint8 in 0\.\.1.* Multiply by 255 what was in 0\.\.1"),
+        ({"images": pixels(0, 1, np.uint8)}, r"train_images are uint8 in 0\.\.1.* Multiply images in 0\.\.1 by 255"),
         ({"images": pixels(0, 1), "test_images": FLOATS}, r"in 0\.\.1 and test_images in 0\.\.255 .*divided by 255"),
         ({"images": FLOATS, "test_images": pixels(0, 1)}, r"was one of them divided by 255 and the other not\?"),
         ({"test_images": pixels(0, 1, np.uint8)}, r"was one of them divided by 255 and the other not\?"),
@@ -80,13 +80,13 @@ def test_what_may_be_meant_gives_one_warning_with_the_cause(given, words):
         ({"images": np.zeros((20, 1, 28, 28), np.uint8)}, "1x28 pixels of 28 channels"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_the_cause(given, words):
+def test_a_certain_mistake_raises_an_error_with_the_cause(changes, words):
     with pytest.raises(InputError, match=words):
-        loaded(**given)
+        loaded(**changes)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "changes",
     [
         {},
         {"images": pixels(0, 1)},
@@ -105,17 +105,17 @@ def test_what_cannot_be_meant_is_refused_with_the_cause(given, words):
          "image_size": 4},
     ],
 )  # fmt: skip
-def test_what_is_usual_gives_no_warning(given):
-    assert loaded(**given) == []
+def test_valid_data_give_no_warning(changes):
+    assert loaded(**changes) == []
 
 
-def test_a_few_images_of_many_tell_the_range():
+def test_the_range_is_estimated_from_a_few_images():
     images = np.zeros((5000, 6, 6, 1), np.float32)
     images[:, 3, 3] = 200
     labels = np.arange(5000) % 4
     assert "in 0..200" in loaded(images, labels)[0]
 
 
-def test_test_images_alone_are_looked_at_too():
+def test_test_images_alone_are_checked():
     with pytest.warns(UserWarning, match=r"test_images are float32 in 0\.\.255"):
         load(Data(source="arrays"), 0, {"test_images": FLOATS, "test_labels": LABELS}, need_train=False)

@@ -17,12 +17,12 @@ PINNED = ([7, 2, 0, 4, 3, 5, 6, 1], [4, 3, 6, 1, 5, 2, 7, 0])
 
 
 def numbered(n):
-    """Images whose four bytes spell their row."""
+    """Return images whose four bytes encode their row."""
     images = np.arange(n, dtype="<u4").view(np.uint8).reshape(n, 2, 2, 1)
     return Split(images, np.arange(n, dtype=np.int32) * 3)
 
 
-def spelled(images):
+def decoded_rows(images):
     return np.asarray(images).reshape(len(images), 4).copy().view("<u4")[:, 0]
 
 
@@ -44,16 +44,16 @@ def sharding(request):
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**40), st.integers(0, 2**33), st.integers(1, 300))
-def test_epoch_order_is_a_permutation_decided_by_its_arguments(seed, epoch, n):
+def test_epoch_order_is_a_permutation_determined_by_its_arguments(seed, epoch, n):
     order = epoch_order(seed, epoch, n)
     assert order.dtype == np.int32 and sorted(order) == list(range(n))
     np.testing.assert_array_equal(order, epoch_order(seed, epoch, n))
 
 
-def test_epoch_orders_differ_and_stay_what_they_are():
+def test_epoch_orders_differ_and_are_pinned():
     orders = {(s, e): tuple(epoch_order(s, e, 50)) for s in range(5) for e in range(5)}
     assert len(set(orders.values())) == 25
-    # Pinned: a change would shuffle a resumed run differently from its beginning.
+    # Pinned: a change would give a resumed run another order than before.
     assert epoch_order(0, 0, 8).tolist() == PINNED[0] and epoch_order(7, 3, 8).tolist() == PINNED[1]
 
 
@@ -68,7 +68,7 @@ def test_batches_follow_the_order_from_any_step(placement, sharding, start):
     batches = train_batches(split, 16, seed=5, start_step=start, sharding=sharding)
     for step, batch in zip(range(start, start + 10), batches, strict=False):
         rows = epoch_order(5, step // 4, 67)[step % 4 * 16 :][:16]
-        np.testing.assert_array_equal(spelled(batch["image"]), rows)
+        np.testing.assert_array_equal(decoded_rows(batch["image"]), rows)
         np.testing.assert_array_equal(batch["label"], rows * 3)
         assert batch["image"].shape == (16, 2, 2, 1) and batch["image"].dtype == np.uint8
         assert batch["label"].dtype == np.int32
@@ -77,17 +77,17 @@ def test_batches_follow_the_order_from_any_step(placement, sharding, start):
     batches.close()
 
 
-def test_memory_maps_and_rows_of_them_are_read_alike(placement, tmp_path):
+def test_memory_maps_and_rows_of_them_give_the_same_batches(placement, tmp_path):
     split = numbered(64)
     np.save(tmp_path / "images.npy", split.images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     index = np.arange(1, 64, 2)
     rows = Split(Rows(mapped, index), split.labels[index])
     batch = next(train_batches(rows, 32, seed=0))
-    assert sorted(spelled(batch["image"])) == list(index)
-    np.testing.assert_array_equal(batch["label"], spelled(batch["image"]) * 3)
+    assert sorted(decoded_rows(batch["image"])) == list(index)
+    np.testing.assert_array_equal(batch["label"], decoded_rows(batch["image"]) * 3)
     (batch,) = eval_batches(rows, 32)
-    np.testing.assert_array_equal(spelled(batch["image"]), index)
+    np.testing.assert_array_equal(decoded_rows(batch["image"]), index)
 
 
 def test_the_thread_ends_with_the_iterator(monkeypatch):
@@ -99,7 +99,7 @@ def test_the_thread_ends_with_the_iterator(monkeypatch):
     assert not any(t.name.startswith("batches") for t in threading.enumerate())
 
 
-def test_what_fails_in_the_thread_fails_in_the_loop(monkeypatch):
+def test_an_exception_in_the_thread_is_raised_in_the_loop(monkeypatch):
     class Broken(Rows):
         def __getitem__(self, rows):
             raise OSError("the disk is gone")
@@ -147,6 +147,6 @@ def test_evaluation_sees_every_example_once_in_order(n, batch_size, devices):
     mask = np.concatenate([b["mask"] for b in batches])
     assert mask.dtype == bool and mask.sum() == n
     images, labels = (np.concatenate([np.asarray(b[k]) for b in batches]) for k in ("image", "label"))
-    np.testing.assert_array_equal(spelled(images[mask]), np.arange(n))
+    np.testing.assert_array_equal(decoded_rows(images[mask]), np.arange(n))
     np.testing.assert_array_equal(labels[mask], split.labels)
     assert not images[~mask].any() and not labels[~mask].any()

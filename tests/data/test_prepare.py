@@ -16,7 +16,7 @@ from jaxcnn.runtime.errors import InputError
 
 
 def run(capsys, *args):
-    """Status, what is printed, what is said on stderr."""
+    """Return the exit status, stdout and stderr of the command."""
     status = main(["prepare", *map(str, args)])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
@@ -37,7 +37,7 @@ def no_tensorflow(monkeypatch):
 
 @pytest.fixture
 def builder(monkeypatch):
-    """Stands for TFDS's builder where TensorFlow is not installed; does what its `work` does."""
+    """A fake TFDS builder that needs no TensorFlow; preparing calls its `work`."""
     fake = types.SimpleNamespace(name="mnist", url_infos={}, data_dir="somewhere", work=lambda: None)
     fake.download_and_prepare = lambda **_: fake.work()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: object())
@@ -46,25 +46,25 @@ def builder(monkeypatch):
     return fake
 
 
-def test_prepared_already_is_said_and_fine(tmp_path, capsys, no_tensorflow):
+def test_a_data_set_that_is_already_prepared_is_reported(tmp_path, capsys, no_tensorflow):
     folder = lay_out(tmp_path, "array_record")
     assert run(capsys, "mnist", f"--data_dir={tmp_path}") == (0, f"mnist is already prepared in {folder}\n", "")
 
 
-def test_prepared_in_another_format_is_an_error(tmp_path, capsys):
+def test_a_data_set_in_another_format_is_an_error(tmp_path, capsys):
     folder = lay_out(tmp_path, "tfrecord")
     status, _, said = run(capsys, "mnist", f"--data_dir={tmp_path}")
     assert status == 2 and f"prepared as tfrecord in {folder}; only array_record can be read. Delete" in said
 
 
-def test_without_tensorflow_one_line_names_the_extra(tmp_path, capsys, no_tensorflow):
+def test_without_tensorflow_one_message_names_the_package(tmp_path, capsys, no_tensorflow):
     status, out, said = run(capsys, "mnist", "--data_dir", tmp_path / "new")
     assert (status, out) == (2, "")
     assert said == "error: Preparing data sets needs TensorFlow; run: pip install tensorflow\n"
     assert not (tmp_path / "new").exists()
 
 
-def test_an_unknown_name_comes_with_a_close_one(tmp_path, capsys):
+def test_an_unknown_name_suggests_a_similar_one(tmp_path, capsys):
     assert run(capsys, "cifar_10", f"--data_dir={tmp_path}") == (
         2,
         "",
@@ -73,14 +73,14 @@ def test_an_unknown_name_comes_with_a_close_one(tmp_path, capsys):
     assert run(capsys, "qqqqqqqq", f"--data_dir={tmp_path}")[2] == "error: TFDS has no data set 'qqqqqqqq'.\n"
 
 
-def test_imagenet_is_asked_for_before_anything_starts(tmp_path, capsys, monkeypatch):
+def test_files_of_imagenet_are_checked_before_anything_starts(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(prepare, "_builder", lambda *_: pytest.fail("it started"))
     sizes = {"ILSVRC2012_img_train.tar": 147_897_477_120, "ILSVRC2012_img_val.tar": 6_744_924_160}
     manual = tmp_path / "downloads" / "manual"
     status, _, said = run(capsys, "imagenet2012", f"--data_dir={tmp_path}")
     assert status == 2 and len(said.splitlines()) == 1 and str(manual) in said
     assert all(f"{name} ({size / 1e9:.1f} GB, {size} bytes)" in said for name, size in sizes.items())
-    assert said.endswith("Missing or of another size: ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar.\n")
+    assert said.endswith("Missing or of the wrong size: ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar.\n")
     assert list(tmp_path.iterdir()) == []
     elsewhere = tmp_path / "tars"
     elsewhere.mkdir()
@@ -88,11 +88,11 @@ def test_imagenet_is_asked_for_before_anything_starts(tmp_path, capsys, monkeypa
         with open(elsewhere / name, "wb") as file:
             file.truncate(size - (name == "ILSVRC2012_img_val.tar"))
     said = run(capsys, "imagenet2012:5.1.0", f"--data_dir={tmp_path}", f"--manual_dir={elsewhere}")[2]
-    assert said.endswith("Missing or of another size: ILSVRC2012_img_val.tar.\n") and str(elsewhere) in said
+    assert said.endswith("Missing or of the wrong size: ILSVRC2012_img_val.tar.\n") and str(elsewhere) in said
 
 
 @pytest.mark.parametrize("error", [ConnectionError("it is\ndown"), KeyboardInterrupt()])
-def test_what_fails_leaves_nothing_half_written(tmp_path, capsys, builder, error):
+def test_a_failure_leaves_nothing_incomplete(tmp_path, capsys, builder, error):
     root = tmp_path / "a" / "b"
 
     def work():
@@ -108,7 +108,7 @@ def test_what_fails_leaves_nothing_half_written(tmp_path, capsys, builder, error
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_fails_keeps_what_was_there_and_whole_downloads(tmp_path, capsys, builder):
+def test_a_failure_keeps_existing_files_and_complete_downloads(tmp_path, capsys, builder):
     (tmp_path / "cifar10").mkdir()
     downloads = tmp_path / "downloads" / "mnist"
 
@@ -123,7 +123,7 @@ def test_what_fails_keeps_what_was_there_and_whole_downloads(tmp_path, capsys, b
     assert [p.name for p in downloads.iterdir()] == ["train.gz"] and (tmp_path / "cifar10").exists()
 
 
-def test_being_offline_shows_at_once(tmp_path, capsys, builder, monkeypatch):
+def test_a_missing_network_is_reported_at_once(tmp_path, capsys, builder, monkeypatch):
     import requests
 
     def refuse(url, **_):
@@ -138,7 +138,7 @@ def test_being_offline_shows_at_once(tmp_path, capsys, builder, monkeypatch):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_manual_data_set_says_what_to_do(tmp_path, monkeypatch):
+def test_a_data_set_with_manual_downloads_gives_instructions(tmp_path, monkeypatch):
     import tensorflow_datasets
 
     fake = types.SimpleNamespace(MANUAL_DOWNLOAD_INSTRUCTIONS="\n  Put x.zip\n  there.\n")
@@ -152,7 +152,7 @@ def test_a_manual_data_set_says_what_to_do(tmp_path, monkeypatch):
     assert prepare._builder("thing", tmp_path, manual) is fake
 
 
-def test_help_and_mistakes_are_short():
+def test_help_and_error_messages_are_short():
     def command(*args):
         cwd = Path(jaxcnn.__file__).parents[1]
         return subprocess.run([sys.executable, "-m", "jaxcnn", *args], capture_output=True, text=True, cwd=cwd)

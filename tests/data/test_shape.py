@@ -10,7 +10,7 @@ from jaxcnn.runtime.errors import InputError
 
 
 def describe(root, *dimensions):
-    """A data set of which only the description is there."""
+    """Write only the description of a data set."""
     folder = root / "things" / "1.0.0"
     folder.mkdir(parents=True)
     (folder / "dataset_info.json").write_text(json.dumps({"fileFormat": "array_record", "splits": []}))
@@ -31,13 +31,13 @@ def describe(root, *dimensions):
     ],
     ids=["fake", "padded", "resized", "from the settings", "digits"],
 )
-def test_it_is_that_of_the_loaded_images(data):
+def test_the_shape_equals_that_of_the_loaded_images(data):
     loaded = load(data, seed=0).train.images.shape[1:]
     assert image_shape(data, Augment()) == loaded
     assert image_shape(data, Augment(crop=4)) == (4, 4, loaded[2])
 
 
-def test_an_npz_file(tmp_path):
+def test_the_shape_of_an_npz_file(tmp_path):
     images, labels = np.zeros((3, 5, 7), np.uint8), np.zeros(3, int)
     np.savez(tmp_path / "a.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     assert image_shape(Data(source="arrays", name=str(tmp_path / "a.npz")), Augment()) == (5, 7, 1)
@@ -50,14 +50,14 @@ def test_a_prepared_data_set_is_not_read(tmp_path):
     assert image_shape(Data(**{**vars(data), "image_size": 20, "pad": 1}), Augment()) == (22, 22, 1)
 
 
-def test_images_of_several_sizes(tmp_path):
+def test_images_of_different_sizes(tmp_path):
     data = describe(tmp_path, -1, -1, 3)
     assert image_shape(data, Augment(crop=224)) == (224, 224, 3)
-    with pytest.raises(InputError, match=r"'things' has images of several sizes; set config\.data\.image_size\."):
+    with pytest.raises(InputError, match=r"'things' has images of different sizes; set config\.data\.image_size\."):
         image_shape(data, Augment())
 
 
-def test_data_that_are_not_there(tmp_path):
+def test_missing_data(tmp_path):
     missing = Data(source="tfds", name="imagenet2012", data_dir=str(tmp_path), image_size=256, std=(0.2, 0.2, 0.2))
     assert image_shape(missing, Augment()) == (256, 256, 3)
     with pytest.raises(InputError, match=r"'imagenet2012' is not prepared in .*; run: python -m jaxcnn prepare"):
@@ -70,8 +70,8 @@ def test_a_well_known_data_set_that_is_not_prepared(tmp_path):
     assert image_shape(Data(**{**vars(data), "name": "cifar10"}), Augment(crop=28)) == (28, 28, 3)
 
 
-def test_a_description_without_one_image(tmp_path):
+def test_a_description_without_an_image(tmp_path):
     data = describe(tmp_path, 28, 28, 1)
     (tmp_path / "things" / "1.0.0" / "features.json").write_text('{"featuresDict": {"features": {}}}')
-    with pytest.raises(InputError, match=r"features\.json does not tell the shape of one image\."):
+    with pytest.raises(InputError, match=r"features\.json does not describe the shape of exactly one image\."):
         image_shape(data, Augment())

@@ -24,16 +24,16 @@ def four(n=20, m=10, shape=(6, 5, 3), dtype=np.uint8):
     }
 
 
-def arrays(given, **changes):
-    return arrays_of(given, 0, **changes)
+def arrays(inputs, **changes):
+    return arrays_of(inputs, 0, **changes)
 
 
-def arrays_of(given, seed, **changes):
-    return load(Data(source="arrays", **changes), seed, given)
+def arrays_of(inputs, seed, **changes):
+    return load(Data(source="arrays", **changes), seed, inputs)
 
 
 class TestFake:
-    def test_has_the_sizes_asked_for_whatever_the_seed(self):
+    def test_sizes_follow_the_configuration_for_any_seed(self):
         config = Data(source="fake", fake=Fake(shape=(7, 5, 2), num_classes=3, train=10, test=4))
         data = load(config, 0)
         assert data.train.images.shape == (10, 7, 5, 2) and data.test.images.shape == (4, 7, 5, 2)
@@ -49,34 +49,34 @@ class TestFake:
 
 
 class TestArrays:
-    def test_come_back_as_given(self):
-        given = four()
-        data = arrays(given)
-        np.testing.assert_array_equal(data.train.images, given["train_images"])
-        np.testing.assert_array_equal(data.test.labels, given["test_labels"])
+    def test_arrays_are_returned_unchanged(self):
+        inputs = four()
+        data = arrays(inputs)
+        np.testing.assert_array_equal(data.train.images, inputs["train_images"])
+        np.testing.assert_array_equal(data.test.labels, inputs["test_labels"])
         assert data.train.labels.dtype == np.int32 and data.class_names == ("0", "1", "2", "3")
 
-    def test_come_from_a_file(self, tmp_path):
-        given = four()
-        np.savez(tmp_path / "four.npz", **given)
+    def test_arrays_are_read_from_a_file(self, tmp_path):
+        inputs = four()
+        np.savez(tmp_path / "four.npz", **inputs)
         data = load(Data(source="arrays", name=str(tmp_path / "four.npz")), 0)
-        np.testing.assert_array_equal(data.test.images, given["test_images"])
+        np.testing.assert_array_equal(data.test.images, inputs["test_images"])
 
     @pytest.mark.parametrize("dtype", [np.int64, np.float64, np.float32])
-    def test_without_channels_and_of_other_types(self, dtype):
-        given = four(shape=(6, 5), dtype=dtype)
-        data = arrays(given)
+    def test_arrays_without_channels_and_of_other_types(self, dtype):
+        inputs = four(shape=(6, 5), dtype=dtype)
+        data = arrays(inputs)
         assert data.train.images.shape == (20, 6, 5, 1)
         assert data.train.images.dtype == (np.uint8 if dtype == np.int64 else np.float32)
-        np.testing.assert_allclose(data.train.images[..., 0], given["train_images"], rtol=1e-6)
+        np.testing.assert_allclose(data.train.images[..., 0], inputs["train_images"], rtol=1e-6)
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"train_images": None}, "lacks train_images; it must hold train_images, train_labels"),
+            ({"train_images": None}, "lacks train_images; it must have train_images, train_labels"),
             ({"train_images": np.zeros((20, 6))}, r"train_images has shape \(20, 6\); it must be \[n, height, width\]"),
             ({"train_images": np.zeros((20, 6, 5, 0))}, r"train_images has shape"),
-            ({"train_images": np.zeros((6, 5, 3, 20), np.uint8)}, "first axis must be the one that counts them"),
+            ({"train_images": np.zeros((6, 5, 3, 20), np.uint8)}, "first axis must be the image index"),
             ({"test_labels": np.zeros(9, int)}, "has 10 test_images and 9 test_labels"),
             ({"test_labels": np.zeros(10)}, "test_labels is float64 .*whole numbers"),
             ({"test_labels": np.zeros((10, 4), int)}, r"test_labels is int64 of shape \(10, 4\)"),
@@ -84,27 +84,27 @@ class TestArrays:
             ({"train_labels": np.arange(20) + 2**32}, r"train_labels\[0\] is 4294967296"),
             ({"train_images": np.full((20, 6, 5, 3), 256)}, "train_images is int64; it must be uint8"),
             ({"train_images": np.zeros((20, 6, 5, 3), bool)}, "train_images is bool; it must be uint8"),
-            ({"train_images": np.zeros((20, 6, 5, 3), np.float32)}, "differ in kind"),
-            ({"test_images": np.zeros((10, 6, 6, 3), np.uint8)}, "differ in kind"),
+            ({"train_images": np.zeros((20, 6, 5, 3), np.float32)}, "differ in type or shape"),
+            ({"test_images": np.zeros((10, 6, 6, 3), np.uint8)}, "differ in type or shape"),
             (
                 {"test_images": np.zeros((0, 6, 5, 3), np.uint8), "test_labels": np.zeros(0, int)},
-                "test part .* is empty",
+                "test split .* is empty",
             ),
         ],
     )
-    def test_that_are_wrong_are_named(self, change, message):
-        given = {k: v for k, v in {**four(), **change}.items() if v is not None}
+    def test_invalid_arrays_are_named(self, change, message):
+        inputs = {k: v for k, v in {**four(), **change}.items() if v is not None}
         with pytest.raises(InputError, match=message):
-            arrays(given)
+            arrays(inputs)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
-    def test_that_are_not_finite_are_counted(self, value):
-        given = four(dtype=np.float64)
-        given["train_images"][3, 2, 1, 0] = given["train_images"][7] = value
+    def test_values_that_are_not_finite_are_counted(self, value):
+        inputs = four(dtype=np.float64)
+        inputs["train_images"][3, 2, 1, 0] = inputs["train_images"][7] = value
         with pytest.raises(InputError, match=r"train_images has 91 NaN or infinite .* first at \(3, 2, 1, 0\)"):
-            arrays(given)
+            arrays(inputs)
 
-    def test_files_that_are_wrong_are_named(self, tmp_path):
+    def test_invalid_files_are_named(self, tmp_path):
         (tmp_path / "text.npz").write_text("hello")
         (tmp_path / "empty.npz").touch()
         np.save(tmp_path / "one.npy", np.zeros(3))
@@ -120,23 +120,23 @@ class TestArrays:
             with pytest.raises(InputError, match=message):
                 load(Data(source="arrays", name=name and str(tmp_path / name)), 0)
 
-    def test_of_the_test_part_will_do_where_no_others_are_needed(self, tmp_path):
-        given = {key: value for key, value in four().items() if key.startswith("test")}
-        np.savez(tmp_path / "test.npz", **given)
+    def test_test_arrays_suffice_if_training_images_are_not_needed(self, tmp_path):
+        inputs = {key: value for key, value in four().items() if key.startswith("test")}
+        np.savez(tmp_path / "test.npz", **inputs)
         config = Data(source="arrays", name=str(tmp_path / "test.npz"), validation=0.5)
-        for data in (load(config, 0, given, need_train=False), load(config, 0, need_train=False)):
+        for data in (load(config, 0, inputs, need_train=False), load(config, 0, need_train=False)):
             assert data.train is None and data.validation is None and len(data.test) == 10
             assert data.class_names == ("0", "1", "2", "3")
             check_labels(data, 4)
-        with pytest.raises(InputError, match="lacks train_images, train_labels; it must hold train_images"):
-            load(config, 0, given)
-        with pytest.raises(InputError, match="lacks train_labels; it must hold train_images, train_labels"):
-            load(config, 0, given | {"train_images": four()["train_images"]}, need_train=False)
+        with pytest.raises(InputError, match="lacks train_images, train_labels; it must have train_images"):
+            load(config, 0, inputs)
+        with pytest.raises(InputError, match="lacks train_labels; it must have train_images, train_labels"):
+            load(config, 0, inputs | {"train_images": four()["train_images"]}, need_train=False)
         with pytest.raises(InputError, match=r"test_images are uint8 in 0\.\.1"):
-            load(config, 0, given | {"test_images": given["test_images"] % 2}, need_train=False)
+            load(config, 0, inputs | {"test_images": inputs["test_images"] % 2}, need_train=False)
         assert len(load(config, 0, four(), need_train=False).train) == 10
 
-    def test_need_their_source(self):
+    def test_arrays_need_the_source_arrays(self):
         with pytest.raises(InputError, match="must be 'arrays'"):
             load(Data(), 0, four())
 
@@ -146,12 +146,12 @@ class TestFrame:
     @pytest.mark.parametrize("shape", [(48, 64), (64, 48), (20, 20), (16, 33)])
     def test_image_size_is_torchs_antialiased_resize_and_a_centre_crop(self, shape, dtype):
         torch = pytest.importorskip("torch", reason="torch is the `parity` extra")
-        given = four(3, 2, (*shape, 2), dtype)
-        got = arrays(given, image_size=16).train.images
+        inputs = four(3, 2, (*shape, 2), dtype)
+        got = arrays(inputs, image_size=16).train.images
         assert got.shape == (3, 16, 16, 2) and got.dtype == dtype
         height, width = (16 * side // min(shape) for side in shape)
         resized = torch.nn.functional.interpolate(
-            torch.tensor(given["train_images"].transpose(0, 3, 1, 2)).float(),
+            torch.tensor(inputs["train_images"].transpose(0, 3, 1, 2)).float(),
             size=(height, width),
             mode="bilinear",
             antialias=True,
@@ -160,10 +160,10 @@ class TestFrame:
         expected = resized.numpy().transpose(0, 2, 3, 1)[:, top : top + 16, left : left + 16]
         np.testing.assert_allclose(got, expected, atol=1.01 if dtype == np.uint8 else 1e-3)
 
-    def test_an_image_of_that_size_is_left_alone(self):
-        given = four(3, 2, (9, 13, 1))
-        got = arrays(given, image_size=9).train.images
-        np.testing.assert_array_equal(got, given["train_images"][:, :, 2:11])
+    def test_an_image_of_that_size_is_not_resized(self):
+        inputs = four(3, 2, (9, 13, 1))
+        got = arrays(inputs, image_size=9).train.images
+        np.testing.assert_array_equal(got, inputs["train_images"][:, :, 2:11])
 
     def test_crop_of_a_long_image_stays_inside(self):
         from PIL import Image
@@ -172,20 +172,20 @@ class TestFrame:
             assert fit(Image.new("L", size, 200), 5).size == (5, 5)
             assert np.asarray(fit(Image.new("L", size, 200), 5)).min() == 200
 
-    def test_pad_is_zeros_around(self):
-        given = four(dtype=np.float32)
-        got = arrays(given, pad=2).train.images
+    def test_pad_adds_zeros_on_every_side(self):
+        inputs = four(dtype=np.float32)
+        got = arrays(inputs, pad=2).train.images
         assert got.shape == (20, 10, 9, 3) and got.dtype == np.float32
-        np.testing.assert_array_equal(got[:, 2:-2, 2:-2], given["train_images"])
-        assert got.sum() == pytest.approx(given["train_images"].sum(), rel=1e-5)
+        np.testing.assert_array_equal(got[:, 2:-2, 2:-2], inputs["train_images"])
+        assert got.sum() == pytest.approx(inputs["train_images"].sum(), rel=1e-5)
 
 
 class TestValidation:
     @settings(deadline=None, max_examples=20)
     @given(share=st.floats(0.05, 0.9), seed=st.integers(0, 2**40))
-    def test_parts_are_disjoint_and_cover(self, share, seed):
-        given = four(n=50)
-        data = load(Data(source="arrays", validation=share), seed, given)
+    def test_splits_are_disjoint_and_cover_all_images(self, share, seed):
+        inputs = four(n=50)
+        data = load(Data(source="arrays", validation=share), seed, inputs)
         assert len(data.validation) == round(share * 50)
         both = [
             (image.tobytes(), label)
@@ -193,38 +193,38 @@ class TestValidation:
             for image, label in zip(part.images, part.labels, strict=True)
         ]
         assert len(both) == 50
-        whole = zip(given["train_images"], given["train_labels"], strict=True)
+        whole = zip(inputs["train_images"], inputs["train_labels"], strict=True)
         assert sorted(both) == sorted((image.tobytes(), label) for image, label in whole)
         assert len(data.test) == 10
 
-    def test_is_drawn_by_seed(self):
-        given = four(n=200)
-        first, again, other = (load(Data(source="arrays", validation=0.3), s, given).validation for s in (0, 0, 1))
+    def test_validation_depends_on_the_seed(self):
+        inputs = four(n=200)
+        first, again, other = (load(Data(source="arrays", validation=0.3), s, inputs).validation for s in (0, 0, 1))
         np.testing.assert_array_equal(first.images, again.images)
         assert not np.array_equal(first.images, other.images)
 
-    def test_is_the_one_that_runs_saved_before_have(self):
+    def test_validation_is_the_same_as_in_older_saved_runs(self):
         """Drawn by revision 648889a with seed 3."""
-        given = four(n=20)
-        given["train_images"][:, 0, 0, 0] = np.arange(20)
-        validation = arrays_of(given, 3, validation=0.3).validation
+        inputs = four(n=20)
+        inputs["train_images"][:, 0, 0, 0] = np.arange(20)
+        validation = arrays_of(inputs, 3, validation=0.3).validation
         assert validation.images[:, 0, 0, 0].tolist() == [0, 6, 7, 9, 10, 12]
 
-    def test_has_a_seed_of_its_own(self):
-        given = four(n=200)
-        by_seed = [arrays_of(given, seed, validation=0.3).validation.images for seed in (5, 6)]
-        one, other = (arrays_of(given, seed, validation=0.3, split_seed=5).validation.images for seed in (0, 1))
+    def test_split_seed_replaces_the_seed(self):
+        inputs = four(n=200)
+        by_seed = [arrays_of(inputs, seed, validation=0.3).validation.images for seed in (5, 6)]
+        one, other = (arrays_of(inputs, seed, validation=0.3, split_seed=5).validation.images for seed in (0, 1))
         np.testing.assert_array_equal(one, other)
         np.testing.assert_array_equal(one, by_seed[0])
         assert not np.array_equal(one, by_seed[1])
 
     @pytest.mark.parametrize("share", [0.001, 0.999])
-    def test_part_cannot_be_empty(self, share):
-        with pytest.raises(InputError, match=r"Data\.validation is .*; of 20 training images"):
+    def test_a_split_cannot_be_empty(self, share):
+        with pytest.raises(InputError, match=r"Data\.validation is .*; with 20 training images"):
             arrays(four(), validation=share)
 
 
-def test_rows_are_an_array_read_late():
+def test_rows_are_read_when_they_are_indexed():
     source = rng.integers(0, 256, (10, 3, 2, 1), dtype=np.uint8)
     index = np.array([7, 1, 4, 9])
     rows, expected = Rows(source, index), source[index]
@@ -250,9 +250,9 @@ def test_labels_outside_the_classes_are_named():
         (
             (0, 5, 9),
             3,
-            r"Only 3 different labels occur; number them 0\.\.2, or set config\.model\.num_classes to 10",
+            r"Only 3 different labels occur; renumber them 0\.\.2, or set config\.model\.num_classes to 10",
         ),
-        ((0, 1, 2, 3), 3, r"labels are\. Set config\.model\.num_classes to 4\.$"),
+        ((0, 1, 2, 3), 3, r"labels\. Set config\.model\.num_classes to 4\.$"),
     ]:
         with pytest.raises(InputError, match=words):
             check_labels(Dataset(part(*labels), part(labels[0]), None, ()), classes)

@@ -51,5 +51,5 @@ def test_a_training_step_draws_from_its_named_streams(step):
     _, metrics, images = train_step(state, {"image": jnp.zeros((2, 4, 4, 1))})
     augment, dropout = (jax.random.fold_in(jax.random.key(9), 2 * step + stream) for stream in StepStream)
     np.testing.assert_array_equal(images, jax.random.uniform(augment, (2, 4, 4, 1)))
-    # Linen derives a key for each layer; this network takes the step's own.
+    # Linen derives a key for each layer; this network uses the key of the step itself.
     np.testing.assert_array_equal(metrics["logits"], jax.random.normal(dropout, (2, 3)))

@@ -55,7 +55,7 @@ def write(
     supervised=("image", "label"),
     **info,
 ):
-    """A data set as TFDS lays it out: `splits` maps a name to (images, labels); every key is a feature."""
+    """Write a data set in the format of TFDS: `splits` maps a name to (images, labels); every key is a feature."""
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.proto import tf_example_pb2
 
@@ -108,7 +108,7 @@ def config(root, **changes):
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-    """No network."""
+    """Raise an error if the network is used."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("the network was used")
@@ -127,7 +127,7 @@ def entries(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 1), (6, 4, 3), (5, 5, 4)])
-def test_examples_come_back_as_written(root, shape):
+def test_examples_are_read_as_written(root, shape):
     truth = parts(shape=shape)
     write(root, truth, shape=shape)
     data = load(config(root), 0)
@@ -139,7 +139,7 @@ def test_examples_come_back_as_written(root, shape):
     assert data.class_names == ("0", "1", "2")
 
 
-def test_class_names_are_the_data_sets(root):
+def test_class_names_are_read_from_the_data_set(root):
     folder = write(root, parts())
     (folder / "label.labels.txt").write_text("round\nsquare\npointed\n")
     assert load(config(root), 0).class_names == ("round", "square", "pointed")
@@ -155,7 +155,7 @@ def test_a_second_launch_reads_no_tfds_and_writes_nothing(root, tmp_path, monkey
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*")} == before
 
 
-def test_pad_and_image_size_have_their_own_entries(root, tmp_path):
+def test_pad_and_image_size_have_separate_cache_entries(root, tmp_path):
     truth = parts(shape=(8, 12, 1))
     write(root, truth, shape=(8, 12, 1))
     images = truth["train"][0]
@@ -166,7 +166,7 @@ def test_pad_and_image_size_have_their_own_entries(root, tmp_path):
     assert len(entries(tmp_path)) == 6
 
 
-def test_a_data_set_prepared_anew_is_read_anew(root):
+def test_a_data_set_that_is_prepared_again_is_read_again(root):
     folder = write(root, parts())
     load(config(root), 0)
     shutil.rmtree(folder)
@@ -177,7 +177,7 @@ def test_a_data_set_prepared_anew_is_read_anew(root):
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "meta.json"])
 @pytest.mark.parametrize("damage", ["absent", "empty", "half", "garbage", "foreign"])
-def test_a_damaged_cache_is_made_again(root, tmp_path, name, damage):
+def test_a_damaged_cache_is_rebuilt(root, tmp_path, name, damage):
     truth = parts(shape=(16, 16, 1))
     write(root, truth, shape=(16, 16, 1))
     load(config(root), 0)
@@ -215,7 +215,7 @@ def test_an_interrupted_build_leaves_nothing_that_is_read(root, tmp_path, monkey
     np.testing.assert_array_equal(load(config(root), 0).train.images, truth["train"][0])
 
 
-def test_leftovers_of_killed_processes_go_after_a_day(root, tmp_path):
+def test_leftovers_of_killed_processes_are_removed_after_a_day(root, tmp_path):
     write(root, parts())
     old, new = (tmp_path / "cache" / "tfds" / f".building-{age}" for age in ("old", "new"))
     for folder in (old, new):
@@ -227,7 +227,7 @@ def test_leftovers_of_killed_processes_go_after_a_day(root, tmp_path):
     assert not old.exists() and new.exists()
 
 
-def test_many_at_once_are_fine(root, tmp_path):
+def test_concurrent_loads_agree(root, tmp_path):
     truth = parts(n=200)
     write(root, truth)
     with ThreadPoolExecutor(4) as pool:
@@ -236,7 +236,7 @@ def test_many_at_once_are_fine(root, tmp_path):
     assert len(entries(tmp_path)) == 2
 
 
-def test_a_read_only_data_dir_will_do(root):
+def test_a_read_only_data_dir_is_supported(root):
     folder = write(root, parts())
     before = sorted(p.name for p in folder.iterdir())
     folder.chmod(0o555)
@@ -247,7 +247,7 @@ def test_a_read_only_data_dir_will_do(root):
     assert sorted(p.name for p in folder.iterdir()) == before
 
 
-def test_a_disk_too_small_is_said_before_anything_is_written(root, tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_is_an_error_before_anything_is_written(root, tmp_path, monkeypatch):
     write(root, parts())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 100))
     with pytest.raises(InputError, match=r"need 0\.0 GB .* 0\.0 GB free; .*JAXCNN_CACHE_DIR"):
@@ -255,7 +255,7 @@ def test_a_disk_too_small_is_said_before_anything_is_written(root, tmp_path, mon
     assert not entries(tmp_path)
 
 
-def test_a_cache_that_cannot_be_written_is_named(root, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_an_error(root, tmp_path, monkeypatch):
     write(root, parts())
     (tmp_path / "file").touch()
     monkeypatch.setenv("JAXCNN_CACHE_DIR", str(tmp_path / "file"))
@@ -263,7 +263,7 @@ def test_a_cache_that_cannot_be_written_is_named(root, tmp_path, monkeypatch):
         load(config(root), 0)
 
 
-def test_not_prepared_comes_with_the_command(root, monkeypatch):
+def test_the_error_for_missing_data_has_the_command(root, monkeypatch):
     message = rf"data set 'shapes' is not prepared in {root}; run: python -m jaxcnn prepare shapes --data_dir={root}$"
     with pytest.raises(InputError, match=message):
         load(config(root), 0)
@@ -285,24 +285,26 @@ def test_the_newest_version_is_read_unless_one_is_named(root):
     assert len(load(config(root, name="shapes:1.9.0"), 0).train) == 5
 
 
-def test_configurations_are_named(root):
+def test_prepared_configurations_are_listed(root):
     write(root / "shapes", parts(), name="big")
-    with pytest.raises(InputError, match=r"has configurations; prepared in .*: shapes/big"):
+    with pytest.raises(
+        InputError, match=r"has configurations; set config\.data\.name to one that is prepared in .*: shapes/big\."
+    ):
         load(config(root), 0)
     assert tfds.find("shapes/big", str(root)).splits == ("train", "test")
 
 
-def test_what_the_folder_holds_instead_is_said(root):
+def test_the_error_lists_prepared_versions_and_similar_names(root):
     write(root / "shapes", parts(), name="big")
     for version in ("1.0.0", "9.9.9.incomplete"):
         write(root, parts(), name="letters", version=version)
     write(root, parts(), name="letters", version="2.0.0")
     run = "or run: python -m jaxcnn prepare"
     for name, words in {
-        "letters:3.0.0": rf"in {root}, which holds letters:1\.0\.0, letters:2\.0\.0\. Set config\.data\.name .*, {run}",
-        "letters/round": rf"which holds letters:1\.0\.0, letters:2\.0\.0\. Set .*, {run} letters/round ",
-        "shapes/small": rf"which holds shapes/big:1\.0\.0\. Set .*, {run} shapes/small ",
-        "leters": r"is not prepared in .*data\. Did you mean 'letters'\? Else run: python -m jaxcnn prepare leters ",
+        "letters:3.0.0": rf"in {root}, which contains letters:1\.0\.0, letters:2\.0\.0\. Set config.* {run}",
+        "letters/round": rf"which contains letters:1\.0\.0, letters:2\.0\.0\. Set .*, {run} letters/round ",
+        "shapes/small": rf"which contains shapes/big:1\.0\.0\. Set .*, {run} shapes/small ",
+        "leters": r"not prepared in .*data\. Did you mean 'letters'\? Otherwise run: python -m jaxcnn prepare leters",
     }.items():
         with pytest.raises(InputError, match=words):
             load(config(root, name=name), 0)
@@ -310,23 +312,23 @@ def test_what_the_folder_holds_instead_is_said(root):
             image_shape(config(root, name=name), Augment())
 
 
-def test_another_format_is_said(root):
+def test_another_format_is_an_error(root):
     folder = write(root, parts(), fileFormat="tfrecord")
     with pytest.raises(InputError, match=rf"prepared as tfrecord; .*Delete {folder} .* run: python -m jaxcnn prepare"):
         load(config(root), 0)
 
 
 @pytest.mark.parametrize("decode", ["once", "always"])
-def test_a_class_without_training_images_is_said(root, decode):
+def test_a_class_without_training_images_gives_a_warning(root, decode):
     write(root, parts(n=6, m=6))
     with pytest.warns(UserWarning, match=r"^2 of 6 test images have a class that no training image has \(label 2\)"):
         load(config(root, train_split="train[:2]", decode=decode), 0)
 
 
-def test_unknown_splits_are_told_from_known_ones(root):
+def test_unknown_splits_are_errors_and_known_ones_are_read(root):
     truth = parts()
     write(root, truth)
-    with pytest.raises(InputError, match=r"Data\.test_split is 'validation'; 'shapes' has the splits train, test"):
+    with pytest.raises(InputError, match=r"Data\.test_split is 'validation'; the splits of 'shapes' are train, test"):
         load(config(root, test_split="validation"), 0)
     with pytest.raises(InputError, match=r"Cannot read split 'train\[:'"):
         load(config(root, train_split="train[:"), 0)
@@ -336,7 +338,7 @@ def test_unknown_splits_are_told_from_known_ones(root):
     np.testing.assert_array_equal(data.test.images, truth["train"][0][2:])
 
 
-def test_a_split_without_labels_or_examples_is_named(root):
+def test_a_split_without_labels_or_examples_is_an_error(root):
     truth = parts()
     truth["unlabelled"] = (truth["test"][0], [-1, -1, -1])
     truth["empty"] = ([], [])
@@ -348,11 +350,13 @@ def test_a_split_without_labels_or_examples_is_named(root):
         load(config(root, test_split="empty"), 0)
 
 
-def test_images_of_several_sizes_need_a_size(root):
+def test_images_of_different_sizes_need_image_size(root):
     images = [np.full((6, 6 + row, 3), 40 * row, np.uint8) for row in range(4)]
     truth = {split: (images, [0, 1, 2, 0]) for split in ("train", "test")}
     write(root, truth, shape=(None, None, 3))
-    with pytest.raises(InputError, match=r"differ in size, \(6, 6\) and \(6, 7\).*config\.data\.image_size"):
+    with pytest.raises(
+        InputError, match=r"differ in size, for example \(6, 6\) and \(6, 7\).*config\.data\.image_size"
+    ):
         load(config(root), 0)
     got = load(config(root, image_size=6), 0).train.images
     np.testing.assert_array_equal(got, [image[:, :6] for image in images])
@@ -366,7 +370,7 @@ def test_large_encodings_are_decoded_in_order_by_threads(root, monkeypatch):
 
 
 @pytest.mark.parametrize("first_is_large", [True, False])
-def test_the_first_image_alone_does_not_decide_on_threads(root, monkeypatch, first_is_large):
+def test_the_number_of_threads_does_not_depend_on_the_first_image_alone(root, monkeypatch, first_is_large):
     monkeypatch.setattr(tfds.os, "cpu_count", lambda: 4)
     flat, noisy = np.zeros((90, 90, 3), np.uint8), rng.integers(0, 256, (90, 90, 3), dtype=np.uint8)
     assert len(encode(flat)) < tfds._THREADED < len(encode(noisy))
@@ -378,7 +382,7 @@ def test_the_first_image_alone_does_not_decide_on_threads(root, monkeypatch, fir
     np.testing.assert_array_equal(data.train.images, images)
 
 
-def test_jpegs_and_other_colour_modes_become_what_the_features_say(root):
+def test_jpegs_and_other_colour_modes_are_converted_to_the_described_channels(root):
     image = np.asarray(Image.fromarray(rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)).resize((16, 16)))
     grey = np.full((16, 16, 1), 7, np.uint8)
     files = [encode(image, "JPEG"), encode(grey)]
@@ -397,7 +401,9 @@ def test_features_are_found_by_kind(root):
     write(root, truth, name="named", features=two, supervised=("picture", "fine"))
     assert len(load(config(root, name="named"), 0).train) == 7
     write(root, truth, name="doubtful", features=two, supervised=None)
-    with pytest.raises(InputError, match=r"not one of .*1 image.*2 class label.*coarse, fine, picture"):
+    with pytest.raises(
+        InputError, match=r"not for image classification: .*1 image.*2 class label.*coarse, fine, picture"
+    ):
         load(config(root, name="doubtful"), 0)
 
 
@@ -440,7 +446,7 @@ def each_time(request, monkeypatch):
 
 
 def jpegs(n=20, m=9, side=24):
-    """Two splits of JPEG files of several sizes."""
+    """Return two splits of JPEG files of different sizes."""
 
     def one(row):
         image = Image.fromarray(rng.integers(0, 256, (3, 3, 3), dtype=np.uint8)).resize((side + row % 5, side))
@@ -449,7 +455,7 @@ def jpegs(n=20, m=9, side=24):
     return {split: ([one(row) for row in range(k)], np.arange(k) % 3) for split, k in (("train", n), ("test", m))}
 
 
-def test_images_decoded_when_read_are_those_decoded_once(root, tmp_path, each_time):
+def test_images_decoded_when_read_equal_those_decoded_once(root, tmp_path, each_time):
     write(root, jpegs(), shape=(None, None, 3))
     lazy = load(config(root, image_size=16, pad=1, **each_time), 0)
     assert sorted(p.name for p in (tmp_path / "cache").rglob("*.npy")) == ["labels.npy"] * 2
@@ -470,7 +476,7 @@ def test_images_decoded_when_read_are_those_decoded_once(root, tmp_path, each_ti
     assert lazy.class_names == once.class_names
 
 
-def test_what_was_decoded_before_is_used_unless_refused(root, monkeypatch):
+def test_images_decoded_before_are_used_unless_decode_is_always(root, monkeypatch):
     write(root, parts())
     load(config(root), 0)
     monkeypatch.setattr(tfds, "DECODE_ONCE_BYTES", 100)
@@ -485,7 +491,7 @@ def test_labels_are_read_once_and_without_their_images(root, monkeypatch, each_t
     monkeypatch.setattr(tfds._Reader, "_decode", lambda self, encoded: decoded.append(encoded) or real(self, encoded))
     data = load(config(root, image_size=16, **each_time), 0)
     np.testing.assert_array_equal(data.train.labels, truth["train"][1])
-    # The first image of each split tells the shape.
+    # The first image of each split is decoded to determine the shape.
     assert len(decoded) == 2
     monkeypatch.setattr(tfds._Reader, "label_parts", None)
     for size in (16, 12):
@@ -504,7 +510,7 @@ def test_damaged_labels_are_read_again(root, tmp_path):
 
 
 @pytest.mark.parametrize("devices", [None, 8])
-def test_batches_of_images_decoded_when_read(root, monkeypatch, devices):
+def test_batches_of_images_decoded_when_read_equal_those_decoded_once(root, monkeypatch, devices):
     monkeypatch.setattr(pipeline, "RESIDENT_BYTES", 0)
     write(root, jpegs(40, 13), shape=(None, None, 3))
     lazy, once = (load(config(root, image_size=16, validation=0.2, decode=d), 3) for d in ("always", "once"))
@@ -518,11 +524,11 @@ def test_batches_of_images_decoded_when_read(root, monkeypatch, devices):
             jax.tree.map(np.testing.assert_array_equal, got, expected)
         for each in batches:
             each.close()
-    # A batch is one piece of work whatever the number of devices; the last of the test part is not full.
+    # A batch is read at once for any number of devices; the last batch of the test split is not full.
     assert set(read) == {8, 5}
 
 
-def test_sizes_that_may_differ_are_said_before_training(root):
+def test_sizes_that_may_differ_are_an_error_before_training(root):
     write(root, jpegs(), shape=(None, None, 3))
     with pytest.raises(InputError, match=r"split 'train' .* may differ in size; set config\.data\.image_size"):
         load(config(root, decode="always"), 0)
@@ -532,7 +538,7 @@ def test_sizes_that_may_differ_are_said_before_training(root):
     ("wrong", "words"),
     [(b"no image", "Cannot read split 'train'"), (encode(np.zeros((5, 5, 1), np.uint8)), "differ in size")],
 )
-def test_an_image_that_turns_out_wrong_is_named_when_it_is_read(root, monkeypatch, wrong, words):
+def test_an_invalid_image_is_an_error_when_it_is_read(root, monkeypatch, wrong, words):
     monkeypatch.setattr(tfds, "_THREADED", 0)
     truth = parts(n=20)
     write(root, {"train": ([*map(encode, truth["train"][0][:-1]), wrong], truth["train"][1]), "test": truth["test"]})
@@ -552,14 +558,14 @@ def test_no_tensorflow_is_imported(root, tmp_path):
     checkout = Path(tfds.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=checkout)
     assert done.stdout == "False\n", done.stderr
-    assert f"decoding shapes train, 7 images, once, into {tmp_path / 'cache'}" in done.stderr
+    assert f"decoding shapes train once, 7 images, into {tmp_path / 'cache'}" in done.stderr
 
 
 @pytest.mark.skipif(not REAL, reason="needs $JAXCNN_TFDS_DIR or $TFDS_DATA_DIR with mnist prepared")
-def test_mnist_is_mnist():
+def test_mnist_has_its_known_statistics():
     data = load(Data(source="tfds", name="mnist", data_dir=REAL, pad=2), 0)
     assert data.train.images.shape == (60000, 32, 32, 1) and data.test.images.shape == (10000, 32, 32, 1)
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(data.train.labels).tolist() == counts
-    # The mean pixel that everybody normalises 28x28 MNIST with.
+    # The usual mean pixel of 28x28 MNIST.
     assert data.train.images.sum(dtype=np.int64) / (60000 * 28 * 28 * 255) == pytest.approx(0.1307, abs=1e-4)

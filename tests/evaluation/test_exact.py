@@ -45,7 +45,7 @@ def eval_step():
 
 @pytest.fixture(scope="module")
 def truth(split, variables):
-    """Metrics and logits over all examples at once, in NumPy and double precision."""
+    """Return metrics and logits over all examples at once, in NumPy and double precision."""
     dense = jax.tree.map(lambda v: v.astype(np.float64), variables["params"]["d"])
     logits = (split.images / 255).reshape(N, -1) @ dense["kernel"] + dense["bias"]
     losses = np.log(np.exp(logits).sum(-1)) - logits[range(N), split.labels]
@@ -55,7 +55,7 @@ def truth(split, variables):
 
 @pytest.mark.parametrize("devices", [None, 1, 8])
 @pytest.mark.parametrize("batch_size", [1, 5, N, 500])
-def test_every_example_counts_once_whatever_the_batch_and_the_devices(
+def test_every_example_counts_once_for_any_batch_size_and_device_count(
     eval_step, split, variables, truth, batch_size, devices
 ):
     mesh = devices and Mesh(np.array(jax.devices()[:devices]), ("data",))
@@ -72,7 +72,7 @@ def test_every_example_counts_once_whatever_the_batch_and_the_devices(
     np.testing.assert_allclose(logits, expected_logits, rtol=1e-4, atol=1e-5)
 
 
-def test_many_batches_add_up_without_rounding():
+def test_sums_over_many_batches_are_not_rounded():
     """float32 would stop counting at 2**24."""
     n = 2**24 + 3
 
@@ -83,7 +83,7 @@ def test_many_batches_add_up_without_rounding():
     assert evaluate(step, {}, batches)[0] == {"accuracy": 1.0, "error": 0.0, "loss": 3 / (3 * n), "n": 3 * n}
 
 
-def test_an_evaluation_that_is_not_finite_is_none():
+def test_an_evaluation_that_is_not_finite_raises_an_error():
     def step(variables, batch):
         return {"loss": np.float32(np.nan), "correct": np.int32(2), "n": np.int32(3)}, logits
 
@@ -112,7 +112,7 @@ def softmax(logits):
 
 @pytest.fixture(scope="module")
 def framed(split):
-    """Images with room for the windows of 3x2 that the network sees."""
+    """Images larger than the windows of 3x2 that the network sees."""
     images = np.random.default_rng(2).integers(0, 256, (N, 5, 3, 1)).astype(np.uint8)
     return Split(images, split.labels)
 
@@ -149,7 +149,7 @@ class Normalized(nn.Module):
         return BatchNorm(name="norm")(nn.Dense(CLASSES, name="d")(x.reshape(x.shape[0], -1)), train=train)
 
 
-def test_statistics_of_test_batches_are_of_images_alone(split, variables):
+def test_statistics_of_test_batches_include_no_padding(split, variables):
     """Batches of 8 of 21 images: the last is filled with images of the first, and no zeros are normalized."""
     stats = {"mean": np.zeros(CLASSES, np.float32), "var": np.ones(CLASSES, np.float32)}
     affine = {"scale": np.ones(CLASSES, np.float32), "bias": np.zeros(CLASSES, np.float32)}
@@ -186,14 +186,14 @@ def test_statistics_of_test_batches_are_of_images_alone(split, variables):
     assert test(8, prior=1e9)["nll"] == pytest.approx(test(5, prior=None)["nll"], rel=1e-5)
 
 
-def test_a_protocol_is_polled_before_every_view(framed, variables):
+def test_poll_is_called_before_every_view(framed, variables):
     calls = []
     protocol = replace(make_protocol("ten_crop", (5, 3), crop=2), crop=(3, 2))
     evaluate_model(Linear(), variables, framed, protocol, batch_size=11, poll=lambda: calls.append(1))
     assert len(calls) == 2 * 10
 
 
-def test_weights_for_another_size_are_one_message(split):
+def test_weights_for_another_image_size_raise_one_message(split):
     variables = jax.eval_shape(lambda: LeNet5().init(jax.random.key(0), np.zeros((1, 32, 32, 1)), train=False))
     large = Split(np.zeros((2, 40, 40, 1), np.uint8), np.zeros(2, np.int32))
     for name in ("center", "dense"):

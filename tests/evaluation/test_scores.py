@@ -17,7 +17,7 @@ def draw(n, classes, seed, scale=2.0):
 
 
 def calibration_error_by_loops(probabilities, labels, bins=15):
-    """Over the intervals themselves."""
+    """Compute the expected calibration error with a loop over the intervals."""
     confidence, right = probabilities.max(-1), probabilities.argmax(-1) == labels
     total = 0.0
     for b in range(bins):
@@ -46,28 +46,28 @@ def test_equal_to_sklearn_and_loops(n, classes, seed, scale):
         assert found["top5_error"] == pytest.approx(1 - accuracy, abs=1e-12)
 
 
-def test_of_equal_scores_the_first_class_counts():
-    """As argmax; sklearn takes the last."""
+def test_ties_are_resolved_in_favour_of_the_first_class():
+    """As in argmax; sklearn takes the last class."""
     flat = np.log(np.full((7, 7), 1 / 7, np.float32))
     found = score(flat, np.arange(7))
     assert found["top1_error"] == pytest.approx(6 / 7) and found["top5_error"] == pytest.approx(2 / 7)
 
 
-def test_perfectly_calibrated_and_never_right():
+def test_calibration_error_of_perfect_calibration_and_of_no_correct_prediction():
     confidence = np.full(10, 0.7)
     assert expected_calibration_error(confidence, np.arange(10) < 7) == pytest.approx(0, abs=1e-12)
     assert expected_calibration_error(confidence, np.zeros(10, bool)) == pytest.approx(0.7)
 
 
-def test_a_bin_ends_at_its_upper_edge_and_takes_both_ends_of_the_scale():
-    """1/2 is the last of bin (0, 1/2]: mixed with 0.1 there the two errors cancel, in a bin each they would not."""
+def test_a_bin_includes_its_upper_edge_and_the_bins_cover_0_and_1():
+    """1/2 belongs to bin (0, 1/2]: there its error cancels with that of 0.1; in separate bins they would not cancel."""
     assert expected_calibration_error(np.array([0.5, 0.1]), np.array([0, 1]), bins=2) == pytest.approx(0.2)
     assert expected_calibration_error(np.array([1.0, 0.0]), np.array([1, 0])) == 0
 
 
-def test_bad_scores_are_one_message():
+def test_invalid_scores_raise_one_message():
     log_probabilities, labels = draw(4, 3, 0)
-    log_probabilities[0, (labels[0] + 1) % 3] = -np.inf  # A probability of 0 is a number.
+    log_probabilities[0, (labels[0] + 1) % 3] = -np.inf  # A probability of 0 is finite.
     assert np.isfinite(score(log_probabilities, labels)["nll"])
     log_probabilities[2, 1] = np.nan
     with pytest.raises(NonFinite, match="not finite for 1 of 4 images"):

@@ -38,7 +38,7 @@ def test_views_are_mirrored_as_in_training_unless_flip_says_otherwise(name):
 
 
 def test_multi_crop_of_the_paper():
-    """VGG section 3.2: 5x5 grid, 2 flips, 3 scales; the smallest of 224, 256 and 288 leaves a window no room."""
+    """VGG section 3.2: 5x5 grid, 2 flips, 3 scales; at scale 224 all windows coincide."""
     protocol = make_protocol("multi_crop", (256, 256), crop=224)
     assert protocol.scales == (224, 256, 288) and protocol.flip
     found = views(protocol, (256, 256))
@@ -88,13 +88,13 @@ def test_windows_lie_inside_and_weights_sum_to_one(name, size, crop, scales, fli
         assert {v[:4] for v in found if v.mirrored} == {v[:4] for v in found if not v.mirrored}
 
 
-def test_a_rectangle_keeps_its_shape():
+def test_resizing_keeps_the_aspect_ratio():
     (view,) = views(make_protocol("dense", (300, 401), crop=224, scales=(200,)), (300, 401))
     assert view == View((200, 267), (200, 267), 0, 0, False, 1.0)
 
 
 @pytest.mark.parametrize("crop", [4, 5])
-def test_the_centre_is_the_one_that_training_evaluates(crop):
+def test_the_central_window_equals_the_one_of_evaluation_during_training(crop):
     images, seen = pixels(), []
     predict(make_protocol("center", (9, 12), crop=crop), lambda x: seen.append(x) or jnp.zeros((2, 3)), images)
     np.testing.assert_array_equal(seen[0], center_crop(images, crop))
@@ -115,7 +115,7 @@ def test_resizing_equals_pil(size):
 
 
 def linear_score(weights):
-    """Logits that depend on every pixel of a 4x4 window."""
+    """Return a score function whose logits depend on every pixel of a 4x4 window."""
     return lambda x: jnp.asarray(x, jnp.float32).reshape(x.shape[0], -1) / 255 @ weights
 
 
@@ -136,7 +136,7 @@ def test_ten_crop_is_the_mean_of_ten_softmaxes():
 
 
 def test_a_map_of_scores_is_averaged_before_the_softmax_and_scales_after_it():
-    """VGG section 3.2; the score of a pixel is its colour, so the answer follows from mean colours at each scale."""
+    """VGG section 3.2; the score of a pixel is its colour, so the result follows from mean colours at each scale."""
     images = pixels(2, 8, 8)
     protocol = make_protocol("multi_scale", (8, 8), crop=4, scales=(8, 4), flip=False)
     found = predict(protocol, lambda x: jnp.where(x.dtype == np.uint8, x / np.float32(255), x) * 9, images)
@@ -146,7 +146,7 @@ def test_a_map_of_scores_is_averaged_before_the_softmax_and_scales_after_it():
     assert not np.allclose(expected, softmax(9 * images / 255).mean((1, 2)), rtol=1e-3)
 
 
-def test_one_view_keeps_probabilities_below_the_smallest_number():
+def test_probabilities_that_would_underflow_are_kept():
     logits = jnp.array([[0.0, -300.0]])
     found = predict(make_protocol("center", (4, 4)), lambda x: logits, np.zeros((1, 4, 4, 1), np.uint8))
     np.testing.assert_array_equal(found, logits)
@@ -154,7 +154,7 @@ def test_one_view_keeps_probabilities_below_the_smallest_number():
     np.testing.assert_allclose(many, [[0, -300]], atol=1e-4)
 
 
-def test_views_are_made_one_at_a_time():
+def test_views_are_computed_one_at_a_time():
     sizes = []
     protocol = make_protocol("multi_crop", (9, 12), crop=4, scales=(6, 9))
     predict(protocol, lambda x: sizes.append(x.shape) or jnp.zeros((2, 3)), jax.device_put(pixels()))
@@ -164,16 +164,16 @@ def test_views_are_made_one_at_a_time():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("densee", (32, 32)), {}, "protocol 'densee' is unknown; there are center, .*Did you mean 'dense'"),
+        (("densee", (32, 32)), {}, "protocol 'densee' is unknown; it must be one of center, .*Did you mean 'dense'"),
         (("center", (32, 32)), {"crop": 40}, "crop is 40x40; images at 32x32 are smaller"),
         (("multi_crop", (32, 32)), {"crop": 30, "scales": (36, 28)}, "crop is 30x30; images at 28x28"),
-        (("ten_crop", (32, 32)), {}, "one view only .* larger --scales, for example 36"),
-        (("multi_crop", (8, 8)), {"scales": (8,)}, "multi_crop has one view only"),
+        (("ten_crop", (32, 32)), {}, "only one view .* larger --scales, for example 36"),
+        (("multi_crop", (8, 8)), {"scales": (8,)}, "multi_crop has only one view"),
         (("center", (8, 8)), {"crop": -1}, "Protocol.crop is"),
         (("center", (8, 8)), {"scales": (0,)}, "Protocol.scales is"),
     ],
 )
-def test_bad_input_is_one_message(arguments, options, message):
+def test_invalid_input_raises_one_message(arguments, options, message):
     with pytest.raises(InputError, match=message) as error:
         make_protocol(*arguments, **options)
     assert "\n" not in str(error.value)

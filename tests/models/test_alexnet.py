@@ -1,4 +1,4 @@
-"""AlexNet against the paper's section 3.5, torchvision's count and a network written out."""
+"""AlexNet compared with the paper's section 3.5, torchvision's parameter count and a reference implementation."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxcnn.models import AlexNet
 from jaxcnn.runtime.errors import InputError
 
 KEY = jax.random.key(0)
-# Section 3.5 and figure 2: maps after each layer, parameters.
+# Section 3.5 and figure 2: output shape and parameters of each layer.
 FIGURES = {
     "conv1": ((55, 55, 96), 34_944),
     "pool1": ((27, 27, 96), 0),
@@ -82,7 +82,7 @@ def test_where_the_norm_is_placed(place, order):
     assert [layer.name for layer in AlexNet(norm_place=place).layers()][:4] == order
 
 
-def test_other_norms_follow_every_convolution_before_the_activation():
+def test_other_norms_are_between_every_convolution_and_its_activation():
     layers = AlexNet(norm="batch").layers()
     assert [layer.name for layer in layers if isinstance(layer, BatchNorm)] == [f"norm{i}" for i in range(1, 6)]
     assert [layer.name for layer in layers][:3] == ["conv1", "norm1", "act1"]
@@ -90,7 +90,7 @@ def test_other_norms_follow_every_convolution_before_the_activation():
     assert not any(layer.name.startswith("norm") for layer in AlexNet(variant="owt").layers())
 
 
-def test_biases_of_one_are_where_the_paper_has_them():
+def test_biases_are_one_in_the_layers_that_the_paper_names():
     """Section 5: the second, fourth and fifth convolution and the hidden dense layers."""
     layers = [layer for layer in AlexNet().layers() if isinstance(layer, Conv | Dense)]
     owt = [layer for layer in AlexNet(variant="owt").layers() if isinstance(layer, Conv | Dense)]
@@ -103,13 +103,13 @@ def test_biases_of_one_are_where_the_paper_has_them():
 
 
 @pytest.mark.parametrize("variant", ["2012", "owt"])
-def test_every_hidden_layer_has_the_activation_of_the_field(variant):
+def test_every_hidden_layer_uses_the_activation_field(variant):
     model = AlexNet(variant=variant, activation="softsign")
     acts = [(layer.name, layer.function) for layer in model.layers() if isinstance(layer, Activation)]
     assert acts == [(f"act{i}", "softsign") for i in range(1, 8)]
 
 
-def test_dropout_is_after_the_hidden_layers_and_before_them_in_torchvisions():
+def test_dropout_is_after_the_hidden_layers_and_before_them_in_owt():
     paper, torchvision = ([layer.name for layer in AlexNet(variant=v).layers()] for v in ("2012", "owt"))
     assert paper[-8:] == ["flatten", "fc6", "act6", "drop6", "fc7", "act7", "drop7", "fc8"]
     assert torchvision[-9:] == ["pool6", "flatten", "drop6", "fc6", "act6", "drop7", "fc7", "act7", "fc8"]
@@ -124,15 +124,15 @@ def test_the_network_for_cifar():
     ]  # fmt: skip
 
 
-def test_what_does_not_fit_is_one_line():
-    with pytest.raises(InputError, match="conv2: groups is 5; it must divide 96 inputs and 256 features"):
+def test_invalid_groups_and_small_images_raise_one_message():
+    with pytest.raises(InputError, match="conv2: groups is 5; it must divide the 96 input channels and"):
         rows(AlexNet(groups=5))
     with pytest.raises(InputError, match="images are 62x62; this network needs at least 63x63"):
         jax.eval_shape(lambda: AlexNet().init(KEY, jnp.zeros((1, 62, 62, 3)), train=False))
 
 
-def test_the_convolutional_part_written_out():
-    """conv1 to conv2 of the grouped network with scipy's correlation and the paper's formula, on a small image."""
+def test_the_first_convolutions_equal_a_reference_implementation():
+    """conv1 to conv2 of the grouped network, with scipy's correlation and the paper's formula, on a small image."""
     rng = np.random.default_rng(0)
     model = AlexNet(5)
     x = rng.normal(scale=50, size=(1, 63, 63, 3)).astype(np.float32)

@@ -21,7 +21,7 @@ KEY = jax.random.key(0)
 
 
 class Small(ConvNet):
-    """Every kind of arithmetic in a few layers."""
+    """A few layers that cover every kind of arithmetic."""
 
     width: PositiveInt = 4
 
@@ -49,19 +49,19 @@ def variables(images):
     return jax.jit(lambda: Small().init(KEY, images, train=False))()
 
 
-def test_the_base_describes_nothing():
+def test_the_base_class_has_no_layers():
     with pytest.raises(NotImplementedError):
         ConvNet().init(KEY, jnp.zeros((1, 8, 8, 1)), train=False)
 
 
 @pytest.mark.parametrize("model", [Small(), LeNet5(norm="batch")])
-def test_layers_called_again_are_equal_values(model):
+def test_layers_returns_equal_values_at_every_call(model):
     assert model.layers() == model.layers() == model.clone().layers()
     assert hash(model.layers()) == hash(model.layers())
 
 
 def test_layers_can_be_read_while_the_network_is_applied(images):
-    """A probe or a rewrite asks for the tuple from inside: names must not clash."""
+    """A probe or a rewrite calls `layers` from inside a module: names must not clash."""
 
     class Asking(Small):
         @nn.compact
@@ -73,20 +73,20 @@ def test_layers_can_be_read_while_the_network_is_applied(images):
     assert logits.shape == (4, 5)
 
 
-def test_models_are_values():
+def test_models_compare_and_hash_by_value():
     assert Small() == Small(4) != Small(5)
     assert hash(Small()) == hash(Small(4))
     assert dataclasses.replace(Small(), width=5) == Small(5)
 
 
-def test_fields_of_a_subclass_are_checked_too():
-    with pytest.raises(InputError, match=r"Small\.width is 0; it must be a whole number > 0\."):
+def test_fields_of_a_subclass_are_checked():
+    with pytest.raises(InputError, match=r"Small\.width is 0; it must be an integer > 0\."):
         Small(width=0)
     with pytest.raises(InputError, match=r"Small\.dtype is 'half'; it must be one of float32, bfloat16\."):
         Small(dtype="half")
 
 
-def test_bfloat16_computes_in_it_and_keeps_the_rest_in_float32(images, variables):
+def test_bfloat16_is_used_for_activations_and_float32_for_the_rest(images, variables):
     model, seen = Small(dtype="bfloat16"), {}
 
     def note(call, arguments, options, context):
@@ -120,16 +120,16 @@ def test_training_updates_statistics_and_drops_units(images, variables):
     assert np.abs(updates["batch_stats"]["norm"]["mean"][0]).min() > 0
 
 
-def test_dropout_without_a_key_is_flax_error(images, variables):
+def test_dropout_without_a_key_raises_the_error_of_flax(images, variables):
     with pytest.raises(Exception, match="dropout"):
         jax.eval_shape(lambda: Small().apply(variables, images, train=True, mutable=["batch_stats"]))
 
 
-def test_a_network_that_is_added_to_the_package_may_import_its_base_from_there(tmp_path):
+def test_a_network_added_to_the_package_can_import_its_base_from_the_package(tmp_path):
     package = Path(shutil.copytree(Path(jaxcnn.__file__).parent, tmp_path / "jaxcnn"))
     (package / "models" / "aaa.py").write_text("from jaxcnn.models import ConvNet\nclass Added(ConvNet): ...\n")
     exports = package / "models" / "__init__.py"
-    first = "from jaxcnn.models.alexnet"  # Where sorted imports have it.
+    first = "from jaxcnn.models.alexnet"  # The new import sorts before this one.
     exports.write_text(exports.read_text().replace(first, f"from jaxcnn.models.aaa import Added\n{first}"))
     command = [sys.executable, "-c", "from jaxcnn.models import Added; print(Added.__module__)"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

@@ -24,7 +24,7 @@ from jaxcnn.runtime.errors import InputError
 
 
 def draw(model, shape, seed=0):
-    """Random variables, statistics and all, and an image twice as large."""
+    """Return random variables, including statistics."""
     rng = np.random.default_rng(seed)
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), np.zeros((1, *shape), np.float32), train=False))
 
@@ -124,7 +124,7 @@ def test_a_larger_image_gives_the_mean_over_its_windows(head):
         np.testing.assert_allclose(maps.reshape(3, 16, 4), windows, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(maps.mean((1, 2)), windows.mean(1), rtol=1e-4, atol=1e-5)
         assert windows.std(1).min() > 1e-3
-    else:  # The mean over positions of the image, where windows would count those at its border less.
+    else:  # The mean over positions of the image; a mean over windows would weight positions at the border less.
         maps_before = forward(Chain(layers[:7]), variables, x)
         f2 = variables["params"]["f2"]
         np.testing.assert_allclose(
@@ -171,19 +171,19 @@ FRONT = (Conv(4, kernel=3, name="c"), Flatten(name="flatten"))
         ),
     ],
 )
-def test_what_cannot_be_rewritten_is_one_message(model, shape, message):
+def test_networks_that_cannot_be_rewritten_raise_one_message(model, shape, message):
     with pytest.raises(InputError, match=f"^protocol dense cannot .*{message.removeprefix('cannot ')}") as error:
         densify(model, draw(model, shape), shape)
     assert "\n" not in str(error.value)
 
 
-def test_weights_of_another_size():
+def test_weights_for_another_image_size_raise_an_error():
     model = VGG("A", 7, head="cifar", width=1 / 32)
     with pytest.raises(InputError, match=r"cannot use fc6/kernel of shape \(16, 7\): at this size \(2, 2, 16, 7\)"):
         densify(model, draw(model, (32, 32, 3)), (64, 64, 3))
 
 
-def test_chain_is_its_layers():
+def test_chain_equals_applying_its_layers():
     class Direct(nn.Module):
         @nn.compact
         def __call__(self, x, *, train):

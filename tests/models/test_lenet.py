@@ -1,4 +1,4 @@
-"""LeNet-5 against the paper's figures and against the whole network written out."""
+"""LeNet-5 compared with the paper's figures and with a reference implementation of the whole network."""
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,11 @@ NORMS = ["none", "batch", "layer", "group", "instance", "local_response"]
 
 
 def specification(model, shape=(1, 32, 32, 1)):
-    """Shapes and types of the variables, without computing them."""
+    """Return shapes and types of the variables, without computing them."""
     return jax.eval_shape(lambda: model.init(KEY, jnp.zeros(shape), train=False))
 
 
-# The paper's figures (section II.B); its print has 156,000 connections in C3 and 345,308 in all, which do not add up.
+# The paper's figures (section II.B); it prints 156,000 connections in C3 and 345,308 in total, which are inconsistent.
 FIGURES_1998 = {
     "c1": ((28, 28, 6), 156, 122_304),
     "s2": ((14, 14, 6), 12, 5_880),
@@ -32,7 +32,7 @@ FIGURES_1998 = {
     "output": ((10,), 0, 840),
 }
 
-# Modern variant: the paper's layers with every map of S2 feeding every map of C3.
+# Modern variant: the paper's layers with every S2 map connected to every C3 map.
 FIGURES = {
     "c1": ((28, 28, 6), 156, 122_304),
     "s2": ((14, 14, 6), 0, 4 * 1176),
@@ -57,7 +57,7 @@ def test_the_papers_figures(variant, figures, parameters, connections):
     assert rows["c5"].receptive_field == rows["output"].receptive_field == 32
 
 
-def test_parameters_lie_one_level_deep_and_number_61706():
+def test_parameters_are_nested_one_level_deep_and_number_61706():
     variables = specification(LeNet5())
     assert list(variables) == ["params"]
     assert {name: set(leaves) for name, leaves in variables["params"].items()} == {
@@ -66,7 +66,7 @@ def test_parameters_lie_one_level_deep_and_number_61706():
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 61_706
 
 
-def test_the_network_of_1998_trains_60000_numbers_and_no_more():
+def test_the_network_of_1998_has_exactly_60000_parameters():
     variables = specification(LeNet5(variant="1998"))
     assert list(variables) == ["params"]
     sizes = {name: sum(leaf.size for leaf in leaves.values()) for name, leaves in variables["params"].items()}
@@ -78,7 +78,7 @@ def test_the_network_of_1998_trains_60000_numbers_and_no_more():
     }
 
 
-def test_what_decays_in_the_network_of_1998():
+def test_scopes_of_weight_decay_in_the_network_of_1998():
     params = specification(LeNet5(variant="1998"))["params"]
 
     def decaying(scope):
@@ -94,8 +94,8 @@ def test_what_decays_in_the_network_of_1998():
     }
 
 
-# The rule behind table I, in section II.B: every contiguous three of the six maps in a ring, every contiguous four,
-# two pairs that face each other, all.
+# The rule for table I in section II.B, with the six maps in a ring: every three contiguous maps, every four contiguous
+# maps, two opposite pairs, all maps.
 TABLE = [
     *[{i % 6, (i + 1) % 6, (i + 2) % 6} for i in range(6)],
     *[{i % 6, (i + 1) % 6, (i + 2) % 6, (i + 3) % 6} for i in range(6)],
@@ -104,7 +104,7 @@ TABLE = [
 ]
 
 
-def test_the_whole_network_of_1998_written_out():
+def test_the_network_of_1998_equals_a_reference_implementation():
     rng = np.random.default_rng(1)
     images = rng.normal(size=(2, 32, 32, 1)).astype(np.float32)
     model = LeNet5(variant="1998")
@@ -138,34 +138,34 @@ def test_the_whole_network_of_1998_written_out():
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_the_pictures_of_the_digits():
+def test_the_bitmaps_of_the_digits():
     codes = np.array(LeNet5(variant="1998").layers()[-1].codes)
     assert codes.shape == (10, 12 * 7)
     assert set(codes.ravel()) == {-1, 1}
     apart = (codes[:, None] != codes[None]).sum(-1) + 84 * np.eye(10, dtype=int)
-    # Up to 8 units may be wrong and the nearest picture is still the right one.
+    # With up to 8 wrong units the nearest bitmap is still the right one.
     assert apart.min() >= 17
-    # Of all pairs: what is alike to the eye is near, what is not is far.
+    # Digits that look similar have similar bitmaps.
     nearest = {digit: apart[digit].argsort()[:3] for digit in range(10)}
     assert 9 in nearest[0]
     assert 8 in nearest[3]
     assert 1 in nearest[7]
-    pictures = codes.reshape(10, 12, 7)
-    assert (pictures[7, 0] == 1).all()
-    # A one is a vertical stroke, a nought mirrors itself both ways.
-    assert (pictures[1, :, 3] == 1).all()
-    np.testing.assert_array_equal(pictures[0], pictures[0, :, ::-1])
-    np.testing.assert_array_equal(pictures[0], pictures[0, ::-1])
+    bitmaps = codes.reshape(10, 12, 7)
+    assert (bitmaps[7, 0] == 1).all()
+    # A one is a vertical stroke; a zero is symmetric along both axes.
+    assert (bitmaps[1, :, 3] == 1).all()
+    np.testing.assert_array_equal(bitmaps[0], bitmaps[0, :, ::-1])
+    np.testing.assert_array_equal(bitmaps[0], bitmaps[0, ::-1])
 
 
-def test_all_weights_of_1998_begin_as_its_appendix_a_has_them():
+def test_weights_of_1998_are_initialized_as_in_appendix_a():
     inits = {
         layer.name: layer.kernel_init for layer in LeNet5(variant="1998").layers() if hasattr(layer, "kernel_init")
     }
     assert inits == dict.fromkeys(("c1", "c3", "c5", "f6"), "lecun_1998")
 
 
-def test_variants_choose_what_is_left_open_and_nothing_else():
+def test_variants_set_only_fields_that_are_none():
     def kinds(model):
         layers = model.layers()
         activations = [layer.function for layer in layers if isinstance(layer, Activation)]
@@ -182,7 +182,7 @@ def test_variants_choose_what_is_left_open_and_nothing_else():
     ]
 
 
-def test_the_whole_network_written_out():
+def test_the_network_equals_a_reference_implementation():
     rng = np.random.default_rng(1)
     images = rng.normal(size=(2, 32, 32, 1)).astype(np.float32)
     model = LeNet5()
@@ -209,7 +209,7 @@ def test_the_whole_network_written_out():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_plain_init_and_apply_without_a_config():
+def test_init_and_apply_without_a_config():
     images = jnp.zeros((3, 32, 32, 1))
     models = LeNet5(), LeNet5(7, "relu", "max", "batch"), LeNet5(num_classes=7, dtype="bfloat16")
     for model in (*models, LeNet5(variant="1998", dtype="bfloat16")):
@@ -218,7 +218,7 @@ def test_plain_init_and_apply_without_a_config():
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_every_norm_inits_and_applies(norm):
+def test_every_norm_can_be_initialized_and_applied(norm):
     model = LeNet5(norm=norm)
     variables = specification(model)
     extra = sum(v.size for v in jax.tree.leaves(variables["params"])) - 61_706
@@ -235,7 +235,7 @@ def test_every_norm_inits_and_applies(norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_norms_stand_before_the_activation_local_response_after_it(norm):
+def test_norms_are_before_the_activation_and_local_response_after_it(norm):
     names = [layer.name for layer in LeNet5(norm=norm).layers()]
     around = {
         "none": ["c1", "act1", "s2", "c3", "act3", "s4"],
@@ -259,29 +259,29 @@ def test_larger_images_give_f6_more_inputs():
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (31, 64), (64, 31), (1, 1)])
-def test_images_that_are_too_small_name_the_least_size(height, width):
+def test_images_that_are_too_small_raise_an_error_with_the_minimum_size(height, width):
     with pytest.raises(InputError) as error:
         specification(LeNet5(norm="instance"), (1, height, width, 1))
     assert str(error.value) == f"images are {height}x{width}; this network needs at least 32x32."
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("fields", "words"),
     [
         ({"activation": "tahn"}, "LeNet5.activation is 'tahn'; it must be one of tanh, relu, sigmoid, softsign, "),
         ({"pooling": "avg"}, "LeNet5.pooling is 'avg'; it must be one of average, max, trainable or None."),
         ({"norm": "bacth"}, "LeNet5.norm is 'bacth'; it must be one of none, batch, layer, group, instance, "),
-        ({"num_classes": 0}, "LeNet5.num_classes is 0; it must be a whole number > 0."),
-        ({"num_classes": 10.0}, "LeNet5.num_classes is 10.0; it must be a whole number > 0."),
+        ({"num_classes": 0}, "LeNet5.num_classes is 0; it must be an integer > 0."),
+        ({"num_classes": 10.0}, "LeNet5.num_classes is 10.0; it must be an integer > 0."),
         ({"variant": "1989"}, "LeNet5.variant is '1989'; it must be one of modern, 1998. Did you mean '1998'?"),
         (
             {"variant": "1998", "num_classes": 26},
-            "LeNet5.num_classes is 26; variant '1998' has pictures of 10 digits, so it must be 10; variant 'modern' ",
+            "LeNet5.num_classes is 26; variant '1998' has bitmaps of 10 digits, so it must be 10; variant 'modern' ",
         ),
         ({"dtype": "float16"}, "LeNet5.dtype is 'float16'; it must be one of float32, bfloat16."),
     ],
 )
-def test_bad_values_say_what_is_allowed(given, words):
+def test_errors_for_bad_values_say_what_is_allowed(fields, words):
     with pytest.raises(InputError) as error:
-        LeNet5(**given)
+        LeNet5(**fields)
     assert str(error.value).startswith(words)

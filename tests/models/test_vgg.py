@@ -1,4 +1,4 @@
-"""VGG against the paper's table 1 and the counts that follow from it."""
+"""VGG compared with the paper's table 1 and the counts that follow from it."""
 
 import jax
 import jax.numpy as jnp
@@ -58,13 +58,13 @@ def test_counts_with_the_cifar_head(configuration, parameters, normed):
         assert count(VGG(configuration, 10, head="cifar", norm="batch"), 32) == normed
 
 
-def test_c_has_windows_of_one_pixel_in_the_third_convolutions():
+def test_the_third_convolutions_of_c_are_1x1():
     kernels = {row.layer.name: row.layer.kernel for row in rows(VGG("C")) if isinstance(row.layer, Conv)}
     assert {name for name, kernel in kernels.items() if kernel == 1} == {"conv3_3", "conv4_3", "conv5_3"}
     assert all(row.layer.kernel == 3 for row in rows(VGG("E")) if isinstance(row.layer, Conv))
 
 
-def test_maps_halve_and_double():
+def test_resolution_halves_while_the_number_of_maps_doubles():
     shapes = {row.layer.name: row.info.output_shape for row in rows(VGG("D"))}
     assert [shapes[f"pool{i}"] for i in range(1, 6)] == [
         (112, 112, 64), (56, 56, 128), (28, 28, 256), (14, 14, 512), (7, 7, 512),
@@ -82,7 +82,7 @@ def test_dropout_is_on_the_first_two_dense_layers():
     assert [layer.rate for layer in VGG("A", dropout=0.3).layers() if isinstance(layer, Dropout)] == [0.3, 0.3]
 
 
-def test_every_hidden_layer_has_the_activation_of_the_field():
+def test_every_hidden_layer_uses_the_activation_field():
     for configuration, dense in (("A", ["act6", "act7"]), ("notes19", ["act6", "act7", "act8"])):
         model = VGG(configuration, activation="softsign")
         acts = [layer for layer in model.layers() if isinstance(layer, Activation)]
@@ -116,7 +116,7 @@ def test_where_a_norm_is_placed(norm, place, order):
     assert sum(name.startswith("norm") for name in names) == 10
 
 
-def test_each_head_on_images_it_was_not_made_for():
+def test_heads_on_images_of_another_size():
     assert rows(VGG("A", 7, head="gap"), 96)[-1].info.output_shape == (7,)
     assert count(VGG("A", 7, head="gap"), 96) == count(VGG("A", 7, head="gap"), 32)
     assert count(VGG("A", head="torchvision"), 288) == count(VGG("A"), 224)
@@ -128,7 +128,7 @@ def test_each_head_on_images_it_was_not_made_for():
         leaves(VGG("D", head="torchvision"), (223, 223, 3))
 
 
-def test_initial_weights_are_those_that_the_field_names():
+def test_kernel_init_sets_the_initializers():
     for init, expected in (("gaussian", 0.1), ("glorot", "glorot_uniform"), ("he", "he_normal")):
         layers = [layer for layer in VGG("A", kernel_init=init).layers() if isinstance(layer, Conv | Dense)]
         assert {(layer.kernel_init, layer.bias_init) for layer in layers} == {(expected, 0.0)}

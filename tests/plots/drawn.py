@@ -1,4 +1,4 @@
-"""What a picture has on it."""
+"""A record of the elements drawn on a picture."""
 
 import itertools
 
@@ -7,14 +7,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
-# Names of classes.
+# Class names.
 SHORT = [str(i) for i in range(100)]
 LONG = [f"great-crested woodpecker{i:02d}"[-25:] for i in range(100)]
 WIDE = ["M" * 25] * 100
 
 
 class Drawn:
-    """The last figure drawn, and every text on it with its box in pixels."""
+    """The last figure drawn, and all its texts with their boxes in pixels."""
 
     def __init__(self):
         self.figure, self.texts = None, []
@@ -28,7 +28,7 @@ class Drawn:
         return self.figure.axes[1:]
 
     def check_layout(self, path):
-        """The file is the figure; its texts lie on the page, apart from each other and from images."""
+        """Check that the file shows the figure, and that texts are on the page and overlap no text or image."""
         shown = pixels(path)
         height, width = shown.shape[:2]
         assert 150 <= width <= 1000 and 100 <= height <= 1650

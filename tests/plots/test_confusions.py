@@ -32,7 +32,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_texts_lie_inside_and_apart(name, drawn, tmp_path):
+def test_texts_are_inside_the_picture_and_do_not_overlap(name, drawn, tmp_path):
     path = PICTURES[name](tmp_path / "picture.png")
     assert path == tmp_path / "picture.png"
     drawn.check_layout(path)
@@ -52,7 +52,7 @@ def test_confusions_of_small_integers_do_not_wrap():
     assert counts[99, 0] == counts[0, 99] == counts[99, 99] == 1 and counts.sum() == 3
 
 
-def test_matrix_writes_counts_and_recalls_in_their_places(drawn, tmp_path):
+def test_counts_and_recalls_are_written_in_their_places(drawn, tmp_path):
     counts = np.array([[40, 2, 0], [0, 0, 0], [1, 0, 7]])
     labels, predictions = np.repeat(np.argwhere(counts), counts[counts > 0], axis=0).T
     confusion_matrix(labels, predictions, ["cat", "$dog_{$", "bird"], tmp_path / "a.png")
@@ -70,7 +70,7 @@ def test_matrix_writes_counts_and_recalls_in_their_places(drawn, tmp_path):
 
 
 @pytest.mark.parametrize("classes", [10, 100])
-def test_one_error_in_a_thousand_shows_beside_the_diagonal(classes, drawn, tmp_path):
+def test_one_error_in_a_thousand_is_visible(classes, drawn, tmp_path):
     labels = np.repeat(np.arange(classes), 1000)
     predictions = labels.copy()
     predictions[3000] = 7
@@ -78,7 +78,7 @@ def test_one_error_in_a_thousand_shows_beside_the_diagonal(classes, drawn, tmp_p
     shown = pixels(confusion_matrix(labels, predictions, SHORT[:classes], tmp_path / "a.png"))
 
     def colour(true, predicted):
-        # Off the middle of the cell, where the count stands.
+        # Away from the middle of the cell, where the count is written.
         x, y = drawn.panels[0].transData.transform((predicted - 0.35, true - 0.35))
         return shown[shown.shape[0] - 1 - int(y), int(x)]
 
@@ -105,7 +105,7 @@ def test_recall_bars_of_many_classes(drawn, tmp_path):
         (lambda p: confusion_matrix([0, -1], [0, 1], SHORT[:2], p), "labels run from -1 to 0"),
     ],
 )
-def test_unusable_input_is_named_and_nothing_written(draw, message, tmp_path):
+def test_invalid_input_raises_an_error_and_writes_nothing(draw, message, tmp_path):
     with pytest.raises(InputError, match=message):
         draw(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ def row(step, split, loss, error, rate=0.1):
 
 
 def run(train, evaluated=20, *, split="validation", seed=0, floor=0.01, rates=(0.1,)):
-    """Rows of a run whose loss and error fall, with a test row at the end."""
+    """Return rows of a run whose loss and error decrease, with a test row at the end."""
     noise = np.random.default_rng(seed)
     rows = []
     for part, count in (("train", train), (split, evaluated)):
@@ -48,13 +48,13 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_texts_lie_inside_and_apart(name, drawn, tmp_path):
+def test_texts_are_inside_the_picture_and_do_not_overlap(name, drawn, tmp_path):
     path = PICTURES[name](tmp_path / "picture.png")
     assert path == tmp_path / "picture.png"
     drawn.check_layout(path)
 
 
-def test_curves_draw_the_rows_and_name_the_last_evaluation(drawn, tmp_path):
+def test_curves_draw_the_rows_and_label_the_last_evaluation(drawn, tmp_path):
     rows = [row(10, "train", 2.0, 0.8), row(20, "train", 1.0, 0.5), row(30, "train", 0.5, 0.3)]
     rows += [row(15, "test", 1.5, 0.6), row(30, "test", 0.75, 0.0083)]
     plots.learning_curves(rows, tmp_path / "a.png")
@@ -94,7 +94,7 @@ def test_scale_is_logarithmic_beyond_a_decade(values, scale, drawn, tmp_path):
 @example([0.0, 1e-9, 1e9])
 @example([2.3025, 2.3026])
 @given(st.lists(st.one_of(st.just(0.0), st.floats(1e-9, 1e9)), min_size=1, max_size=6))
-def test_every_value_is_inside_its_panel_and_ticks_stand_apart(tmp_path_factory, values):
+def test_values_are_inside_their_panel_and_ticks_do_not_overlap(tmp_path_factory, values):
     with pytest.MonkeyPatch.context() as patch:
         drawn = watch(patch)
         path = tmp_path_factory.mktemp("curve") / "a.png"
@@ -124,7 +124,7 @@ def test_labels_of_curves_that_end_together_stay_beside_their_panel(last, drawn,
     assert boxes[0].y0 >= loss.y0 - 1 and boxes[-1].y1 <= loss.y1 + 1
 
 
-def test_rate_has_a_strip_only_where_it_changes(drawn, tmp_path):
+def test_the_learning_rate_is_drawn_only_if_it_changes(drawn, tmp_path):
     plots.learning_curves(run(30), tmp_path / "a.png")
     assert len(drawn.panels) == 2 and "Learning rate" not in drawn.words
     rates = (0.1, 0.01, 0.001)
@@ -136,7 +136,7 @@ def test_rate_has_a_strip_only_where_it_changes(drawn, tmp_path):
     assert drawn.panels[2].get_yscale() == "linear"
 
 
-def test_seeds_are_averaged_where_all_have_logged(drawn, tmp_path):
+def test_seeds_are_averaged_over_the_steps_that_all_have_logged(drawn, tmp_path):
     losses = np.array([[3.0, 2.0, 1.0], [5.0, 2.5, 0.5], [1.0, 3.0, 0.9]])
     runs = [[row(10 * i, "test", v, v / 10) for i, v in enumerate(seed)] for seed in losses]
     runs[1].insert(1, row(5, "test", 100.0, 1.0))
@@ -168,7 +168,7 @@ def test_seeds_are_averaged_where_all_have_logged(drawn, tmp_path):
         ),
     ],
 )
-def test_unusable_input_is_named_and_nothing_written(draw, message, tmp_path):
+def test_invalid_input_raises_an_error_and_writes_nothing(draw, message, tmp_path):
     with pytest.raises(InputError, match=message):
         draw(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

@@ -23,13 +23,13 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_texts_lie_inside_and_apart(name, drawn, tmp_path):
+def test_texts_are_inside_the_picture_and_do_not_overlap(name, drawn, tmp_path):
     path = PICTURES[name](tmp_path / "picture.png")
     assert path == tmp_path / "picture.png"
     drawn.check_layout(path)
 
 
-def test_rgb_filters_are_stretched_one_by_one(drawn, tmp_path):
+def test_rgb_filters_are_each_stretched_to_their_own_range(drawn, tmp_path):
     weights = kernel(5, 5, 3, 7) * np.arange(7)
     shown = pixels(first_layer_filters(weights, tmp_path / "a.png"))
     tiles = drawn.figure.axes[0].images
@@ -52,7 +52,7 @@ def test_filters_over_bgr_have_the_colours_of_the_image(drawn, tmp_path):
     assert (blue == [0, 0, 1]).all() and (red[1, 1] == [1, 0, 0]).all()
 
 
-def test_filters_of_one_channel_share_a_scale_that_greyscale_keeps(drawn, tmp_path):
+def test_filters_of_one_channel_share_a_scale_that_is_monotonic_in_greyscale(drawn, tmp_path):
     ramp = np.linspace(-2, 2, 9).reshape(1, 9, 1, 1) * np.array([1.0, 0.5])
     shown = pixels(first_layer_filters(ramp, tmp_path / "a.png"))
     assert [word for word in drawn.words if word in ("-2", "0", "2")] == ["-2", "0", "2"]
@@ -68,7 +68,7 @@ def test_filters_of_one_channel_share_a_scale_that_greyscale_keeps(drawn, tmp_pa
     np.testing.assert_allclose(strips[0][[2, 4, 6]], strips[1][[0, 4, 8]], atol=2)
 
 
-def test_other_kernels_show_channels_in_rows(drawn, tmp_path):
+def test_kernels_with_other_channel_counts_show_channels_in_rows(drawn, tmp_path):
     weights = kernel(3, 3, 9, 20)
     first_layer_filters(weights, tmp_path / "a.png")
     tiles = drawn.figure.axes[0].images
@@ -88,7 +88,7 @@ def test_constant_filters_are_drawn(shape, tmp_path):
     ("draw", "message"),
     [(lambda p: first_layer_filters(np.zeros((8, 8)), p), r"kernel is \(8, 8\)")],
 )
-def test_unusable_input_is_named_and_nothing_written(draw, message, tmp_path):
+def test_invalid_input_raises_an_error_and_writes_nothing(draw, message, tmp_path):
     with pytest.raises(InputError, match=message):
         draw(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from tests.plots.drawn import LONG, SHORT, WIDE, pixels
 
 
 def mistaken(wrong, classes, n=60, size=28, channels=1):
-    """Images, labels and probabilities with exactly so many errors."""
+    """Return images, labels and probabilities with exactly `wrong` errors."""
     noise = np.random.default_rng(wrong)
     labels = np.arange(n) % classes
     probabilities = np.full((n, classes), 0.1 / classes)
@@ -37,7 +37,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_texts_lie_inside_and_apart(name, drawn, tmp_path):
+def test_texts_are_inside_the_picture_and_do_not_overlap(name, drawn, tmp_path):
     path = PICTURES[name](tmp_path / "picture.png")
     assert path == tmp_path / "picture.png"
     drawn.check_layout(path)
@@ -69,7 +69,7 @@ def test_most_confident_errors_equal_a_loop(examples, most):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_errors_show_the_pixels_enlarged_and_unsmoothed(channels, drawn, tmp_path):
+def test_errors_show_enlarged_pixels_without_smoothing(channels, drawn, tmp_path):
     images, labels, probabilities = mistaken(3, 10, size=28, channels=channels)
     path = confident_errors(images, labels, probabilities, SHORT[:10], tmp_path / "a.png", most=2)
     order = sorted(range(3), key=lambda i: -probabilities[i].max())[:2]
@@ -105,7 +105,7 @@ def test_only_the_images_that_are_drawn_are_read(drawn, tmp_path):
     assert len(drawn.figure.axes[0].images) == len(shown) == 5
 
 
-def test_floats_are_stretched_only_where_they_leave_the_unit_interval(drawn, tmp_path):
+def test_floats_are_rescaled_only_if_they_exceed_the_unit_interval(drawn, tmp_path):
     images, labels, probabilities = mistaken(4, 10)
     grey = images / 510.0
     confident_errors(grey, labels, probabilities, SHORT[:10], tmp_path / "a.png")
@@ -117,7 +117,7 @@ def test_floats_are_stretched_only_where_they_leave_the_unit_interval(drawn, tmp
     np.testing.assert_allclose(stretched, (shown - shown.min()) / np.ptp(shown), atol=1e-6)
 
 
-def test_images_of_other_channel_counts_show_the_first(drawn, tmp_path):
+def test_images_with_other_channel_counts_show_the_first_channel(drawn, tmp_path):
     images, labels, probabilities = mistaken(1, 10, channels=4)
     confident_errors(images, labels, probabilities, SHORT[:10], tmp_path / "a.png")
     np.testing.assert_allclose(drawn.figure.axes[0].images[0].get_array(), images[0, ..., 0] / 255, atol=1e-6)
@@ -128,7 +128,7 @@ def test_a_run_without_errors_says_so(drawn, tmp_path):
     assert drawn.words == ["No errors, n = 60"]
 
 
-def test_names_with_dollar_signs_are_no_formulas(drawn, tmp_path):
+def test_names_with_dollar_signs_are_not_formulas(drawn, tmp_path):
     errors(1, 2, [r"$\bad", "$y_"])(tmp_path / "a.png")
     assert any(word.startswith(r"$\bad → $y_, 0.") for word in drawn.words)
 
@@ -152,7 +152,7 @@ def test_names_that_do_not_fit_end_in_an_ellipsis(drawn, tmp_path):
         (lambda p: confident_errors(np.zeros((2, 4, 4, 1)), [0, 1], np.eye(2), SHORT[:2], p, 0), "most is 0"),
     ],
 )
-def test_unusable_input_is_named_and_nothing_written(draw, message, tmp_path):
+def test_invalid_input_raises_an_error_and_writes_nothing(draw, message, tmp_path):
     with pytest.raises(InputError, match=message):
         draw(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

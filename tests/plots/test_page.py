@@ -26,7 +26,7 @@ PICTURES = {
 }
 
 
-def test_a_failed_drawing_leaves_the_old_picture_and_nothing_else(monkeypatch, tmp_path):
+def test_a_failed_write_keeps_the_old_picture_and_leaves_no_other_file(monkeypatch, tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
 
@@ -75,7 +75,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_pictures_ignore_and_keep_the_settings_of_matplotlib(name, tmp_path):
+def test_pictures_neither_use_nor_change_the_settings_of_matplotlib(name, tmp_path):
     plain = PICTURES[name](tmp_path / "plain.png").read_bytes()
     with matplotlib.rc_context(SETTINGS):
         before = dict(matplotlib.rcParams)
@@ -91,7 +91,7 @@ def test_threads_draw_the_same_pictures(tmp_path):
     assert together == alone
 
 
-def test_matplotlib_is_imported_when_used_and_pyplot_never(tmp_path):
+def test_matplotlib_is_imported_on_first_use_and_pyplot_never(tmp_path):
     script = """
 import json, sys
 from jaxcnn import plots

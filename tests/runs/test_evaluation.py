@@ -156,7 +156,7 @@ def test_long_evaluations_say_how_far_they_are(run, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--protocol=center,densee"], "protocol 'densee' is unknown; there are center, ten_crop, multi_crop, dense"),
+        (["--protocol=center,densee"], "protocol 'densee' is unknown; it must be one of center, ten_crop, "),
         (["--crop=14"], "crop is 14x14; images at 12x13 are smaller"),
         (["--crop=12"], "crop is 12x12; the network's weights are for images of another size"),
         (["--crop=2"], "images are 2x2; this network needs at least"),

@@ -22,7 +22,7 @@ from jaxcnn.training.optim import (
     structure,
 )
 
-# Twenty steps of five an epoch: 4 of warm-up, then the peak, half of it from epoch 2, a quarter from epoch 3.
+# Twenty steps, five per epoch: 4 steps of warm-up, then the peak, half of it from epoch 2, a quarter from epoch 3.
 CHANGING = Schedule(name="step", warmup_epochs=0.8, drops=(2.0, 3.0), factor=0.5)
 FACTORS = np.array([0.0, 0.25, 0.5, 0.75] + [1.0] * 6 + [0.5] * 5 + [0.25] * 5)
 RUN = {"steps_per_epoch": 5, "total_steps": 20}
@@ -51,7 +51,7 @@ def start():
 
 
 def run(config, start, gradients, values=None, tx=None, **lengths):
-    """Weights after every update, from this package's chain or another transformation."""
+    """Return the weights after every update, from this package's chain or another transformation."""
     params = {"kernel": jnp.asarray(start, jnp.float32)}
     tx = tx or make_optimizer(config, params, **(lengths or RUN))
     values = np.zeros(len(gradients)) if values is None else values
@@ -88,7 +88,7 @@ def krizhevsky(w, gradients, rates, decay, momentum, nesterov):
 
 
 def decoupled(w, gradients, rates, decay, momentum, nesterov):
-    """Weights shrink by rate * decay, beside momentum on the plain gradient."""
+    """Momentum on the plain gradient; weights also shrink by rate * decay."""
     v = np.zeros_like(w)
     for g, rate in zip(gradients, rates, strict=True):
         v = momentum * v + g
@@ -112,7 +112,7 @@ RECURSIONS = {"l2": l2, "krizhevsky": krizhevsky, "decoupled": decoupled}
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 @pytest.mark.parametrize("form", RECURSIONS)
-def test_sgd_follows_its_written_out_recursion(form, momentum, nesterov, start, gradients):
+def test_sgd_equals_its_recursion_in_numpy(form, momentum, nesterov, start, gradients):
     config = Optimizer(
         learning_rate=0.2,
         momentum=momentum,
@@ -126,7 +126,7 @@ def test_sgd_follows_its_written_out_recursion(form, momentum, nesterov, start, 
 
 
 @pytest.mark.parametrize("form", ["l2", "decoupled"])
-def test_adam_follows_its_written_out_recursion(form, start, gradients):
+def test_adam_equals_its_recursion_in_numpy(form, start, gradients):
     config = Optimizer(
         algorithm="adam", learning_rate=0.05, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.3, weight_decay_form=form,
         schedule=CHANGING,
@@ -187,7 +187,7 @@ def test_at_a_constant_rate_l2_and_krizhevsky_agree_and_decoupled_does_not(form,
 
 @pytest.mark.parametrize("form", RECURSIONS)
 def test_weights_shrink_where_the_gradient_is_zero(form):
-    # Decay after the learning rate makes weights grow instead; without momentum all forms shrink by 1 - 0.1 * 0.2.
+    # Decay after the learning rate would make weights grow; without momentum all forms shrink by 1 - 0.1 * 0.2.
     config = Optimizer(learning_rate=0.1, momentum=0.0, weight_decay=0.2, weight_decay_form=form)
     weights = run(config, np.ones(1), np.zeros((20, 1)))[:, 0]
     np.testing.assert_allclose(weights, 0.98 ** np.arange(1, 21), rtol=1e-5)
@@ -199,7 +199,7 @@ def test_in_the_long_run_l2_shrinks_ten_times_as_fast_as_decoupled():
         config = Optimizer(learning_rate=0.1, momentum=0.9, weight_decay=0.002, weight_decay_form=form)
         weights = run(config, np.ones(1), np.zeros((400, 1)), steps_per_epoch=1, total_steps=400)[:, 0]
         shrink[form] = -math.log(weights[-1] / weights[199]) / 200
-    # With q = rate * decay the slow root of z^2 - (1 + m - q) z + m = 0 is what is left of the start.
+    # With q = rate * decay, weights shrink per step by the slow root of z^2 - (1 + m - q) z + m = 0.
     q, m = 2e-4, 0.9
     root = (1 + m - q + math.sqrt((1 + m - q) ** 2 - 4 * m)) / 2
     assert shrink["decoupled"] == pytest.approx(-math.log(1 - q), rel=3e-3)
@@ -242,12 +242,12 @@ def test_only_selected_weights_shrink(scope, form, decay):
         ({}, "all", "none"),
     ],
 )
-def test_a_scope_that_selects_nothing_is_an_error_unless_nothing_is_to_decay(params, scope, listed):
+def test_a_scope_that_selects_nothing_is_an_error_unless_decay_is_off(params, scope, listed):
     config = Optimizer(weight_decay=0.1, weight_decay_scope=scope)
     for attempt in (lambda: make_optimizer(config, params, **RUN), lambda: decay_report(config, params)):
         with pytest.raises(InputError) as error:
             attempt()
-        assert f"weight_decay_scope '{scope}'" in str(error.value) and f"there are: {listed}." in str(error.value)
+        assert f"weight_decay_scope '{scope}'" in str(error.value) and f"found: {listed}." in str(error.value)
     for off in ({"weight_decay": 0.0}, {"weight_decay_scope": "none"}):
         without = dataclasses.replace(config, **off)
         make_optimizer(without, params, **RUN)
@@ -255,7 +255,7 @@ def test_a_scope_that_selects_nothing_is_an_error_unless_nothing_is_to_decay(par
 
 
 def rates(config, steps_per_epoch, total_steps):
-    # Always as many steps, so that JAX compiles each operation once for the whole file.
+    # The number of steps is fixed, so that JAX compiles each operation once for the whole file.
     steps = jnp.arange(max(240, total_steps))
     factors = np.asarray(jax.vmap(make_schedule(config, steps_per_epoch, total_steps))(steps))[:total_steps]
     return config.learning_rate * factors
@@ -275,7 +275,7 @@ def test_two_drops_within_a_step_both_count():
     np.testing.assert_allclose(rates(Optimizer(learning_rate=1.0, schedule=schedule), 5, 20), expected, rtol=1e-6)
 
 
-def test_cosine_by_hand():
+def test_cosine_equals_values_computed_by_hand():
     # Warm-up 2 steps, then 5 updates: angles 0, 45, 90, 135, 180 degrees between 1 and 0.2.
     schedule = Schedule(name="cosine", warmup_epochs=1.0, final=0.2)
     root = math.sqrt(0.5)
@@ -284,7 +284,7 @@ def test_cosine_by_hand():
     np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-7)
 
 
-def test_cosine_ends_at_zero_exactly_and_bears_the_shortest_runs():
+def test_cosine_ends_exactly_at_zero_and_supports_the_shortest_runs():
     config = Optimizer(learning_rate=0.1, schedule=Schedule(name="cosine"))
     assert make_schedule(config, 100, 30000)(29999) == 0.0
     np.testing.assert_allclose(rates(config, 1, 2), [0.1, 0.0], atol=1e-8)
@@ -334,7 +334,7 @@ def test_a_factor_of_zero_is_an_error():
         Schedule(name="plateau", factor=0.0)
 
 
-# Three steps an epoch, patience 2. Means by epoch: 2, 1.5 (better), 1.5, 1.5 (drop), 1.4 (better), 1.45, 1.45 (drop).
+# Three steps per epoch, patience 2. Means by epoch: 2, 1.5 (better), 1.5, 1.5 (drop), 1.4 (better), 1.45, 1.45 (drop).
 PLATEAU = Schedule(name="plateau", factor=0.1, patience=2)
 LOSSES = np.array(
     [[3, 2, 1], [2, 1, 1.5], [0.1, 4, 0.4], [1.5, 1.5, 1.5], [1.3, 1.4, 1.5], [1.45] * 3, [1.45] * 3, [1.45] * 3]
@@ -343,7 +343,7 @@ SCALES = np.array([1.0] * 11 + [0.1] * 9 + [0.01] * 4)
 
 
 @pytest.mark.parametrize(("form", "momentum"), [*itertools.product(RECURSIONS, [0.0, 0.9])])
-def test_plateau_drops_after_patience_epochs_without_improvement_and_not_before(form, momentum, start):
+def test_plateau_drops_exactly_after_patience_epochs_without_improvement(form, momentum, start):
     gradients = np.random.default_rng(2).normal(size=(24, 6))
     config = Optimizer(learning_rate=0.2, momentum=momentum, weight_decay=0.1, weight_decay_form=form, schedule=PLATEAU)
     expected = list(RECURSIONS[form](start, gradients, 0.2 * SCALES, 0.1, momentum, False))
@@ -407,7 +407,7 @@ RULES = [
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(map(str, rule.values())))
-def test_state_is_arrays_by_stage_and_keeps_its_types(rule, schedule):
+def test_state_has_arrays_by_stage_and_keeps_their_types(rule, schedule):
     config = Optimizer(**rule, clip_norm=1.0, schedule=SCHEDULES[schedule])
     params = {"kernel": jnp.ones((3, 2))}
     tx = make_optimizer(config, jax.eval_shape(lambda: params), **RUN)
@@ -416,7 +416,7 @@ def test_state_is_arrays_by_stage_and_keeps_its_types(rule, schedule):
     direction = {"adam"} if config.algorithm == "adam" else {"momentum"}
     plateau = {"plateau"} if schedule == "plateau" else set()
     assert set(state) == {"clip", "decay", "learning_rate"} | direction | plateau
-    # Abstract values compare shape, dtype and weak type: were one to change, the second step would compile again.
+    # Abstract values compare shape, dtype and weak type: if one changed, the second step would compile again.
     after = jax.eval_shape(tx.update, params, state, params, value=jnp.float32(1.0))
     assert after == jax.eval_shape(lambda: (params, state))
 
@@ -446,7 +446,7 @@ def test_state_can_be_donated_and_a_step_compiles_once(rule):
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(map(str, rule.values())))
 def test_hyperparameters_are_arguments(rule, start, gradients):
-    """An optimizer made with other numbers and given these does what one made with these does, bit for bit."""
+    """Hyperparameters passed to an update give the same result, bit for bit, as those in the configuration."""
     config = Optimizer(**{"momentum": 0.5, **rule}, learning_rate=0.03, weight_decay=0.2, clip_norm=0.7, b1=0.7, b2=0.8)
     params = {"kernel": jnp.asarray(start, jnp.float32)}
 
@@ -467,7 +467,7 @@ def test_hyperparameters_are_arguments(rule, start, gradients):
     np.testing.assert_allclose(weights(config, None), weights(config, hyper), rtol=1e-5)
 
 
-def test_structure_is_equal_for_optimizers_that_differ_in_numbers_alone():
+def test_structure_is_equal_for_optimizers_that_differ_only_in_hyperparameters():
     one, other = Optimizer(clip_norm=1.0), Optimizer(learning_rate=0.3, weight_decay=0.1, momentum=0.0, clip_norm=5.0)
     assert structure(one) == structure(other) and hash(structure(one)) == hash(structure(other))
     for change in ({"clip_norm": None}, {"nesterov": True}, {"weight_decay": 0.0}, {"weight_decay_scope": "dense"}):
@@ -480,7 +480,7 @@ def test_a_strength_of_zero_equals_no_stage_bit_for_bit(form, start, gradients):
     plain = optax.with_extra_args_support(optax.sgd(0.1))
     expected = run(config, start, gradients, tx=plain)
     found = run(config, start, gradients)
-    if form == "krizhevsky":  # Its update ends with the momentum, where XLA may round a product and a sum at once.
+    if form == "krizhevsky":  # Its update ends with the momentum, where XLA may use a fused multiply-add.
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     else:
         np.testing.assert_array_equal(found, expected)

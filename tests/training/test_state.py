@@ -21,7 +21,7 @@ def test_the_state_before_the_first_step(stats):
     assert jax.tree.structure(state.opt_state) == jax.tree.structure(optimizer.init(PARAMS))
 
 
-def test_the_state_is_a_tree_of_arrays_that_names_its_parts():
+def test_the_state_is_a_tree_of_arrays_with_named_fields():
     state = create_state({"params": PARAMS, "batch_stats": STATS}, optax.sgd(0.1, momentum=0.9))
     leaves = jax.tree.leaves_with_path(state)
     assert all(isinstance(leaf, jax.Array) for _, leaf in leaves)
@@ -32,7 +32,7 @@ def test_the_state_is_a_tree_of_arrays_that_names_its_parts():
     np.testing.assert_array_equal(doubled.params["a"]["kernel"], 2.0)
 
 
-def test_the_state_can_be_made_without_memory():
+def test_the_state_can_be_created_abstractly():
     wanted = jax.eval_shape(lambda p: create_state({"params": p}, optax.adam(1e-3)), PARAMS)
     assert wanted.params["a"]["kernel"] == jax.ShapeDtypeStruct((2, 3), jnp.float32)
 
@@ -46,7 +46,7 @@ def test_two_states_of_the_same_variables_share_no_buffer_and_can_be_donated():
     assert not any(x.is_deleted() for x in jax.tree.leaves((variables, hyper, second)))
 
 
-def test_hyperparameters_are_strongly_typed_float32_and_the_key_is_that_of_the_seed():
+def test_hyperparameters_are_strongly_typed_float32_and_the_key_is_made_from_the_seed():
     state = create_state({"params": PARAMS}, optax.sgd(0.1), seed=2**31 + 7, hyper={"learning_rate": 1})
     assert (state.hyper["learning_rate"].dtype, state.hyper["learning_rate"].weak_type) == (jnp.float32, False)
     np.testing.assert_array_equal(state.key, jax.random.key_data(jax.random.key(2**31 + 7, impl="threefry2x32")))

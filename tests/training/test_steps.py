@@ -20,7 +20,7 @@ RUN = {"steps_per_epoch": 10, "total_steps": 100}
 
 
 class Linear(nn.Module):
-    """Softmax regression: gradients in a line of NumPy."""
+    """Softmax regression, whose gradients are one line of NumPy."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -28,7 +28,7 @@ class Linear(nn.Module):
 
 
 class Noisy(nn.Module):
-    """Batch statistics of the images themselves, and dropout."""
+    """Batch normalization of the images, and dropout."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -56,7 +56,7 @@ def batch_of(n, shape=(4, 4, 2), classes=3, seed=0):
 
 
 def start(model, batch, optimizer=None, *, step=0, seed=0, step_seed=0):
-    """A state with random weights, and the optimizer for it."""
+    """Return a state with random weights, and its optimizer."""
     rng = np.random.default_rng(seed)
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), batch["image"], train=False))
     params = jax.tree.map(lambda v: rng.normal(scale=0.3, size=v.shape).astype(np.float32), variables["params"])
@@ -78,7 +78,7 @@ def softmax(logits):
     return e / e.sum(-1, keepdims=True)
 
 
-def test_two_steps_are_gradient_descent_written_out():
+def test_two_steps_equal_gradient_descent_in_numpy():
     batch = batch_of(6)
     state, optimizer = start(Linear(), batch, Optimizer(learning_rate=0.1, momentum=0.9, weight_decay=0.01))
     x, labels = batch["image"].reshape(6, -1).astype(np.float64), batch["label"]
@@ -114,8 +114,8 @@ def test_images_are_augmented_then_preprocessed():
     assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_augmentation_is_not_fused_with_what_reads_the_images():
-    # XLA would compute an augmented pixel whenever it is read. That it keeps the conditional is not promised.
+def test_augmentation_is_not_fused_with_its_consumers():
+    # XLA would recompute an augmented pixel at every read. It does not guarantee to keep the conditional.
     batch = batch_of(4)
     state, optimizer = start(Linear(), batch)
     steps = [jitted(Linear(), optimizer, augment=a) for a in (None, lambda key, images: 2 * images)]
@@ -128,7 +128,7 @@ class Squares(Classification):
         return ((logits - jax.nn.one_hot(labels, 3)) ** 2).sum(-1)
 
 
-def test_the_objective_given_is_minimized_and_reported():
+def test_the_objective_is_minimized_and_reported():
     batch = batch_of(6) | {"mask": np.array([True, True, False, True, False, True])}
     state, optimizer = start(Linear(), batch, Optimizer(learning_rate=0.1, momentum=0.0, weight_decay=0.0))
     x, labels, kept = batch["image"].reshape(6, -1).astype(np.float64), batch["label"], batch["mask"]
@@ -166,7 +166,7 @@ def test_batch_statistics_move_towards_the_batch(noisy):
     assert int(metrics["n"]) == 12
 
 
-def test_randomness_follows_from_seed_and_step(noisy):
+def test_randomness_is_determined_by_seed_and_step(noisy):
     step, batch, _ = noisy
 
     def kernel_after(number, seed=3):
@@ -191,7 +191,7 @@ def test_resumed_steps_equal_uninterrupted_ones_bit_for_bit(noisy):
     jax.tree.map(np.testing.assert_array_equal, again, state)
 
 
-def test_the_state_given_is_donated_and_the_batch_is_not(noisy):
+def test_the_state_is_donated_and_the_batch_is_not(noisy):
     step, batch, _ = noisy
     state, _ = start(Noisy(), batch)
     batch = jax.tree.map(jnp.array, batch)
@@ -210,7 +210,7 @@ def test_steps_after_the_first_compile_nothing(noisy):
     assert int(state.step) == 4
 
 
-def test_eight_images_are_learned_by_heart():
+def test_eight_images_are_memorized():
     batch = batch_of(8, (8, 8, 1), classes=4)
     state, optimizer = start(Small(), batch, Optimizer(algorithm="adam", learning_rate=0.02, weight_decay=0.0))
     step = jitted(Small(), optimizer)
@@ -240,7 +240,7 @@ def test_readings_are_computed_in_the_step_and_change_nothing():
 
 
 class Averaged(nn.Module):
-    """A collection of its own: an exponential moving average of the kernel."""
+    """A network with a custom collection: an exponential moving average of the kernel."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -251,7 +251,7 @@ class Averaged(nn.Module):
         return x.reshape(len(x), -1) @ (kernel if train else average.value)
 
 
-def test_a_network_with_a_collection_of_its_own_trains():
+def test_a_network_with_a_custom_collection_trains():
     batch = batch_of(6)
     variables = Averaged().init(jax.random.key(0), batch["image"], train=False)
     optimizer = make_optimizer(Optimizer(learning_rate=0.5), variables["params"], **RUN)
@@ -278,7 +278,7 @@ class Mixed(ConvNet):
         )
 
 
-def test_members_of_vmap_equal_their_lone_runs():
+def test_members_of_vmap_equal_their_individual_runs():
     """Four members that differ in seed, learning rate, weight decay and the order of the data, over 20 steps."""
     model, members, count = Mixed(ops="lax"), 4, 20
     batches = [[batch_of(8, (6, 6, 2), seed=97 * m + s) for s in range(count)] for m in range(members)]
@@ -291,10 +291,10 @@ def test_members_of_vmap_equal_their_lone_runs():
         return images + 0.1 * jax.random.normal(key, images.shape)
 
     step = make_train_step(model, optimizer, augment=augment)
-    alone, lone = [], jax.jit(step)
+    alone, single = [], jax.jit(step)
     for state, own in zip(states, batches, strict=True):
         for batch in own:
-            state, *_ = lone(state, batch)
+            state, *_ = single(state, batch)
         alone.append(state)
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *states).replace(step=states[0].step)
     axes = stacked.replace(step=None, **{k: 0 for k in ("key", "hyper", "params", "model_state", "opt_state")})
@@ -305,7 +305,7 @@ def test_members_of_vmap_equal_their_lone_runs():
     for m, state in enumerate(alone):
         found = jax.tree_util.tree_leaves_with_path(stacked.variables)
         for (path, member), expected in zip(found, jax.tree.leaves(state.variables), strict=True):
-            # The gradient of a bias before batch normalization is rounding alone.
+            # The gradient of a bias before batch normalization is only rounding error.
             if jax.tree_util.keystr(path, simple=True, separator="/") != "params/c/bias":
                 np.testing.assert_allclose(member[m], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
@@ -313,13 +313,13 @@ def test_members_of_vmap_equal_their_lone_runs():
 # --- evaluation
 
 
-def test_evaluation_counts_what_the_mask_keeps():
+def test_evaluation_counts_only_unmasked_examples():
     batch = batch_of(6) | {"mask": np.array([True, True, False, True, False, True])}
     state, _ = start(Linear(), batch)
     dense = jax.tree.map(np.asarray, state.params["d"])
     logits = batch["image"].reshape(6, -1) @ dense["kernel"] + dense["bias"]
     expected, labels = softmax(logits), batch["label"].copy()
-    # What fills a batch up may be anything.
+    # Padding may have any values.
     batch["image"][2], batch["label"][2], batch["image"][4] = np.nan, 99, np.inf
     metrics, found = make_eval_step(Linear())(state.variables, batch)
     kept = batch["mask"]
@@ -346,7 +346,7 @@ def test_evaluation_uses_running_statistics_and_no_dropout():
 
 
 def train_on(devices, steps):
-    """Losses and batch statistics of the first steps of a LeNet-5, the batch split over so many devices."""
+    """Return losses and batch statistics of the first steps of LeNet-5, with the batch split over so many devices."""
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
     split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
     model, batches = LeNet5(norm="batch"), [batch_of(16, (32, 32, 1), 10, seed) for seed in range(4)]
@@ -362,7 +362,7 @@ def train_on(devices, steps):
     return losses, statistics
 
 
-def test_eight_devices_train_as_one_does():
+def test_training_on_eight_devices_equals_training_on_one():
     losses, statistics = train_on(1, 20)
     assert losses[-1] < losses[0]
     spread, spread_statistics = train_on(8, 20)

@@ -639,7 +639,7 @@ def test_a_variance_below_0_is_refused(tmp_path):
 
 def test_options_that_do_not_fit(tmp_path, config, capsys):
     path, run = save(tmp_path), tmp_path / "run"
-    assert "model 'vgg_z' is unknown; there are" in failure(capsys, path, "--model=vgg_z")
+    assert "model 'vgg_z' is unknown; it must be one of" in failure(capsys, path, "--model=vgg_z")
     assert "lenet5 is not for ImageNet; give a config file" in failure(capsys, path, "--model=lenet5")
     assert "--output does not apply" in failure(capsys, path, f"--output={tmp_path / 'a.npz'}")
     assert main(["convert", str(path), f"--model={config}", f"--workdir={run}"]) == 0
