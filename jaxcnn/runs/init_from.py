@@ -1,6 +1,7 @@
 """Weights of another run to start from, and whether it was trained on images that this one validates on."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,26 @@ from jaxcnn.runs.plan import Plan
 from jaxcnn.runs.selection import Choice, select
 from jaxcnn.runs.workdir import Source, load_saved
 from jaxcnn.runtime.errors import InputError
+
+
+def starting_weights(plan: Plan, source: Source, report: Callable[[str], None]) -> dict[str, Any] | None:
+    """Return the weights that a run takes from another run, or None if it takes none.
+
+    Args:
+        plan: of the run that takes them.
+        source: names the other run and its checkpoint.
+        report: takes a line that says what was taken, and one about validation images that the other run has seen.
+
+    Raises:
+        InputError: as in `transfer`.
+    """
+    if source.init_from is None:
+        return None
+    variables, line = transfer(plan, source.init_from, source.init_from_checkpoint)
+    report(line)
+    if line := validated_before(plan, source):
+        report(line)
+    return variables
 
 
 def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[dict[str, Any], str]:

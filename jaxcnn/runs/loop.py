@@ -21,7 +21,7 @@ from jaxcnn.runs import checkpoint
 from jaxcnn.runs.clock import Clock
 from jaxcnn.runs.ending import Pictures, Summary
 from jaxcnn.runs.hooks import Hook, Run
-from jaxcnn.runs.init_from import transfer, validated_before
+from jaxcnn.runs.init_from import starting_weights
 from jaxcnn.runs.metrics import accuracies, read_rows
 from jaxcnn.runs.plan import Plan, make_plan
 from jaxcnn.runs.rows import Rows, headline
@@ -177,13 +177,7 @@ def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple
     if restored is not None:
         console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")
         return restored
-    variables = None
-    if source.init_from:
-        variables, line = transfer(plan, source.init_from, source.init_from_checkpoint)
-        console.print(line)
-        if line := validated_before(plan, source):
-            console.print(line)
-    return plan.initial_state(variables), {}
+    return plan.initial_state(starting_weights(plan, source, console.print)), {}
 
 
 class _Loop:
