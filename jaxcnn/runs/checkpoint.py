@@ -182,12 +182,15 @@ Order = Callable[[Sequence[int]], Iterable[int]]
 """From the steps of the checkpoints in a folder, ascending, to the steps to read: the first that is good is taken."""
 
 
-def restore_variables(folder: Path, order: Order = reversed) -> tuple[int, dict[str, Any]]:
+def restore_variables(
+    folder: Path, order: Order = reversed, report: Callable[[int], None] = lambda _: None
+) -> tuple[int, dict[str, Any]]:
     """Step and variables (`params`, `batch_stats`, NumPy arrays) of a good checkpoint; changes nothing.
 
     Args:
         folder: the run's `checkpoints`; where a run that trains saves or removes one meanwhile, all is begun again.
         order: which checkpoints to try; by default the newest first.
+        report: takes the step of every damaged checkpoint that was tried before the good one.
 
     Raises:
         InputError: there is no good checkpoint among them, or what `order` raises.
@@ -203,9 +206,11 @@ def restore_variables(folder: Path, order: Order = reversed) -> tuple[int, dict[
                 raise
             variables = None
         if variables is not None:
+            for damaged in tried[: tried.index(step)]:
+                report(damaged)
             return step, variables
         if steps(folder) != saved:
-            return restore_variables(folder, order)
+            return restore_variables(folder, order, report)
     if others := [step for step in saved if step not in tried]:
         raise InputError(
             f"checkpoint {folder}/{tried[0]} is damaged; there are also those of steps {', '.join(map(str, others))}."

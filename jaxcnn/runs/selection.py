@@ -26,14 +26,18 @@ class Selection:
         selected_by: validation or test, the part of the data whose accuracy chose the best checkpoint; None where the
             choice was another.
         objective: the objective's own parameters, or None.
+        damaged: steps of newer checkpoints that cannot be read.
     """
 
     step: int
     variables: dict[str, Any]
     selected_by: Literal["validation", "test"] | None = None
     objective: Any = None
+    damaged: tuple[int, ...] = ()
 
     def __str__(self) -> str:
+        if self.damaged:
+            return f"step {self.step}; newer checkpoints are damaged: {', '.join(map(str, self.damaged))}"
         if self.selected_by is None:
             return f"step {self.step}"
         biased = ", so its test error is biased low: the run set no validation part aside"
@@ -48,9 +52,11 @@ def select(run: str | Path, checkpoint: Choice = "last") -> Selection:
     Raises:
         InputError: there is no such checkpoint, or it cannot be read.
     """
-    step, variables = checkpoints.restore_variables(Path(run).absolute() / "checkpoints", order(run, checkpoint))
+    folder, damaged = Path(run).absolute() / "checkpoints", []
+    step, variables = checkpoints.restore_variables(folder, order(run, checkpoint), damaged.append)
     params, selected_by = variables["params"], evaluated_part(_saved_data(run)) if checkpoint == "best" else None
-    return Selection(step, variables | {"params": network_params(params)}, selected_by, params.get(OWN))
+    network = variables | {"params": network_params(params)}
+    return Selection(step, network, selected_by, params.get(OWN), tuple(damaged))
 
 
 def order(run: str | Path, checkpoint: Choice) -> checkpoints.Order:

@@ -269,7 +269,8 @@ def _from_own_copy(tree: Any) -> Any:
 def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run and its weights: `model.apply(variables, x, train=False)`.
 
-    It warns where the network's code has changed since the run and the run has no copy of it.
+    It warns if the network's code has changed since the run and the run has no copy of it, or if an older checkpoint is
+    read because newer ones are damaged.
 
     Args:
         run: its folder.
@@ -282,7 +283,10 @@ def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module,
     experiment = load_saved(run)
     if text := other_code(run, experiment):
         warnings.warn(text, stacklevel=3)
-    return experiment.model, select(run, checkpoint).variables
+    selection = select(run, checkpoint)
+    if selection.damaged:
+        warnings.warn(f"{run}: the weights are those of {selection}", stacklevel=3)
+    return experiment.model, selection.variables
 
 
 def other_code(run: str | Path, experiment: Experiment) -> str | None:
