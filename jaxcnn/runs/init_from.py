@@ -1,6 +1,5 @@
 """Weights of another run to start from, and whether it was trained on images that this one validates on."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from jaxcnn.runs.plan import Plan
 from jaxcnn.runs.selection import Choice, select
 from jaxcnn.runs.workdir import Source, load_saved
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.json_object import read_object
 
 
 def starting_weights(plan: Plan, source: Source, report: Callable[[str], None]) -> dict[str, Any] | None:
@@ -106,7 +106,7 @@ def _same_images(mine: Data, other: Data, source: Source) -> bool:
     """Whether two runs draw from the same training images, as far as their settings and records tell."""
     record = Path(source.init_from) / "provenance.json"
     if mine.source == other.source == "arrays" and record.is_file():
-        saved = json.loads(record.read_text())
+        saved = read_object(record)
         return all(saved.get(name) == getattr(source, name) for name in ("arrays", "data_file"))
 
     def images(data: Data) -> tuple:

@@ -1,6 +1,5 @@
 """Which checkpoint of a run is meant by `last`, `best` or a step, and its weights."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from jaxcnn.objectives import OWN, network_params
 from jaxcnn.runs import checkpoint as checkpoints
 from jaxcnn.runs.metrics import accuracies, read_rows
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.json_object import read_object
 
 Choice = int | Literal["last", "best"]
 """A checkpoint of a run: `last`, the newest; `best`, the one with the highest accuracy on the validation part, or on
@@ -94,4 +94,4 @@ def _saved_data(run: str | Path) -> Data:
     path = Path(run) / "config.json"
     if not path.is_file():
         raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
-    return from_json(json.loads(path.read_text())["data"], Data)
+    return from_json(read_object(path, "data")["data"], Data)

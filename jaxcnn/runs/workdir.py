@@ -1,7 +1,6 @@
 """The folder of a run: what it holds, whether it is this experiment's, whether it is finished."""
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -26,6 +25,7 @@ from jaxcnn.runtime.atomic import replacing, write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.file_digest import file_digest
 from jaxcnn.runtime.jax_settings import fixed_settings
+from jaxcnn.runtime.json_object import read_object
 from jaxcnn.runtime.provenance import machine_differences, provenance
 from jaxcnn.training.state import IMPLEMENTATION
 
@@ -168,7 +168,7 @@ def finished(
     _check_source(record, workdir, source, finished=done)
     if not done:
         return None
-    found = _read_json(workdir / "results.json")
+    found = read_object(workdir / "results.json", "test", "steps", "seconds")
     return Results(found["test"], found["steps"], found["seconds"], str(workdir), found.get("validation"))
 
 
@@ -185,7 +185,7 @@ def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
 def read_record(workdir: Path) -> dict[str, Any]:
     """What provenance.json says; nothing where there is none."""
     path = workdir / "provenance.json"
-    return _read_json(path) if os.path.exists(path) else {}
+    return read_object(path) if os.path.exists(path) else {}
 
 
 def _check_source(saved: Mapping[str, Any], workdir: Path, source: Source, *, finished: bool) -> None:
@@ -236,7 +236,7 @@ def load_saved(run: str | Path) -> Experiment:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
-    tree, record = _read_json(path), read_record(folder)
+    tree, record = read_object(path, "model", "data"), read_record(folder)
     candidates = [(tree, folder), (tree, Path(record.get("workdir", folder))), (_from_own_copy(tree), folder)]
     found, failures = [], []
     for saved, place in candidates:
@@ -335,7 +335,7 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
     path = workdir / "provenance.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        earlier = _read_json(path) if path.exists() else None
+        earlier = read_object(path) if path.exists() else None
         moved = machine_differences(earlier, record) if earlier and saved else []
         if earlier and saved:
             # The run goes on from its own checkpoint; what it was started from has been recorded.
@@ -361,10 +361,3 @@ def write_results(results: Results, experiment: Experiment) -> None:
     values = {k: v for k, v in asdict(results).items() if k != "workdir" and v is not None}
     record = values | {"seed": experiment.seed, "run_id": run_id(experiment)}
     write_json(Path(results.workdir) / "results.json", record)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); delete it to go on.") from error

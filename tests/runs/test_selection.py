@@ -123,6 +123,16 @@ def test_a_damaged_best_checkpoint_is_not_replaced_by_another(runs, tmp_path):
         jaxcnn.restore(run, checkpoint="best")
 
 
+@pytest.mark.parametrize("choice", ["last", "best"])
+def test_a_damaged_config_is_named(runs, tmp_path, choice):
+    run = Path(shutil.copytree(runs / "test", tmp_path / "run"))
+    (run / "config.json").write_text("{")
+    for use in (jaxcnn.restore, select):
+        if (use, choice) != (select, "last"):
+            with pytest.raises(InputError, match=r"run/config\.json is damaged"):
+                use(run, checkpoint=choice)
+
+
 def test_weights_of_an_older_checkpoint_are_said_to_be(runs, tmp_path, capsys):
     run = Path(shutil.copytree(runs / "test", tmp_path / "run"))
     for step in (12, 16):
