@@ -121,6 +121,10 @@ def _make(of: Structure) -> Programs:
     jax.eval_shape(preprocess, images)
     network = jax.eval_shape(lambda: of.model.init(_key(0), images, train=False))
     logits = jax.eval_shape(lambda v: of.model.apply(v, images, train=False), network)
+    if "params" not in network:
+        raise InputError("the network has no parameters, so there is nothing to train.")
+    if not hasattr(logits, "ndim"):
+        raise InputError(f"the network gives {type(logits).__name__} for one image; it must give logits (1, classes).")
     if logits.ndim != 2:
         raise InputError(f"the network gives logits of shape {logits.shape} for one image; it must give (1, classes).")
 
