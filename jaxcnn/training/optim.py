@@ -179,8 +179,8 @@ def make_optimizer(
         this step, is needed by the plateau schedule and ignored by the others; `hyper` has the values of
         `hyperparameters(config)` as arrays, which may be traced; without it the values of `config` are used. The state
         is a dict of arrays by stage: "decay", "momentum" or "adam", "learning_rate", and "clip" and "plateau" if they
-        are on. The decay and momentum stages are always present. If `config.weight_decay` is 0, nothing decays, whatever
-        `hyper` says, because the scope then may select nothing.
+        are on. The decay and momentum stages are always present. If `config.weight_decay` is 0, nothing decays,
+        whatever `hyper` says, because the scope then may select nothing.
 
     Raises:
         InputError: as in `make_schedule` and `decay_mask`.
