@@ -115,6 +115,14 @@ def programs(of: Structure) -> Programs:
     return shared(of)
 
 
+def _check_names(network: Any) -> None:
+    """Refuse names of which a checkpoint could not be read: it joins them with slashes."""
+    for path, _ in jax.tree_util.tree_leaves_with_path(network):
+        for name in (str(getattr(key, "key", "")) for key in path):
+            if "/" in name or name == OWN:
+                raise InputError(f"the network has {name!r} among its names; rename it without '/' or '~'.")
+
+
 def _make(of: Structure) -> Programs:
     images = jnp.zeros((1, *of.image_shape), jnp.float32)
     preprocess = data.make_preprocess(of.preprocessing)
@@ -123,6 +131,7 @@ def _make(of: Structure) -> Programs:
     logits = jax.eval_shape(lambda v: of.model.apply(v, images, train=False), network)
     if "params" not in network:
         raise InputError("the network has no parameters, so there is nothing to train.")
+    _check_names(network)
     if not hasattr(logits, "ndim"):
         raise InputError(f"the network gives {type(logits).__name__} for one image; it must give logits (1, classes).")
     if logits.ndim != 2:

@@ -30,6 +30,16 @@ class Pair(nn.Module):
         return nn.Dense(3)(x.reshape(len(x), -1)), x
 
 
+class Named(nn.Module):
+    """A layer of any name."""
+
+    layer: str
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        return nn.Dense(3, name=self.layer)(x.reshape(len(x), -1))
+
+
 class Sums(nn.Module):
     """No parameters."""
 
@@ -117,6 +127,8 @@ def test_the_schedule_and_the_optimizer_have_the_length_of_the_run():
         ({"model.rank": 3}, "the network gives logits of shape (1, 8, 3) for one image; it must give (1, classes)."),
         ({"model": Pair()}, "the network gives tuple for one image; it must give logits (1, classes)."),
         ({"model": Sums()}, "the network has no parameters, so there is nothing to train."),
+        ({"model": Named("o/x")}, "the network has 'o/x' among its names; rename it without '/' or '~'."),
+        ({"model": Named("~objective")}, "the network has '~objective' among its names;"),
         ({"model": LeNet5()}, "images are 8x8; this network needs at least 32x32."),
         (
             {"data.mean": (0.1, 0.2)},
