@@ -105,7 +105,7 @@ def test_the_schedule_and_the_optimizer_have_the_length_of_the_run():
         ({"optimizer.schedule": Schedule(name="step", drops=(9,))}, "Schedule.drops has 9; a drop must come"),
         ({"augment.crop": 9}, "Augment.crop is 9; images are 8x8, so it must be at most 8."),
         ({"data.channel_order": "bgr"}, "Data.channel_order is 'bgr'; images with 1 channel(s) need 'rgb'."),
-        ({"data.validation": 0.999}, "Data.validation is 0.999; of 50 training images that leaves an empty part."),
+        ({"data.validation": 0.999}, "Data.validation is 0.999; with 50 training images that leaves an empty split."),
     ],
 )
 def test_what_does_not_fit_together_is_one_line(changes, words):
