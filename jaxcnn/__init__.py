@@ -1,6 +1,6 @@
-"""Classic convolutional networks in JAX: to train, to measure, to import.
+"""Classic convolutional networks in JAX, to train, to measure and to import.
 
-The models are at hand at once; what needs orbax, TFDS or matplotlib is loaded when used.
+Orbax, TFDS and matplotlib are imported only when they are used.
 """
 
 from jaxcnn import models

@@ -1,1 +1,1 @@
-"""Speed of networks, alone and against others; of a launch; of the input pipeline. `command.bench` does it all."""
+"""Benchmarks of networks against other libraries, of launches and of the input pipeline, run by `jaxcnn.cli.bench`."""

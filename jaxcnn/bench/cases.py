@@ -1,4 +1,4 @@
-"""What is measured: networks with an image shape and a batch size, and the arithmetic that a step of each takes."""
+"""The measured cases: networks with an image shape and a batch size, and the number of operations of their steps."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ from jaxcnn.runtime.fields import did_you_mean
 
 Mode = Literal["train", "forward"]
 
-# Images of a network of the zoo that is no case of its own.
+# Images per step of a network of the zoo that is not a case.
 _BATCH = 32
 
 
@@ -19,10 +19,10 @@ class Case:
     """A network to measure.
 
     Attributes:
-        name: in tables.
+        name: name in tables.
         model: the network.
         shape: (height, width, channels) of an image.
-        batch_size: images a step.
+        batch_size: images per step.
     """
 
     name: str
@@ -40,14 +40,14 @@ CASES = {
         Case("vgg_d", VGG(), (224, 224, 3), 8),
     )
 }
-"""By name."""
+"""The cases by name."""
 
 
 def named(name: str) -> Case:
-    """The case of that name, or the network of the zoo with 32 images a step.
+    """Return the case of that name, or the network of the zoo with 32 images per step.
 
     Raises:
-        InputError: there is none, with the list.
+        InputError: the name is unknown; the message lists the known ones.
     """
     if name in CASES:
         return CASES[name]
@@ -58,13 +58,14 @@ def named(name: str) -> Case:
 
 
 def operations(model: ConvNet, shape: Shape, mode: Mode) -> int:
-    """Floating point operations that one image takes, two for each multiply-add of a product with weights.
+    """Return the floating point operations per image, two for each multiply-add of a product with weights.
 
-    A forward pass is one product a layer. Training has two more, for the gradients of its weights and of its input, but
-    nothing needs the gradient of the images. Norms, activations, pooling and the update rule are left out.
+    A forward pass has one product per layer. Training has two more per layer, for the gradients of its weights and of
+    its input, except that no gradient of the images is computed. Norms, activations, pooling and the update rule are
+    left out.
 
     Args:
-        model: whose layers are counted.
+        model: network whose layers are counted.
         shape: (height, width, channels) of the image.
         mode: train or forward.
     """

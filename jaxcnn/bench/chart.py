@@ -7,21 +7,21 @@ from jaxcnn.bench.tables import NAMES, machine, shown_ratio, step_name
 from jaxcnn.plots.page import FAINT, MARGIN, WIDTH, add_panel, blank_page, save
 from jaxcnn.plots.words import INK, LABEL, MUTED, SMALL, TITLE, add_text, shortened
 
-# Far apart in lightness, so that they differ on a greyscale print.
+# Their lightness differs, so that a greyscale print distinguishes them.
 _COLOURS = {"jaxcnn": "#00558c", "flax": "#e69f00"}
 _BAR, _SPACE = 18, 16
 
 
 def speed_chart(record: dict[str, Any], path: str | Path) -> Path | None:
-    """Draw how many times as fast as PyTorch each library runs every step; without PyTorch, as plain flax.
+    """Draw the speed of each library relative to PyTorch for every step, or relative to plain flax without PyTorch.
 
     Args:
-        record: what was measured; steps without the library that all are compared with, or with too few turns for a
-            ratio, are left out.
-        path: .png or .svg file to write; one that is there is replaced only when the new one is complete.
+        record: record of a benchmark; steps that lack the reference library, or have too few rounds for a ratio, are
+            left out.
+        path: .png or .svg file to write; an existing file is replaced only when the new one is complete.
 
     Returns:
-        `path`; None, with nothing drawn, where nothing was compared.
+        `path`; None, with nothing drawn, if nothing was compared.
     """
     ours = {name: [m for m in record["steps"] if shown_ratio(m, "jaxcnn", name)] for name in ("torch", "flax")}
     peer = next((name for name, steps in ours.items() if steps), None)

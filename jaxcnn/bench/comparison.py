@@ -1,4 +1,4 @@
-"""One network in several libraries, a process each, taking turns."""
+"""Comparison of one network in several libraries, each in its own process, in alternating rounds."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -10,8 +10,8 @@ from jaxcnn.bench.job import Job, Library
 from jaxcnn.bench.process import Worker, WorkerError, working
 from jaxcnn.bench.summary import speed_ratio, summarize
 
-# Turns that each library has in the time asked for, so that a slow minute of the machine meets all alike.
-_TURNS = 20
+# Rounds of each library in the requested time, so that a slow minute of the machine affects all alike.
+_ROUNDS = 20
 
 
 def compare(
@@ -25,22 +25,22 @@ def compare(
 ) -> dict[str, Any]:
     """Time the steps of a network in each library, in turn, while the processes of the others sleep.
 
-    One after the other, the libraries start, compile, and do their first step. After a turn to warm up, each runs for a
-    twentieth of the time, at least one step, and so on until each has run for the whole of it. Every turn ends with a
-    matrix product in one of the processes, the peak with which all libraries are compared in this turn.
+    One after the other, the libraries start, compile and run their first step. After a warm-up round, each runs for a
+    twentieth of the time in every round, but at least one step, until each has run for the whole time. Every round ends
+    with a matrix product in one of the processes; its speed is the peak of this round for all libraries.
 
     Args:
         case: the network, in the dtype to measure.
         mode: train or forward.
         libraries: jaxcnn first, then its peers.
-        seconds: that each library is measured for.
-        threads: CPUs of each process.
-        report: is told what happens.
+        seconds: measured time per library.
+        threads: CPUs per process.
+        report: called with a line on every change of progress.
 
     Returns:
-        `case`, `mode`, `dtype`, `batch_size`, `image`, `gflop` (of a step); `variants`, by library the facts of its
-        program, `first_step_seconds`, `peak_memory_bytes` and what `summary.summarize` gives; `ratios`, by peer what
-        `summary.speed_ratio` gives; `errors`, by library a line on why it could not be measured.
+        `case`, `mode`, `dtype`, `batch_size`, `image`, `gflop` (per step); `variants`, by library the facts of its
+        program, `first_step_seconds`, `peak_memory_bytes` and the result of `summary.summarize`; `ratios`, by peer the
+        result of `summary.speed_ratio`; `errors`, by library one line on why it could not be measured.
     """
     job = Job("jaxcnn", case.model, case.shape, case.batch_size, mode, threads)
     work = case.batch_size * operations(case.model, case.shape, mode)
@@ -49,7 +49,7 @@ def compare(
     peaks: list[float] = []
 
     def each(names: Sequence[str], act: Callable[[_Entrant], None]) -> None:
-        """Whoever cannot is out."""
+        """Apply a function to these libraries, and drop those for which it fails."""
         for name in names:
             try:
                 act(entrants[name])
@@ -58,25 +58,25 @@ def compare(
                 del entrants[name]
 
     def find_peak() -> None:
-        """Append the peak of this turn, from the first library that can measure it."""
-        turn = len(peaks)
-        while entrants and len(peaks) == turn:
+        """Append the peak of this round, from the first library that can measure it."""
+        count = len(peaks)
+        while entrants and len(peaks) == count:
             each(list(entrants)[:1], lambda entrant: peaks.append(entrant.peak()))
 
     with contextlib.ExitStack() as stack:
         for library in libraries:
-            report(f"{library} starts")
+            report(f"starting {library}")
             platform = entrants["jaxcnn"].facts["platform"] if "jaxcnn" in entrants else "cpu"
             worker = working(replace(job, library=library, platform=platform), threads)
             entrants[library] = _Entrant(stack.enter_context(worker))
             each([library], _Entrant.start)
-        each(list(entrants), lambda entrant: entrant.run(seconds / _TURNS))
+        each(list(entrants), lambda entrant: entrant.run(seconds / _ROUNDS))
         for entrant in entrants.values():
             entrant.rounds.clear()
         while waiting := [name for name, entrant in entrants.items() if entrant.seconds < seconds]:
             done = min(entrants[name].seconds for name in waiting)
-            report(f"{done:.0f} of {seconds:g} s each for {', '.join(waiting)}")
-            each(waiting, lambda entrant: entrant.run(seconds / _TURNS))
+            report(f"{done:.0f} of {seconds:g} s measured for each of {', '.join(waiting)}")
+            each(waiting, lambda entrant: entrant.run(seconds / _ROUNDS))
             find_peak()
     variants = {
         name: entrant.facts | summarize(entrant.rounds, images=case.batch_size, operations=work, peaks=peaks)
@@ -98,7 +98,7 @@ def compare(
 
 @dataclass
 class _Entrant:
-    """A library in the comparison: its process, and what is known of it so far."""
+    """A library in the comparison: its process and its measurements so far."""
 
     worker: Worker
     facts: dict[str, Any] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class _Entrant:
 
     @property
     def seconds(self) -> float:
-        """That it has been measured for."""
+        """Return the measured time so far."""
         return sum(map(sum, self.rounds)) / 1e3
 
     def start(self) -> None:
@@ -118,5 +118,5 @@ class _Entrant:
         self.facts["peak_memory_bytes"] = answer["memory_bytes"]
 
     def peak(self) -> float:
-        """Billions of operations a second in a matrix product."""
+        """Return billions of operations per second in a matrix product."""
         return self.worker.ask({"peak": True})["peak_gflops"]

@@ -1,4 +1,4 @@
-"""The network of a tuple of layer records as plain flax.linen has it, with none of our own operations."""
+"""The network of a tuple of layer records in plain flax.linen, with none of our own operations."""
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,11 @@ from jaxcnn.layers import Layer
 
 
 class FlaxPeer(nn.Module):
-    """Linen layers under the names of the records; parameters lie as in our own network.
+    """Linen layers under the names of the records; the tree of parameters is that of our own network.
 
     Attributes:
         records: the layers, in order.
-        dtype: of activations and products.
+        dtype: dtype of activations and products.
     """
 
     records: tuple[Layer, ...]
@@ -20,10 +20,10 @@ class FlaxPeer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Logits, float32, of images [n, height, width, channels].
+        """Return the float32 logits of images [n, height, width, channels].
 
         Raises:
-            InputError: flax has no such layer.
+            InputError: flax has no layer like one of the records.
         """
         x = x.astype(self.dtype)
         for layer in self.records:

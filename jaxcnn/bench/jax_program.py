@@ -1,4 +1,4 @@
-"""A step of our network, or of its peer in plain linen, through XLA."""
+"""A step of our network, or of its peer in plain linen, compiled by XLA."""
 
 import time
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class JaxProgram:
         self._batch = {"image": images, "label": jax.random.randint(labels_key, (job.batch_size,), 0, classes)}
         make = {("jaxcnn", "train"): _our_training, ("flax", "train"): _plain_training}
         self._carry, step = make.get((job.library, job.mode), _forward)(model, self._key, self._batch)
-        # The key is a constant of the step, so that compiling would wait until all that came before it is done.
+        # The key is a constant of the step, so compilation would otherwise include waiting for earlier computations.
         jax.block_until_ready((self._carry, self._batch, self._key))
         begun = time.perf_counter()
         self._step = step.lower(self._carry, self._batch).compile()
@@ -62,7 +62,8 @@ class JaxProgram:
 
 
 def _initial(create: Callable[[jax.Array], Any], key: jax.Array) -> Any:
-    """Runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run."""
+    """Compute the initial state."""
+    # This runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     return jax.jit(create, compiler_options=options)(key)
 

@@ -1,4 +1,4 @@
-"""One step of a network, ready to be timed: what is asked for, and what every library gives."""
+"""The job of timing a step of a network, and the interface of the programs that do it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from jaxcnn.models import ConvNet
 Library = Literal["jaxcnn", "flax", "torch"]
 
 RATE, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
-"""Of the update rule, PyTorch's SGD in all libraries; the rate is low because the labels are random."""
+"""Settings of the update rule, PyTorch's SGD in all libraries; the rate is low because the labels are random."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a program is to do.
+    """The specification of a program.
 
     Attributes:
-        library: whose layers run.
+        library: library whose layers run.
         model: our network, in its dtype.
         shape: (height, width, channels) of an image.
-        batch_size: images a step.
-        mode: a training step, or a forward pass as evaluation takes it.
-        threads: of a CPU.
-        platform: where PyTorch runs, as JAX names it; JAX runs on its default.
+        batch_size: images per step.
+        mode: a training step, or a forward pass as in evaluation.
+        threads: number of CPU threads.
+        platform: JAX's name of the platform on which PyTorch runs; JAX runs on its default.
     """
 
     library: Library
@@ -38,20 +38,20 @@ class Job:
 
 
 class Program(Protocol):
-    """A step on random images that stay on the device, the same ones every time.
+    """A step on random images, which stay on the device and are the same in every step.
 
     Attributes:
-        facts: `platform`, `device`, `versions`, and of the compiled step `compile_seconds` and `temporary_bytes`, None
-            where the library does not compile.
+        facts: `platform`, `device`, `versions`, and `compile_seconds` and `temporary_bytes` of the compiled step, which
+            are None if the library does not compile.
     """
 
     facts: dict[str, Any]
 
     def step(self) -> None:
-        """Run one; return when it is done."""
+        """Run one step, and return when it is done."""
 
     def product(self, side: int) -> Callable[[], None]:
-        """What runs a product of two matrices of that side in the dtype of the network, and returns when it is done."""
+        """Return a function that runs a product of two matrices of that side in the network's dtype to its end."""
 
     def device_bytes(self) -> int | None:
-        """Most memory that was in use on the device since the start; None on a CPU."""
+        """Return the peak memory in use on the device since the start; None on a CPU."""

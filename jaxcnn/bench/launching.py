@@ -9,24 +9,24 @@ from pathlib import Path
 from jaxcnn.bench.process import WorkerError, end, last_words, spawn
 
 ROOT = Path(__file__).parents[2]
-"""Of the repository, which has launch.py and configs/."""
+"""Root of the repository, which has launch.py and configs/."""
 
 _REPEATS = 3
 _POLL = 0.005
 
 
 def time_launches(config: str | Path, threads: int) -> dict[str, float]:
-    """Launch an experiment again and again, and stop it when its first step is in metrics.jsonl.
+    """Launch an experiment repeatedly, and stop it when its first step is in metrics.jsonl.
 
-    A first launch, not measured, decodes the data and fills the compilation cache. Three times then one launch compiles
-    all and one finds all compiled.
+    A first launch, which is not measured, decodes the data and fills the compilation cache. Then, three times, one
+    launch compiles everything and one launch uses the cache.
 
     Args:
-        config: file of the experiment.
+        config: config file of the experiment.
         threads: CPUs that it may use.
 
     Returns:
-        `cold_seconds` and `cached_seconds`, medians.
+        The medians `cold_seconds` and `cached_seconds`.
 
     Raises:
         WorkerError: a launch ended before its first step.
@@ -41,7 +41,7 @@ def time_launches(config: str | Path, threads: int) -> dict[str, float]:
 
 
 def _first_step(config: str | Path, folder: Path, cached: bool, threads: int) -> float:
-    """Seconds until the first row of a run in a new workdir."""
+    """Return the seconds until the first row of a run in a new workdir."""
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     environment["JAXCNN_CACHE_DIR"] = str(folder / "cache")
     arguments = [str(ROOT / "launch.py"), f"--config={config}", "--config.log_every=1"]

@@ -1,4 +1,4 @@
-"""What the input pipeline takes of a training step: gathering a batch, changing its images, preprocessing them."""
+"""The input pipeline's share of a training step: gathering a batch, augmenting and preprocessing its images."""
 
 import itertools
 import statistics
@@ -16,16 +16,16 @@ from jaxcnn.runs.plan import Plan, make_plan
 from jaxcnn.runtime.xla_flags import set_xla_flags
 from jaxcnn.training.steps import Batch, make_train_step
 
-_TURNS = 20
+_ROUNDS = 20
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What to measure.
+    """The specification of a measurement.
 
     Attributes:
-        config: file of an experiment.
-        seconds: for each of the three ways of running its steps.
+        config: config file of an experiment.
+        seconds: measured time for each of the three ways of running its steps.
     """
 
     config: str
@@ -33,17 +33,17 @@ class Pipeline:
 
 
 def measure(job: Pipeline) -> dict[str, Any]:
-    """Time the steps of an experiment as training runs them, without augmentation, and on one batch that is ready.
+    """Time the steps of an experiment as in training, without augmentation, and on one preprocessed batch.
 
-    The three take turns in one process, in a loop like that of training, which reads a step's loss while the next runs.
+    The three alternate in one process, in a loop like that of training, which reads a step's loss while the next runs.
 
     Returns:
-        `batch_size`; `milliseconds`, by `full`, `plain` (no augmentation) and `ready`, a step, median over turns;
-        `share` and `plain_share`, the part of the time of a full and of a plain step that one on a ready batch does not
-        take: `median` and `quartiles` over turns.
+        `batch_size`; `milliseconds` per step by `full`, `plain` (no augmentation) and `ready` (preprocessed batch),
+        medians over rounds; `share` and `plain_share`, the fraction of the time of a full and of a plain step that a
+        step on a preprocessed batch saves: `median` and `quartiles` over rounds.
 
     Raises:
-        InputError: the experiment does not fit, or its data is not there.
+        InputError: the experiment is invalid, or its data is missing.
     """
     set_xla_flags()
     plan = make_plan(load_config(job.config))
@@ -51,9 +51,9 @@ def measure(job: Pipeline) -> dict[str, Any]:
     for loop in loops.values():
         loop(0)
     times: dict[str, list[float]] = {name: [] for name in loops}
-    for _ in range(_TURNS):
+    for _ in range(_ROUNDS):
         for name, loop in loops.items():
-            times[name].append(loop(job.seconds / _TURNS))
+            times[name].append(loop(job.seconds / _ROUNDS))
     return {
         "batch_size": plan.experiment.data.batch_size,
         "milliseconds": {name: statistics.median(values) for name, values in times.items()},
@@ -73,11 +73,11 @@ def _loops(plan: Plan) -> dict[str, Callable[[float], float]]:
     preprocess, augment = data.make_preprocess(settings), data.make_augment(experiment.augment, plan.colors)
     batches = data.train_batches(plan.dataset.train, settings.batch_size, seed=seed, sharding=plan.batch_sharding)
 
-    def change(images: jax.Array) -> jax.Array:
+    def prepare(images: jax.Array) -> jax.Array:
         return preprocess(augment(jax.random.key(seed), images) if augment else images)
 
     first = next(batches)
-    ready = itertools.repeat(first | {"image": jax.jit(change)(first["image"])})
+    ready = itertools.repeat(first | {"image": jax.jit(prepare)(first["image"])})
     return {
         "full": _loop(plan, batches, preprocess=preprocess, augment=augment),
         "plain": _loop(plan, batches, preprocess=lambda images: preprocess(data.center_crop(images, crop))),
@@ -86,7 +86,7 @@ def _loops(plan: Plan) -> dict[str, Callable[[float], float]]:
 
 
 def _loop(plan: Plan, batches: Iterator[Batch], **options: Any) -> Callable[[float], float]:
-    """Runs steps for some seconds, at least two; returns milliseconds a step."""
+    """Return a function that runs steps for some seconds, at least two steps, and returns the milliseconds per step."""
     experiment = plan.experiment
     step = make_train_step(experiment.model, plan.programs.optimizer, objective=experiment.objective, **options)
     step = jax.jit(step, donate_argnums=0, out_shardings=plan.replicated)

@@ -1,4 +1,4 @@
-"""Processes that are measured: started on their CPUs, asked, ended."""
+"""Measured processes: starting them on their CPUs, sending them questions and ending them."""
 
 import contextlib
 import json
@@ -15,25 +15,25 @@ from jaxcnn.config import to_json
 
 
 class WorkerError(Exception):
-    """A process did not do its work; the message is its last line."""
+    """A process failed; the message is its last line."""
 
 
 def usable_cpus() -> list[int]:
-    """CPUs that this process may use; all of them where the system knows no such limit."""
+    """Return the CPUs that this process may use; all of them if the system has no such limit."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def spawn(
     arguments: Sequence[str], threads: int, environment: Mapping[str, str], **pipes: Any
 ) -> subprocess.Popen[str]:
-    """Start Python in a process group of its own, on the first `threads` of the CPUs that this process may use.
+    """Start Python in its own process group, on the first `threads` of the CPUs that this process may use.
 
-    XLA makes its pool of threads by their number, which holds on Linux; elsewhere a process may use all CPUs.
+    XLA sizes its thread pool by the number of these CPUs. This works on Linux; elsewhere a process may use all CPUs.
     """
     process = subprocess.Popen([sys.executable, *arguments], env=dict(environment), text=True, process_group=0, **pipes)
     if hasattr(os, "sched_setaffinity"):
         try:
-            # While it is but an interpreter that starts; threads that it makes inherit it.
+            # The interpreter is still starting; threads that it creates later inherit the setting.
             os.sched_setaffinity(process.pid, usable_cpus()[:threads])
         except BaseException:
             end(process)
@@ -42,7 +42,7 @@ def spawn(
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kill a process of `spawn` with all that it has started, and close its pipes."""
+    """Kill a process of `spawn` and all processes that it has started, and close its pipes."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -52,7 +52,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def last_words(process: subprocess.Popen[str], log: IO[bytes]) -> str:
-    """How a process ended, and the last line of what it wrote to its log."""
+    """Return how a process ended, and the last line of its log."""
     status = process.wait()
     log.seek(0)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
@@ -62,17 +62,17 @@ def last_words(process: subprocess.Popen[str], log: IO[bytes]) -> str:
 
 
 class Worker:
-    """A `jaxcnn.bench.worker` that runs.
+    """A running `jaxcnn.bench.worker`.
 
     Attributes:
-        process: its process.
+        process: process of the worker.
     """
 
     def __init__(self, process: subprocess.Popen[str], log: IO[bytes], job: Any, started: float) -> None:
         self.process, self._log, self._job, self._started = process, log, job, started
 
     def start(self) -> dict[str, Any]:
-        """The answer to the job, and `first_step_seconds` from the start of the process until it was there.
+        """Send the job and return the answer, with `first_step_seconds` from the start of the process to the answer.
 
         Raises:
             WorkerError: the job cannot be done.
@@ -80,10 +80,10 @@ class Worker:
         return self.ask(to_json(self._job)) | {"first_step_seconds": time.perf_counter() - self._started}
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a question.
+        """Send a question and return the answer.
 
         Raises:
-            WorkerError: the process says that it cannot answer, or has died.
+            WorkerError: the process reports an error or has died.
         """
         line = ""
         with contextlib.suppress(BrokenPipeError):
@@ -100,13 +100,13 @@ class Worker:
 
 @contextlib.contextmanager
 def working(job: Any, threads: int) -> Iterator[Worker]:
-    """A worker on so many CPUs, killed when the block ends.
+    """Start a worker on `threads` CPUs, and kill it when the block ends.
 
     Args:
-        job: a `program.Job` or a `pipeline.Pipeline`.
+        job: a `job.Job` or a `pipeline.Pipeline`.
         threads: CPUs that it may use.
     """
-    # Several processes share a GPU, most of whose memory JAX would otherwise take at once.
+    # Several processes share a GPU, and JAX would otherwise preallocate most of its memory.
     environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | dict(os.environ)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     started = time.perf_counter()

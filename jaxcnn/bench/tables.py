@@ -1,4 +1,4 @@
-"""What a benchmark found, in words and tables."""
+"""The results of a benchmark as text and tables."""
 
 import json
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from jaxcnn.bench.summary import MEDIAN_ROUNDS, QUARTILE_ROUNDS, speed_ratio
 from jaxcnn.describe.tables import Grid, shape_text
 
 Record = dict[str, Any]
-"""As `command.bench` writes it."""
+"""The record of a benchmark, as `jaxcnn.cli.bench` writes it."""
 
 NAMES = {"jaxcnn": "jaxcnn", "flax": "plain flax", "torch": "PyTorch"}
-"""Of libraries, as readers know them."""
+"""Names of the libraries in tables."""
 
 
 def machine(record: Record) -> str:
-    """What it was measured on and with, in a line."""
+    """Return the hardware and the software versions of a benchmark in one line."""
     source = record["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in source["versions"].items() if version)
     kind = f", {source['device']}" if source["device"] not in (None, "cpu") else ""
@@ -24,13 +24,13 @@ def machine(record: Record) -> str:
 
 
 def step_name(measured: Record) -> str:
-    """`vgg_d train`, with the dtype where it is not float32."""
+    """Return a step as in `vgg_d train`, with the dtype if it is not float32."""
     dtype = "" if measured["dtype"] == "float32" else f" {measured['dtype']}"
     return f"{measured['case']} {measured['mode']}{dtype}"
 
 
 def failures(record: Record) -> list[str]:
-    """A line for everything that could not be measured."""
+    """Return one line for each failed measurement."""
     steps = [(f"{step_name(m)}, {name}", why) for m in record["steps"] for name, why in m["errors"].items()]
     rest = [
         (f"{part} {m['config']}", m["error"]) for part in ("launch", "pipeline") for m in record[part] if "error" in m
@@ -39,7 +39,7 @@ def failures(record: Record) -> list[str]:
 
 
 def grids(record: Record) -> Iterator[Grid]:
-    """The tables of what was measured: ratios, libraries, launches, the input pipeline."""
+    """Yield the tables of a benchmark: ratios, libraries, launches and the input pipeline."""
     if record["steps"]:
         yield _ratios(record["steps"])
         yield _libraries(record["steps"])
@@ -62,20 +62,20 @@ def grids(record: Record) -> Iterator[Grid]:
 
 
 def markdown(record: Record) -> str:
-    """All tables as Markdown."""
+    """Return all tables as Markdown."""
     return "\n\n".join([f"{machine(record)}.", *(grid.markdown() for grid in grids(record)), *failures(record)])
 
 
 def kept(folder: str | Path) -> list[Record]:
-    """Every bench_NAME.json in a folder."""
+    """Return the record of every bench_NAME.json in a folder."""
     return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("bench_*.json"))]
 
 
 def shown_ratio(measured: Record, library: str, peer: str) -> Record | None:
-    """How many times as fast as a peer a library is, from the rounds of a record's step, whenever it was recorded.
+    """Return how many times as fast as a peer a library is, computed from the rounds of a recorded step.
 
     Returns:
-        As `summary.speed_ratio`; None where one of them was not measured, or in fewer than `MEDIAN_ROUNDS` rounds.
+        As in `summary.speed_ratio`; None if one of them was not measured, or in fewer than `MEDIAN_ROUNDS` rounds.
     """
     variants = measured["variants"]
     if library not in variants or peer not in variants:
@@ -118,7 +118,7 @@ def _libraries(steps: list[Record]) -> Grid:
                     _range(v["quartiles"], ",.1f"),
                     f"{v['images_per_second']:,.0f}",
                     f"{v['gflops']:,.1f}",
-                    # Records of one peak for all rounds, from before each round had its own, show no share of it.
+                    # Older records have one peak for all rounds; for these no share is shown.
                     f"{v['utilization']:.0%}" if len(v.get("round_peak_gflops", ())) >= MEDIAN_ROUNDS else "",
                     "" if v["compile_seconds"] is None else f"{v['compile_seconds']:.1f}",
                     f"{v['first_step_seconds']:.1f}",
@@ -133,7 +133,7 @@ def _libraries(steps: list[Record]) -> Grid:
 
 
 def _ratio(measured: Record, peer: str) -> str:
-    """Median and quartiles, as far as there are enough rounds for them."""
+    """Return the median and, with enough rounds, the quartiles."""
     ratio = shown_ratio(measured, "jaxcnn", peer)
     if ratio is None:
         return "too few turns" if peer in measured["ratios"] else ""

@@ -1,4 +1,4 @@
-"""The network of a tuple of layer records as PyTorch has it."""
+"""The network of a tuple of layer records in PyTorch."""
 
 from torch import nn
 
@@ -7,14 +7,14 @@ from jaxcnn.layers.torch_modules import sequential
 
 
 def torch_peer(layers: tuple[Layer, ...], shape: Shape) -> nn.Sequential:
-    """Modules under the names of the records, for images [n, channels, height, width].
+    """Return modules under the names of the records, for images [n, channels, height, width].
 
     Args:
         layers: the records, in order.
         shape: (height, width, channels) of an image.
 
     Raises:
-        InputError: PyTorch has no such layer.
+        InputError: PyTorch has no layer like one of the records.
     """
     trace_image(layers, shape)
     return sequential(layers, shape)

@@ -15,7 +15,7 @@ class TorchProgram:
     def __init__(self, job: Job) -> None:
         torch.set_num_threads(job.threads)
         if job.platform == "gpu":
-            # JAX's own default, in which PyTorch computes convolutions alone.
+            # This is JAX's default; PyTorch's default applies it only to convolutions.
             torch.set_float32_matmul_precision("high")
         self._job, self._device = job, torch.device("cuda" if job.platform == "gpu" else "cpu")
         net = torch_peer(job.model.layers(), job.shape)

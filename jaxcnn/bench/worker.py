@@ -1,8 +1,8 @@
-"""The process of one program, which sleeps until it is asked: `python -m jaxcnn.bench.worker`.
+"""The process of one program, which sleeps until it receives a question: `python -m jaxcnn.bench.worker`.
 
-It reads lines of JSON and answers each in a line: first what to do; a `Job` is answered with the facts of its program
-when the first step is done. Then `{"run": SECONDS}` is answered with the milliseconds of every step and the most memory
-used so far, `{"peak": true}` with the speed of a matrix product. It ends with its input.
+It reads lines of JSON and answers each with one line. The first line is the job; a `Job` is answered with the facts of
+its program when the first step is done. Then `{"run": SECONDS}` is answered with the milliseconds of every step and the
+peak memory so far, and `{"peak": true}` with the speed of a matrix product. The process ends when its input ends.
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Any
 
 
 def main() -> None:
-    """Answer until the input ends; what goes wrong is the last answer, in a line."""
-    # Whatever a library prints goes to stderr, so that answers alone are in the pipe.
+    """Answer until the input ends; an error is the last answer, in one line."""
+    # Output of libraries goes to stderr, so that only answers are in the pipe.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -49,7 +49,7 @@ def _serve(first: dict[str, Any], answer: Any) -> None:
 
 
 def _run(program: Any, seconds: float) -> dict[str, Any]:
-    """Steps until the time is over, at least one."""
+    """Run steps until the time is over, at least one."""
     times: list[float] = []
     while not times or sum(times) < seconds:
         begun = time.perf_counter()
@@ -59,7 +59,7 @@ def _run(program: Any, seconds: float) -> dict[str, Any]:
 
 
 def _process_bytes() -> int | None:
-    """Most memory that this process ever had; None where the system does not tell."""
+    """Return the peak memory of this process; None if the system does not report it."""
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return found and 1024 * int(found[1])

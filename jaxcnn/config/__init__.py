@@ -1,4 +1,4 @@
-"""The Experiment and its parts: fields, JSON, config files."""
+"""Experiments and their parts: fields, JSON, config files."""
 
 from jaxcnn.config.code import code_of
 from jaxcnn.config.loading import load_config, override

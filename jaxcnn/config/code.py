@@ -12,7 +12,7 @@ from jaxcnn.config import file_modules
 
 
 def code_of(experiment: Any) -> dict[str, str]:
-    """Digests of the classes and functions of an experiment that no installed package defines, by name."""
+    """Return digests, by name, of an experiment's classes and functions that no installed package defines."""
     digests: dict[str, set[str]] = {}
     for thing in referred(experiment):
         file = file_of(thing)
@@ -20,12 +20,12 @@ def code_of(experiment: Any) -> dict[str, str]:
             own = file_modules.root(sys.modules[thing.__module__])
             path = [*([own] if own else []), *map(Path, sys.path)]
             digests.setdefault(thing.__qualname__, set()).add(code_digest(file, thing.__qualname__, path))
-    # Things of one name in several files share an entry.
+    # Definitions of the same name in several files share an entry.
     return {name: "+".join(sorted(found)) for name, found in sorted(digests.items())}
 
 
 def referred(value: Any) -> Iterator[Any]:
-    """Every class of a part of an experiment, and every class or function that is a setting."""
+    """Yield the class of every part of an experiment, and every class or function that is a setting."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield type(value)
         for field in dataclasses.fields(value):
@@ -41,22 +41,22 @@ def referred(value: Any) -> Iterator[Any]:
 
 
 def file_of(thing: Any) -> Path | None:
-    """The file that defines a class or function; None if there is none."""
+    """Return the file that defines a class or function; None if there is none."""
     file = getattr(sys.modules.get(thing.__module__), "__file__", None)
     return Path(file).resolve() if file else None
 
 
 def code_digest(file: Path, name: str, path: Sequence[Path]) -> str:
-    """A digest of a top-level definition and of everything in local files that it refers to, directly or not.
+    """Return a digest of a top-level definition and of everything in local files that it refers to, directly or not.
 
-    It is read from syntax trees, without running anything. Comments, docstrings, layout and the places of files do not
-    count, nor does anything that the definition does not refer to. Of other packages the imported names alone count,
-    and of jaxcnn not even the module, since public names stay and files are free to move.
+    It is computed from syntax trees, without running the code. Comments, docstrings, layout and the locations of files
+    do not count, nor does anything that the definition does not refer to. For other packages only the imported names
+    count; for jaxcnn the module does not count either, because public names are stable and files may move.
 
     Args:
-        file: in which it is defined.
-        name: of the definition.
-        path: folders in which import statements look for modules, in this order.
+        file: the file that contains the definition.
+        name: name of the definition.
+        path: folders in which import statements search for modules, in this order.
 
     Returns:
         Sixteen hexadecimal digits.
@@ -68,7 +68,7 @@ def code_digest(file: Path, name: str, path: Sequence[Path]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Statement:
-    """A statement at the top level of a file: the names that it binds or changes, and those that it refers to."""
+    """A top-level statement of a file, the names that it binds or changes, and the names that it refers to."""
 
     tree: ast.stmt
     bound: frozenset[str]
@@ -83,7 +83,7 @@ class _Reader:
         self._reached, self._parsed = set[tuple[Path, str | None]](), dict[Path, list[_Statement]]()
 
     def reach(self, file: Path, name: str | None) -> None:
-        """Collect what defines a name in a file, or the whole file."""
+        """Collect the statements that define a name in a file, or all statements if the name is None."""
         if (file, name) in self._reached:
             return
         self._reached.add((file, name))
@@ -103,7 +103,7 @@ class _Reader:
                     self._follow(node, file, None)
 
     def _follow(self, statement: ast.Import | ast.ImportFrom, file: Path, name: str | None) -> None:
-        """Go on in the module that binds a name by an import statement, or in all of its modules."""
+        """Continue in the module from which an import statement binds a name, or in all of its modules."""
         for alias in statement.names:
             if name is not None and alias.name != "*" and name not in _bound_by(statement, alias):
                 continue
@@ -137,7 +137,7 @@ class _Reader:
         return self._parsed[file]
 
     def _find(self, module: str, file: Path, level: int) -> Path | None:
-        """The file of a module, if it is local."""
+        """Return the file of a module if it is local, otherwise None."""
         parts = [part for part in module.split(".") if part]
         folders = [file.parents[level - 1]] if level else list(self.path)
         top = getattr(sys.modules.get(parts[0]), "__file__", None) if parts and not level else None
@@ -160,7 +160,7 @@ def _bound_by(statement: ast.Import | ast.ImportFrom, alias: ast.alias) -> set[s
 
 
 def _bound(statement: ast.AST) -> Iterator[str]:
-    """Names that a statement gives a value at its own level, or whose attributes or elements it sets."""
+    """Yield the names that a statement binds at its own level, or whose attributes or elements it sets."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield statement.name
         return
@@ -187,7 +187,8 @@ def _used(statement: ast.AST) -> Iterator[str]:
 
 
 def _counts(statement: ast.stmt) -> bool:
-    """Whether a statement is part of a file read as a whole: not what chooses an experiment, nor what a script does."""
+    """Return whether a statement counts if a whole file does: `get_config`, the main block of a script and docstrings
+    do not."""
     if isinstance(statement, ast.FunctionDef):
         return statement.name != "get_config"
     if isinstance(statement, ast.If):
@@ -204,7 +205,7 @@ def _is_text(statement: ast.AST) -> bool:
 
 
 def _shape(node: Any) -> Any:
-    """A syntax tree without places and docstrings, the same in every version of Python that can read it."""
+    """Return a syntax tree without positions and docstrings, the same in every Python version that can read it."""
     if isinstance(node, list):
         return [_shape(each) for each in node if not _is_text(each)]
     if not isinstance(node, ast.AST):

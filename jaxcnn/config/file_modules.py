@@ -1,8 +1,8 @@
-"""Modules made from files that are not on Python's path: a config file, and the files beside it that it imports.
+"""Modules loaded from files that are not on Python's path: a config file, and the files beside it that it imports.
 
-All modules of one folder lie in a package of their own, named by a digest of the folder, so that files of the same name
-in two folders are two modules. In these modules `import NAME` looks beside the file first, as in a script; Python's
-own path stays as it is.
+The modules of each folder form a package, named by a digest of the folder, so that files of the same name in two
+folders are two modules. In these modules, `import NAME` first searches the folder of the file, as in a script; Python's
+own path does not change.
 """
 
 import builtins
@@ -26,24 +26,24 @@ _INSTALLED = (
 
 
 def is_local(file: Path) -> bool:
-    """Whether a file is the user's own code: no part of Python, of jaxcnn or of another installed package."""
+    """Return whether a file is the user's own code: not part of Python, of jaxcnn or of another installed package."""
     if {"site-packages", "dist-packages"} & set(file.parts):
         return False
     return not any(file.is_relative_to(folder) for folder in _INSTALLED)
 
 
 def root(module: types.ModuleType) -> Path | None:
-    """The folder in which a module made here looks for what it imports; None for any other module."""
+    """Return the folder in which a module loaded here searches for its imports; None for any other module."""
     package, dot, _ = module.__name__.partition(".")
     return Path(sys.modules[package].__path__[0]) if dot and package.startswith(_PACKAGE) else None
 
 
 def loaded(path: Path) -> types.ModuleType:
-    """The module that a file already is in this process, unless the file has changed since, else a new one. To run the
-    same file again would make other classes of the same names.
+    """Return the module that this process has already loaded from a file, or a new one if the file is new or has
+    changed. Running the same file again would create different classes of the same names.
 
     Raises:
-        OSError: there is no such file. Whatever its code raises is raised, too.
+        OSError: the file does not exist. Exceptions of its code are raised unchanged.
     """
     path = path.resolve()
     main = sys.modules["__main__"]
@@ -54,10 +54,10 @@ def loaded(path: Path) -> types.ModuleType:
 
 
 def run(path: Path) -> types.ModuleType:
-    """Run a file as a module, and the changed files beside it again when it imports them.
+    """Run a file as a module. If files beside it have changed, they are also run again when it imports them.
 
     Raises:
-        OSError: there is no such file. Whatever its code raises is raised, too.
+        OSError: the file does not exist. Exceptions of its code are raised unchanged.
     """
     path = path.resolve()
     _forget_changed(_package(path.parent))
@@ -74,17 +74,17 @@ def run(path: Path) -> types.ModuleType:
 
 
 def source(path: Path) -> bytes:
-    """The text of a file: the one that this process has run as a module, else what the file holds now.
+    """Return the text of a file: as this process has run it as a module, otherwise as it is now.
 
     Raises:
-        OSError: there is no such file.
+        OSError: the file does not exist.
     """
     module = sys.modules.get(_name(path))
     return path.read_bytes() if module is None else module.__loader__.source
 
 
 def member(folder: Path, name: str) -> types.ModuleType:
-    """The module `name`, with dots, of a folder: `member(Path("configs"), "networks.small")`."""
+    """Return the module with the dotted name `name` in a folder: `member(Path("configs"), "networks.small")`."""
     return importlib.import_module(f"{_package(folder.resolve())}.{name}")
 
 
@@ -97,7 +97,7 @@ def _package_name(folder: Path) -> str:
 
 
 def _package(folder: Path) -> str:
-    """The name of the package of a folder, which is made if needed."""
+    """Return the name of the package of a folder, which is created if needed."""
     name = _package_name(folder)
     if name not in sys.modules:
         spec = ModuleSpec(name, None, is_package=True)
@@ -109,7 +109,7 @@ def _package(folder: Path) -> str:
 
 
 def _forget_changed(package: str) -> None:
-    """Forget all modules of a package if the file of one of them has changed, for they hold parts of each other."""
+    """Forget all modules of a package if the file of one has changed, because they hold references to each other."""
     modules = {name: module for name, module in sys.modules.items() if name.startswith(package + ".")}
     loaders = [module.__loader__ for module in modules.values() if isinstance(module.__loader__, _Loader)]
     if any(loader.changed() for loader in loaders):
@@ -119,10 +119,10 @@ def _forget_changed(package: str) -> None:
 
 
 class _Loader(SourceFileLoader):
-    """Runs a file with an import statement that looks beside it first."""
+    """A loader for a file whose import statements first search the folder of the file."""
 
     def get_code(self, fullname: str) -> types.CodeType:
-        # Never from __pycache__, which cannot tell two versions of one second and one size from each other.
+        # Never use __pycache__, which cannot distinguish two versions of the same second and the same size.
         self.source = self.get_data(self.path)
         return self.source_to_code(self.source, self.path)
 
@@ -131,7 +131,7 @@ class _Loader(SourceFileLoader):
         super().exec_module(module)
 
     def changed(self) -> bool:
-        """Whether the file is another one now, or gone."""
+        """Return whether the file has changed or no longer exists."""
         try:
             return self.get_data(self.path) != self.source
         except OSError:
@@ -139,7 +139,7 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder:
-    """Finds the modules of folders, for Python's import system."""
+    """A finder of the modules of folders, for Python's import system."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
@@ -160,7 +160,7 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> types.ModuleType:
-    """`builtins.__import__` for the modules of a folder."""
+    """Replace `builtins.__import__` for the modules of a folder."""
     original: Callable[..., types.ModuleType] = builtins.__import__
     top = name.partition(".")[0]
     if level or not _beside(folder, top):
@@ -173,17 +173,18 @@ def _import(
 
 
 def _beside(folder: Path, top: str) -> bool:
-    """Whether `import top` in a file of this folder means the file or folder of that name there."""
+    """Return whether `import top` in a file of this folder means the file or folder of that name in it."""
     if top in sys.builtin_module_names:
         return False
     files = [file for file in (folder / top / "__init__.py", folder / f"{top}.py") if file.is_file()]
     module = sys.modules.get(top)
     if module is not None and getattr(module, "__file__", None):
-        # A package already imported stays what it is; so does the same file under its own name, for its classes' sake.
+        # Keep an installed package that is already imported, and the same file if it is imported under its own name,
+        # so that its classes stay the same.
         file = Path(module.__file__).resolve()
         if not is_local(file) or file in files:
             return False
     if files:
         return True
-    # A folder without __init__.py comes after everything on Python's path.
+    # Everything on Python's path has precedence over a folder without __init__.py.
     return any((folder / top).glob("*.py")) and module is None and PathFinder.find_spec(top) is None

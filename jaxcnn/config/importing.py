@@ -1,4 +1,4 @@
-"""Classes and functions of config files: where they are found, and what goes wrong in them."""
+"""Classes and functions of config files: their locations, and the errors in their code."""
 
 import dataclasses
 import importlib
@@ -20,28 +20,28 @@ from jaxcnn.runtime.errors import InputError
 
 
 def locate(thing: Any, folder: Path | None = None) -> str:
-    """Where a class or function is found again.
+    """Return the location at which `find` finds a class or function.
 
     Args:
-        thing: defined at the top level of a file.
-        folder: a file is named relative to this folder; None: by its absolute path.
+        thing: class or function that is defined at the top level of a file.
+        folder: files are named by paths relative to this folder; None: by absolute paths.
 
     Returns:
-        `jaxcnn.models.LeNet5` for what can be imported; `configs/mine.py:MyNet` for what a file defines, and
-        `configs:networks.small.MyNet` for a module of a folder.
+        `jaxcnn.models.LeNet5` for a definition that can be imported; `configs/mine.py:MyNet` for one in a file, and
+        `configs:networks.small.MyNet` for one in a module of a folder.
 
     Raises:
-        InputError: it cannot be found again.
+        InputError: it could not be found again.
     """
     module = sys.modules.get(thing.__module__)
     if "<" in thing.__qualname__ or "." in thing.__qualname__ or not hasattr(module, "__file__"):
-        raise InputError(f"config.json cannot say where {thing.__qualname__} is; define it at the top level of a file.")
+        raise InputError(f"{thing.__qualname__} cannot be saved in config.json; define it at the top level of a file.")
     if (file := _file(module)) is not None:
         root, name = file_modules.root(module), thing.__qualname__
         if root is not None and root != file.parent:
             file, name = root, f"{module.__name__.partition('.')[2]}.{name}"
         return f"{file if folder is None else Path(os.path.relpath(file, folder.resolve())).as_posix()}:{name}"
-    # Public names live in the package; the file that defines them is free to move.
+    # A public name is imported from its package, so the file that defines it may move.
     package = module.__name__.rpartition(".")[0]
     if getattr(sys.modules.get(package), thing.__qualname__, None) is thing:
         return f"{package}.{thing.__qualname__}"
@@ -49,19 +49,19 @@ def locate(thing: Any, folder: Path | None = None) -> str:
 
 
 def identity(thing: Any) -> str:
-    """The name of a class or function among the settings that decide a result: without the file that defines it."""
+    """Return the name of a class or function in a run's identity, which excludes the file that defines it."""
     place = locate(thing)
     return thing.__qualname__ if in_file(thing) else place
 
 
 def in_file(thing: Any) -> bool:
-    """Whether a class or function is found by its file, since no import statement elsewhere would find it."""
+    """Return whether a class or function is located by its file, because no import statement elsewhere finds it."""
     module = sys.modules.get(thing.__module__)
     return module is not None and _file(module) is not None
 
 
 def _file(module: types.ModuleType) -> Path | None:
-    """The file of a module that is found by its file."""
+    """Return the file of a module that is located by its file; None for any other module."""
     if getattr(module, "__file__", None) is None:
         return None
     unnamed = module.__name__ == "__main__" or getattr(module, "__spec__", None) is None
@@ -69,10 +69,10 @@ def _file(module: types.ModuleType) -> Path | None:
 
 
 def find(where: str, folder: Path | None = None) -> Any:
-    """The class or function at a place that `locate` gave for the same folder.
+    """Return the class or function at a location that `locate` returned for the same folder.
 
     Raises:
-        InputError: it is not there.
+        InputError: there is no such class or function.
     """
     place, colon, name = where.rpartition(":")
     module, _, member = name.rpartition(".")
@@ -91,15 +91,15 @@ def find(where: str, folder: Path | None = None) -> Any:
 
 
 def import_file(path: Path, *, again: bool = False) -> types.ModuleType:
-    """The module of a file.
+    """Return the module of a file.
 
     Args:
-        path: of the file.
-        again: run it even if it is a module of this process already.
+        path: the file.
+        again: run the file even if this process has already loaded it as a module.
 
     Raises:
-        InputError: its code fails, naming the line.
-        OSError: there is no such file.
+        InputError: its code fails; the message names the line.
+        OSError: the file does not exist.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -107,7 +107,7 @@ def import_file(path: Path, *, again: bool = False) -> types.ModuleType:
 
 
 def call(path: Path, function: Callable[[], Any]) -> Any:
-    """Run a config file's code; what goes wrong in it is the user's to mend, so say where, in a line."""
+    """Run a config file's code, and convert its errors to one-line messages that name the line for the user to fix."""
     try:
         return function()
     except InputError as error:
@@ -119,9 +119,11 @@ def call(path: Path, function: Callable[[], Any]) -> Any:
         known = {f.name for cls in [*Part.__subclasses__(), *_models()] for f in dataclasses.fields(cls)}
         close = fields.did_you_mean(word[1], known) if word else ""
         if word and word[1] == "loss":
-            close = " Write objective=CrossEntropy(), MaximumAPosteriori() or MeanSquaredError() of jaxcnn.objectives."
+            close = (
+                " Write objective=CrossEntropy(), MaximumAPosteriori() or MeanSquaredError() from jaxcnn.objectives."
+            )
         if word and word[1].startswith("lrn_"):
-            close = f" Write norm=LocalResponseNorm({word[1].removeprefix('lrn_')}=...) of jaxcnn.layers."
+            close = f" Write norm=LocalResponseNorm({word[1].removeprefix('lrn_')}=...) from jaxcnn.layers."
         raise InputError(f"{_place(path, error)}: {type(error).__name__}: {error}.{close}") from error
 
 
@@ -132,7 +134,7 @@ def _place(path: Path, error: BaseException) -> str:
 
 
 def _models(base: type[nn.Module] = nn.Module) -> Iterator[type[nn.Module]]:
-    """Every kind of module that is defined by now, but for linen's own."""
+    """Yield every module class that has been defined so far, except linen's own."""
     for cls in base.__subclasses__():
         if not cls.__module__.startswith("flax."):
             yield cls

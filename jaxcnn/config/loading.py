@@ -16,10 +16,11 @@ from jaxcnn.runtime.errors import InputError
 
 
 def load_config(path: str | Path) -> Experiment:
-    """The experiment that a config file's `get_config()` returns.
+    """Load the experiment that a config file's `get_config()` returns.
 
     Raises:
-        InputError: no such file, a syntax error (with its line), no `get_config`, or a field it sets wrongly.
+        InputError: there is no such file, a syntax error (the message names the line), no `get_config`, or an invalid
+            value of a field.
     """
     path = Path(path)
     if not path.is_file():
@@ -37,16 +38,17 @@ def load_config(path: str | Path) -> Experiment:
 
 
 def override(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
-    """The experiment with fields changed by dotted path: `override(e, {"model.norm": "batch", "seed": 1})`.
+    """Return the experiment with fields changed by dotted path: `override(e, {"model.norm": "batch", "seed": 1})`.
 
     Raises:
-        InputError: an unknown path, with the closest known one, or values that do not fit their fields or each other.
+        InputError: a path is unknown (the message suggests the closest one), or values do not fit their fields or each
+            other.
     """
     return _replace(experiment, changes, "", dict(paths(experiment)))
 
 
 def _replace(part: Any, changes: Mapping[str, Any], prefix: str, paths: Iterable[str]) -> Any:
-    """Fields of one part change together, for they may only fit each other so."""
+    """Replace all fields of a part at once, because their values may fit each other only in combination."""
     known = settings_of(part) if dataclasses.is_dataclass(part) else []
     new: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
@@ -60,7 +62,7 @@ def _replace(part: Any, changes: Mapping[str, Any], prefix: str, paths: Iterable
         else:
             new[key] = value
     for key, deeper in inner.items():
-        # A name may be shorthand for a part, which the field then holds.
+        # A name may be shorthand for a part, which the field contains once it is set.
         whole = getattr(_with(part, {key: new[key]}) if key in new else part, key)
         new[key] = _replace(whole, deeper, f"{prefix}{key}.", paths)
     return _with(part, new)

@@ -1,4 +1,4 @@
-"""The dotted paths of an experiment's fields, as command lines and overrides name them."""
+"""The dotted paths of an experiment's fields, as used on command lines and in overrides."""
 
 import dataclasses
 import difflib
@@ -10,9 +10,9 @@ from jaxcnn.runtime import fields
 
 
 def paths(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field of an experiment by its path, with its annotation: ("optimizer.schedule.factor", Fraction).
+    """Yield every field of an experiment as its path and its annotation: ("optimizer.schedule.factor", Fraction).
 
-    A field whose value has fields of its own comes itself, too, before them.
+    A field whose value has fields of its own precedes those fields.
     """
     for name in settings_of(part):
         value = getattr(part, name)
@@ -22,11 +22,11 @@ def paths(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nearest(path: str, known: Iterable[str]) -> str | None:
-    """The known path that an unknown one probably means; None where none is likely.
+    """Return the known path that an unknown one probably means, or None if none is likely.
 
-    The last name decides: the same name elsewhere, then initials (`lr` for `learning_rate`), then a similar spelling,
-    then a name that begins with the other, then one that shares a word with it (`num_epochs` for `epochs`). Of several
-    the most similar path is chosen, one of the same part before others.
+    The last name decides, in this order: the same name elsewhere, initials (`lr` for `learning_rate`), a similar
+    spelling, a name that begins with the other, a name that shares a word with it (`num_epochs` for `epochs`). Of
+    several candidates, paths in the same part come first, then the most similar path.
     """
     part, _, name = path.rpartition(".")
     names = {candidate: candidate.rpartition(".")[2] for candidate in known}

@@ -1,14 +1,14 @@
-"""Settings as runs saved before version 0.2 name them, in both directions.
+"""Conversion of settings from and to their names in runs saved before version 0.2.
 
-`current` lets those runs load. `original` keeps their run ids: a run id is computed from the original names wherever
-they can express a setting. Each change of a field is one entry of `_CHANGES`.
+`current` lets those runs load. `original` preserves their run ids: a run id is computed from the original names
+wherever they can express a setting. Each change of a field is one entry of `_CHANGES`.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 Tree = dict[str, Any]
-"""An experiment in JSON's types, as `to_json` gives it."""
+"""An experiment in JSON types, as `to_json` returns it."""
 
 _LOSSES = {
     "cross_entropy": {"class": "jaxcnn.objectives.CrossEntropy"},
@@ -18,7 +18,7 @@ _LOSSES = {
 
 
 def _objective_of_loss(saved: Tree) -> Tree:
-    """`objective` was a name under `loss`."""
+    """Convert `loss`, the name of a loss, to `objective`."""
     if saved.get("loss") not in _LOSSES:
         return saved
     rest = {name: value for name, value in saved.items() if name != "loss"}
@@ -39,7 +39,7 @@ _WITH_LRN = ("jaxcnn.models.AlexNet", "jaxcnn.models.VGG")
 
 
 def _record_of_lrn_fields(saved: Tree) -> Tree:
-    """The constants of local response normalization were fields of the network, whatever its norm."""
+    """Convert the constants of local response normalization, which were fields of the network, to a `norm` record."""
     model = saved.get("model")
     if not isinstance(model, dict) or not _LRN.keys() <= model.keys():
         return saved
@@ -61,7 +61,7 @@ def _lrn_fields_of_record(tree: Tree) -> Tree:
         return tree | {"model": model | _LRN}
     if norm["class"] != _LRN_CLASS:
         return tree
-    # What the network has by default went without a word.
+    # The default norm of a network was not named.
     name = {"A-LRN": "none", "2012": None}.get(model.get("configuration") or model.get("variant"), "local_response")
     fields = {f"lrn_{constant}": value for constant, value in norm.items() if constant != "class"}
     return tree | {"model": model | {"norm": name} | fields}
@@ -71,18 +71,18 @@ _CHANGES: tuple[tuple[Callable[[Tree], Tree], Callable[[Tree], Tree]], ...] = (
     (_objective_of_loss, _loss_of_objective),
     (_record_of_lrn_fields, _lrn_fields_of_record),
 )
-"""The oldest first; each from the original form to the one after the change, and back."""
+"""Pairs of conversions, oldest change first: from the form before a change to the form after it, and back."""
 
 
 def current(saved: Tree) -> Tree:
-    """A saved experiment under today's names."""
+    """Convert a saved experiment to today's names."""
     for forward, _ in _CHANGES:
         saved = forward(saved)
     return saved
 
 
 def original(tree: Tree) -> Tree:
-    """An experiment under the names of the first saved runs; a setting that they cannot express stays as it is."""
+    """Convert an experiment to the names in the first saved runs; a setting they cannot express is left unchanged."""
     for _, back in reversed(_CHANGES):
         tree = back(tree)
     return tree

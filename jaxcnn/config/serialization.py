@@ -1,4 +1,4 @@
-"""Experiments to and from JSON, and what makes two of them different runs."""
+"""Conversion of experiments to and from JSON, and the settings that make two of them different runs."""
 
 import dataclasses
 import hashlib
@@ -20,14 +20,14 @@ from jaxcnn.runtime.file_digest import file_digest
 
 
 def to_json(value: Any, *, folder: Path | None = None) -> Any:
-    """An experiment, or a part of one, as what `json` writes; `from_json` gives back an equal value.
+    """Convert an experiment, or a part of one, to a value that `json` can write; `from_json` restores an equal value.
 
     Args:
-        value: what to write.
-        folder: files that define classes are named relative to it; None: by their absolute paths.
+        value: the value to convert.
+        folder: files that define classes are named by paths relative to it; None: by absolute paths.
 
     Raises:
-        InputError: it holds what cannot be written, or a class that cannot be found again.
+        InputError: a part of the value cannot be written, or is a class that could not be found again.
     """
     return _tree(value, lambda thing: locate(thing, folder))
 
@@ -47,11 +47,11 @@ def _tree(value: Any, place: Callable[[Any], str]) -> Any:
         return value
     if getattr(value, "__qualname__", None) and getattr(value, "__module__", None):
         return {"import": place(value)}
-    raise InputError(f"{value!r} cannot be written as JSON; use numbers, texts, tuples, modules, named functions.")
+    raise InputError(f"{value!r} cannot be written as JSON; use numbers, strings, tuples, modules or named functions.")
 
 
 def from_json(value: Any, hint: Any = Experiment, *, folder: Path | None = None) -> Any:
-    """Inverse of `to_json` for a value annotated with `hint` and the same folder."""
+    """Invert `to_json`, for a value annotated with `hint` and the same folder."""
     if isinstance(value, dict) and "import" in value:
         return find(value["import"], folder)
     if isinstance(value, dict) and "class" in value:
@@ -75,29 +75,29 @@ def from_json(value: Any, hint: Any = Experiment, *, folder: Path | None = None)
 
 
 def flatten(experiment: Experiment, *, identity_only: bool = False) -> dict[str, Any]:
-    """Settings by dotted path, as in `{"model.class": ..., "optimizer.learning_rate": 0.01}`, in JSON's types.
+    """Return the settings by dotted path, as in `{"model.class": ..., "optimizer.learning_rate": 0.01}`, in JSON types.
 
     Args:
-        experiment: what to list.
-        identity_only: leave out fields that change neither weights nor results (data_dir, cadences), and those that are
-            younger than some saved runs and have their default, so that the run ids of those runs stay.
+        experiment: the experiment.
+        identity_only: exclude fields that change neither weights nor results (data_dir, cadences), and fields that are
+            newer than some saved runs and have their default value, so that the run ids of those runs do not change.
     """
     return dict(_leaves(_identity(experiment) if identity_only else to_json(experiment)))
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
-    """What decides the result, in JSON's types; what lies in files of the user is named by its content."""
+    """Return the settings that decide the result, in JSON types; the user's files are identified by their content."""
     tree = _without({path for path, free in _walk(experiment) if free}, _tree(experiment, identity))
     if (file := data_file(experiment.data)) is not None:
         tree["data"]["name"] = file_digest(file)
-    # What an import statement finds is named by it.
+    # Code that an import statement finds is identified by its import path.
     files = {thing.__qualname__ for thing in referred(experiment) if in_file(thing)}
     code = {name: digest for name, digest in code_of(experiment).items() if name in files}
     return tree | ({"code": code} if code else {})
 
 
 def data_file(data: Data) -> Path | None:
-    """The .npz file that `data.name` names, if it is there; a run is identified by its content."""
+    """Return the .npz file that `data.name` names, if it exists; its content is part of a run's identity."""
     path = Path(data.name).expanduser() if data.source == "arrays" and data.name else None
     return path if path is not None and path.is_file() else None
 
@@ -110,13 +110,14 @@ def _without(paths: set[str], tree: Any, prefix: str = "") -> Any:
 
 
 def run_id(experiment: Experiment) -> str:
-    """Twelve hexadecimal digits that equal experiments share, wherever their data lies and however they log."""
+    """Return twelve hexadecimal digits that are the same for equal experiments, wherever their data is stored and
+    however they log."""
     text = json.dumps(dict(_leaves(saved_names.original(_identity(experiment)))), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def differences(saved: Experiment, now: Experiment) -> list[str]:
-    """Settings that make two experiments different runs, as lines `optimizer.momentum: saved 0.9, now 0.5`."""
+    """List the settings that make two experiments different runs: `optimizer.momentum: saved 0.9, now 0.5`."""
     a, b = flatten(saved, identity_only=True), flatten(now, identity_only=True)
     return [
         f"{path}: saved {a.get(path, 'nothing')}, now {b.get(path, 'nothing')}"
@@ -128,19 +129,20 @@ def differences(saved: Experiment, now: Experiment) -> list[str]:
 def settings_of(value: Any) -> list[str]:
     skip = ("parent", "name") if isinstance(value, nn.Module) else ()
     if getattr(value, "name", "") is None:
-        # A template, which a network names.
+        # This is a template, which a network names.
         skip = (*skip, "name")
     return [f.name for f in dataclasses.fields(value) if f.init and f.name not in skip]
 
 
 def _comes_with_class(value: Any, name: str) -> bool:
-    """A function without an address that is the field's default, such as `nn.initializers.lecun_normal()`."""
+    """Return whether a field is its default and a function without an import path, such as
+    `nn.initializers.lecun_normal()`."""
     function = getattr(value, name)
     return "<" in getattr(function, "__qualname__", "") and getattr(type(value), name, None) is function
 
 
 def _walk(value: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
-    """Every setting by its path, and whether it is no part of the experiment's identity."""
+    """Yield the path of every setting, and whether it is excluded from the experiment's identity."""
     for f in dataclasses.fields(value):
         if f.name in settings_of(value):
             inner, identity = getattr(value, f.name), f.metadata.get("identity", True)

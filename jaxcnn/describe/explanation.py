@@ -30,11 +30,11 @@ def explain_network(model: ConvNet, shape: Shape) -> list[str | Grid]:
         InputError: the class has no docstring, or the network cannot take such an image.
     """
     totals, kind = network(model, shape)["totals"], type(model).__name__
-    connections = f" and {totals['connections']:,} connections" if isinstance(model, LeNet5) else ""
+    counted = ["weight_layers", "parameters", *(["connections"] if isinstance(model, LeNet5) else [])]
+    *counts, last = (f"{totals[name]:,} {name.replace('_', ' ')}" for name in counted)
     figures = f"""
-        This {kind} has {totals["weight_layers"]} weight layers and {totals["parameters"]:,} parameters{connections}.
-        Each image takes {totals["multiply_adds"]:,} multiply-adds and {memory_text(totals["activation_bytes"])} for the
-        outputs of all layers in {model.dtype}.
+        This {kind} has {", ".join(counts)} and {last}. Each image takes {totals["multiply_adds"]:,} multiply-adds
+        and {memory_text(totals["activation_bytes"])} for the outputs of all layers in {model.dtype}.
     """
     return [_words(model), _filled(figures), stages(model, shape)]
 
@@ -78,7 +78,7 @@ def _explain_batch_norm() -> list[str | Grid]:
             mu = mean(x),  sigma^2 = mean((x - mu)^2)
 
         Both are computed for each map over all images and positions, because a convolution treats all positions alike
-        (section 3.2): over m = {n} * {height} * {width} = {count:,} values. The variance divides by m, and gradients
+        (section 3.2): m = {n} * {height} * {width} = {count:,} values. The variance divides by m, and gradients
         flow through both statistics. Map 1: mu = {mean:.4f}, sigma = {sd:.4f}.
 
         2. Normalize (line 3).
@@ -149,7 +149,8 @@ def _explain_local_response_norm() -> list[str | Grid]:
 
         2. Window over the maps: S_i adds the squares of maps i - {e.size // 2} to i + {(e.size - 1) // 2}. The window
         ends at the first and the last map: map 1 has {len(e.window(0))} maps in its window, not {e.size}. The order of
-        the maps is arbitrary but fixed before training, so the maps learn to work with their neighbours. Map {i + 1}: S = {squares:,.0f} over maps {window.start + 1} to {window.stop}.
+        the maps is arbitrary but fixed before training, so the maps learn to work with their neighbours.
+        Map {i + 1}: S = {squares:,.0f} over maps {window.start + 1} to {window.stop}.
 
         3. Divisor: k keeps it above 0, alpha sets how large responses must be to matter, and beta sets how steeply the
         divisor grows. Map {i + 1}:

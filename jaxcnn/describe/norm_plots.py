@@ -42,10 +42,8 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
     bottom = top + channels * pitch
     page = blank_page(WIDTH, bottom + 54)
     add_text(page, MARGIN, 14, "Batch normalization, step by step", TITLE, va="top", weight="bold")
-    note = (
-        f"After C1 of an untrained LeNet-5, {n} digits. A histogram shows the {n} x {height} x {width} values of one "
-    )
-    note += "map; the bar of the blank background is cut off."
+    note = f"After C1 of an untrained LeNet-5, {n} digits. Histograms of {n} x {height} x {width} values per map; "
+    note += "the background's bar is cut off."
     add_text(page, MARGIN, 40, note, SMALL, va="top", color=MUTED)
     side = 46
     for i, image in enumerate(example.images[: (WIDTH - 2 * MARGIN + 6) // (side + 6)]):
@@ -56,7 +54,7 @@ def batch_norm(example: BatchNormExample, path: str | Path) -> Path:
         ("1  output of C1", "x, with mean μ, deviation σ"),
         ("2  normalized", "(x − μ) / √(σ² + ε)"),
         ("3  scaled and shifted", "filled: training, line: inference"),
-        ("4  population", "→ error of μ, in σ   ↑ ratio of σ"),
+        ("4  population", "→ μ error, in σ   ↑ σ ratio"),
     )
     for left, (head, note) in zip(columns, heads, strict=True):
         add_text(page, left, top - 88, head, LABEL, va="top", weight="bold")
@@ -133,18 +131,12 @@ def _seen(page: "Axes", example: LocalResponseExample, left: int, top: int, side
     place, length = (left + column * pixel, top + row * pixel), example.side * pixel
     for colour, line in (("white", 4.0), (INK, 1.8)):
         page.add_patch(Rectangle(place, length, length, fill=False, edgecolor=colour, linewidth=line, zorder=3))
-    add_text(
-        page,
-        left,
-        top + side + 10,
-        f"receptive field of the\nposition, {example.side}x{example.side} pixels",
-        SMALL,
-        va="top",
-    )
+    words = f"receptive field of the\nposition, {example.side}x{example.side} pixels"
+    add_text(page, left, top + side + 10, words, SMALL, va="top")
 
 
 def _profile(page: "Axes", example: LocalResponseExample, place: tuple[int, int, int, int]) -> None:
-    """Draw the responses before and after as bars and, above them, the windows of the largest and of a map at an end."""
+    """Draw the responses before and after as bars, and above them the windows of the largest and of a map at an end."""
     left, top, wide, tall = place
     count, most = len(example.raw), float(example.raw.max())
     maps = np.arange(1, count + 1)

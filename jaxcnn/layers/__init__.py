@@ -1,4 +1,4 @@
-"""Layer records: what a network is made of, and what each layer says of itself."""
+"""Layer records, of which networks consist, and tracing of networks."""
 
 from jaxcnn.layers.activation import Activation, ActivationName
 from jaxcnn.layers.convolution import Conv

@@ -14,8 +14,8 @@ ActivationName = Literal["tanh", "relu", "sigmoid", "softsign", "scaled_tanh"]
 
 @dataclass(frozen=True)
 class Activation(Layer):
-    """An elementwise nonlinearity; scaled_tanh is 1.7159 tanh(2x / 3), which is 1 at 1 and most curved there (LeCun et
-    al. 1998, appendix A)."""
+    """An elementwise nonlinearity; scaled_tanh is 1.7159 tanh(2x / 3), which is 1 at x = 1, where its curvature is
+    largest (LeCun et al. 1998, appendix A)."""
 
     role = "activation"
     acts_on = "unit"

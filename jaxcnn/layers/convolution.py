@@ -23,14 +23,15 @@ class Conv(Layer):
     Attributes:
         kernel: side of the square window.
         stride: step of the window.
-        padding: zeros on each side, a number because SAME differs between frameworks at stride 2.
-        groups: the input and output channels are split into this many independent parts (AlexNet section 3.2).
+        padding: zeros on each side; it is a number because SAME differs between frameworks at stride 2.
+        groups: number of independent groups of input and output channels (AlexNet section 3.2).
         kernel_init: a name from `flax.linen.initializers`; lecun_1998, uniform within 2.4 / fan-in of 0 (LeCun et al.
             1998, appendix A); or the standard deviation of a zero-mean normal.
         bias_init: initial bias.
-        connections: for every feature the input channels that it sees (LeNet-5, section II.B, table I); None: all of
-            its group. The kernel then has only what is trained, [kernel, kernel, pairs], a plane for each pair of a
-            feature and a channel in the order of the table, and initial values follow each feature's own fan-in.
+        connections: input channels of each feature (LeNet-5, section II.B, table I), or None: all channels of its
+            group. With connections the kernel has only trained weights, [kernel, kernel, pairs], with one plane per
+            pair of a feature and a channel in the order of the table, and initial values depend on each feature's own
+            fan-in.
     """
 
     role = "conv"
@@ -53,19 +54,20 @@ class Conv(Layer):
         if len(self.connections) != self.features:
             raise InputError(
                 f"{self.name}: connections has {len(self.connections)} rows; "
-                f"it must have {self.features}, a row for each feature."
+                f"it must have {self.features}, one per feature."
             )
         if wrong := [row for row in self.connections if not row or len(set(row)) < len(row)]:
             raise InputError(
-                f"{self.name}: connections has a row {wrong[0]}; each needs at least one channel, each channel once."
+                f"{self.name}: connections has a row {wrong[0]}; each row needs at least one channel, and no channel "
+                "twice."
             )
 
     def info(self, input_shape: Shape) -> LayerInfo:
         height, width = slide(self, input_shape, self.kernel, self.stride, self.padding)
         if input_shape[2] % self.groups or self.features % self.groups:
             raise InputError(
-                f"{self.name}: groups is {self.groups}; it must divide {input_shape[2]} inputs and {self.features} "
-                "features."
+                f"{self.name}: groups is {self.groups}; it must divide the {input_shape[2]} input channels and the "
+                f"{self.features} features."
             )
         pairs = self.features * input_shape[2] // self.groups
         if self.connections is not None:
@@ -88,7 +90,7 @@ class Conv(Layer):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         if self.connections is not None:
-            self.info(x.shape[1:])  # JAX drops what is written outside an array without a word.
+            self.info(x.shape[1:])  # JAX silently drops writes outside an array.
             return _PartialConv(self, name=self.name)(x)
         return nn.Conv(
             self.features,
@@ -133,16 +135,16 @@ class Conv(Layer):
         return torch_nn.Conv2d(input_shape[-1], self.features, self.kernel, **window)
 
     def _convolve(self, x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
-        """In the place of `lax.conv_general_dilated`, whose other arguments this record knows."""
+        """Replace `lax.conv_general_dilated`, whose other arguments are fields of this record."""
         return ops.conv(x, kernel, stride=self.stride, padding=self.padding, groups=self.groups)
 
     def _pairs(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Input channels and features of the pairs in `connections`."""
+        """Return the input channels and the features of the pairs in `connections`."""
         inputs, features = zip(*((c, f) for f, row in enumerate(self.connections) for c in row), strict=True)
         return inputs, features
 
     def _draw_pairs(self, key: jax.Array, shape: Shape) -> jax.Array:
-        """A full kernel is drawn for each fan-in there is, and every feature takes its planes from that of its own."""
+        """Draw one full kernel per distinct fan-in; each feature takes its planes from the kernel with its fan-in."""
         init, (_, features) = initializer(self.kernel_init), self._pairs()
         counts = sorted({len(row) for row in self.connections})
         keys = jax.random.split(key, len(counts))
@@ -155,7 +157,7 @@ KERNEL_AND_BIAS = {"weight": "params/kernel", "bias": "params/bias"}
 
 
 class _PartialConv(nn.Module):
-    """A convolution with `connections`: its kernel is spread over the full one, which is 0 elsewhere."""
+    """A convolution with `connections`: its kernel is scattered into a full kernel, which is 0 elsewhere."""
 
     layer: Conv
 

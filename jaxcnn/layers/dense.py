@@ -49,7 +49,7 @@ class Dense(Layer):
         return f"FC-{self.features}"
 
     def convolutional(self, input_shape: Shape, maps: Shape | None, following: tuple[Layer, ...]) -> tuple[Layer, ...]:
-        """A convolution whose window is as large as the maps."""
+        """Return a convolution whose window is as large as the maps."""
         initial = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
         return (Conv(self.features, kernel=maps[0], **initial, name=self.name),)
 
@@ -67,11 +67,11 @@ class Dense(Layer):
 
 @dataclass(frozen=True)
 class RadialBasis(Layer):
-    """Minus the squared Euclidean distance to a fixed code for each class, in float32: the output of LeNet-5 (LeCun et
-    al. 1998, section II.B, equation 7) with its sign changed, so that the nearest class has the largest value.
+    """Negative squared Euclidean distance to one fixed code per class, in float32: the output of LeNet-5 (LeCun et al.
+    1998, section II.B, equation 7) with its sign changed, so that the nearest class has the largest value.
 
     Attributes:
-        codes: one for each class, all as long as the input.
+        codes: one code per class, each as long as the input.
     """
 
     role = "basis"
@@ -82,7 +82,7 @@ class RadialBasis(Layer):
         super().__post_init__()
         if len({len(code) for code in self.codes}) != 1:
             lengths = ", ".join(str(len(code)) for code in self.codes)
-            raise InputError(f"{self.name}: codes have lengths ({lengths}); give at least one, all equally long.")
+            raise InputError(f"{self.name}: codes have lengths ({lengths}); give one or more codes of equal length.")
 
     def info(self, input_shape: Shape) -> LayerInfo:
         if input_shape != (len(self.codes[0]),):
@@ -91,7 +91,7 @@ class RadialBasis(Layer):
         return LayerInfo((len(self.codes),), connections=products, multiply_adds=products)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        self.info(x.shape[1:])  # A length of 1 would be broadcast.
+        self.info(x.shape[1:])  # An input of length 1 would be broadcast.
 
         def distances(x: jax.Array) -> jax.Array:
             differences = x.astype(jnp.float32)[:, None] - np.array(self.codes, np.float32)[None]

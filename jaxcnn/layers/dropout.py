@@ -12,7 +12,7 @@ from jaxcnn.runtime.fields import Fraction
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Zero a share `rate` of the units while training and scale the rest by 1 / (1 - rate) (AlexNet section 4.2
+    """Zero a fraction `rate` of the units in training and scale the rest by 1 / (1 - rate) (AlexNet section 4.2
     scales at test time instead, which is the same in expectation)."""
 
     role = "dropout"

@@ -1,4 +1,4 @@
-"""Feature maps to one vector."""
+"""Flattening of feature maps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from jaxcnn.layers.record import Function, Layer, LayerInfo, Shape, maps
 
 @dataclass(frozen=True)
 class Flatten(Layer):
-    """Feature maps to one vector, in the order height, width, channel."""
+    """Flatten feature maps to one vector, in the order height, width, channel."""
 
     role = "flatten"
     affine = True

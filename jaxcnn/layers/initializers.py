@@ -21,6 +21,6 @@ def initializer(init: InitName | float) -> jax.nn.initializers.Initializer:
 
 
 def lecun_1998(key: jax.Array, shape: Shape, dtype: Any = jnp.float32, *, fan_in: int | None = None) -> jax.Array:
-    """U(-2.4 / F, 2.4 / F), F the inputs of a unit (LeCun et al. 1998, appendix A); None: those of a kernel's shape."""
+    """Draw from U(-2.4 / F, 2.4 / F) with fan-in F (LeCun et al. 1998, appendix A), by default that of the shape."""
     limit = 2.4 / (fan_in or math.prod(shape[:-1]))
     return jax.random.uniform(key, shape, dtype, -limit, limit)

@@ -22,13 +22,13 @@ NormName = Literal["none", "batch", "layer", "group", "instance", "local_respons
 
 @dataclass(frozen=True)
 class Norm(Layer):
-    """The base of all normalizations; a subclass needs what every `Layer` needs.
+    """The base class of all normalizations; a subclass needs the same as a subclass of `Layer`.
 
-    A network's `norm` field takes one without a name, `VGG("D", norm=BatchNorm(momentum=0.99))`, and gives it a name
-    for each place.
+    The `norm` field of a network takes a record without a name, `VGG("D", norm=BatchNorm(momentum=0.99))`, and the
+    network names it at each place.
 
     Attributes:
-        usual_place: before or after the activation, where a network does not say otherwise.
+        usual_place: whether the norm is before or after the activation, unless a network specifies its place.
     """
 
     role = "norm"
@@ -36,18 +36,18 @@ class Norm(Layer):
 
     @property
     def shorthand(self) -> NormName | None:
-        """The name that stands for this template with these options, if there is one."""
+        """The name of this template with these options, if it has one."""
         return next((name for name, norm in NORMS.items() if norm == self), None)
 
 
 @dataclass(frozen=True)
 class _ScaleAndBias(Norm):
-    """A norm with a scale and a bias for each channel, made by the linen module `module` with the same options."""
+    """A norm with one scale and one bias per channel, computed by the linen module `module` with the same options."""
 
     module: ClassVar[type[nn.Module]]
 
     epsilon: Positive = dataclasses.field(default=norms.BatchNorm.epsilon, kw_only=True)
-    """Added to the variance (1e-5 as in PyTorch and Flax; the papers give none)."""
+    """Added to the variance (1e-5 as in PyTorch and Flax; the papers give no value)."""
 
     def info(self, input_shape: Shape) -> LayerInfo:
         return LayerInfo(input_shape, parameters=2 * input_shape[-1])
@@ -69,7 +69,7 @@ class BatchNorm(_ScaleAndBias):
     unbiased: bool = norms.BatchNorm.unbiased
     """Whether the running variance is the unbiased estimate, as in PyTorch, or the biased one, as in Flax."""
     fast_variance: bool = norms.BatchNorm.fast_variance
-    """Variance in one pass over the input: faster, but wrong where the mean is large against the deviation."""
+    """Compute the variance in one pass over the input: faster, but wrong if the mean is large against the deviation."""
 
     def brief(self) -> str:
         return "BN"
@@ -106,7 +106,7 @@ class GroupNorm(_ScaleAndBias):
     module = norms.GroupNorm
 
     num_groups: PositiveInt | None = None
-    """Groups of channels; None: 32 (Wu & He 2018, table 3) where that divides the channels, otherwise 2."""
+    """Number of groups of channels; None: 32 (Wu & He 2018, table 3) if it divides the channels, otherwise 2."""
 
     def info(self, input_shape: Shape) -> LayerInfo:
         return _grouped(self, input_shape, self._groups(input_shape[-1]))
@@ -131,12 +131,12 @@ class InstanceNorm(_ScaleAndBias):
 
 
 def _grouped(layer: Layer, shape: Shape, groups: int) -> LayerInfo:
-    """Shape and parameters of a norm whose statistics are taken over the positions and channels of a group."""
+    """Return shape and parameters of a norm whose statistics are taken over the positions and channels of a group."""
     if shape[-1] % groups:
         raise InputError(f"{layer.name}: num_groups is {groups}; it must divide the {shape[-1]} channels.")
     if math.prod(shape) == groups:
         error = TooSmall if len(shape) == 3 else InputError
-        raise error(f"{layer.name}: shape {shape} leaves 1 value for each statistic; it needs 2.")
+        raise error(f"{layer.name}: shape {shape} leaves 1 value per statistic; it needs at least 2.")
     return LayerInfo(shape, parameters=2 * shape[-1])
 
 
@@ -189,11 +189,11 @@ NORMS: Mapping[NormName, Norm | None] = {
     "local_response": LocalResponseNorm(),
     "local_response_caffe": LocalResponseNorm(**norms.LRN_PRESETS["caffe"]),
 }
-"""Names of templates. Local response normalization has the constants of the paper; those of Caffe are PyTorch's too."""
+"""Templates by name. Local response normalization has the paper's constants; those of Caffe are also PyTorch's."""
 
 
 def template(norm: Any) -> Any:
-    """The record without a name that a network's `norm` field stands for; "none" and what is no norm as they are."""
+    """Return the record without a name for a network's `norm` field; "none" and values that are not norms unchanged."""
     if isinstance(norm, Norm):
         return dataclasses.replace(norm, name=None)
     return (NORMS.get(norm) if isinstance(norm, str) else None) or norm

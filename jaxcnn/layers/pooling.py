@@ -22,7 +22,7 @@ from jaxcnn.runtime.fields import PositiveInt
 
 @dataclass(frozen=True)
 class _Pool(Layer):
-    """A window of side `size` moved by `stride` (None: by its own size)."""
+    """A window of side `size` that moves by `stride` (None: by its own size)."""
 
     role = "pool"
     kind: ClassVar[str]
@@ -50,7 +50,7 @@ class _Pool(Layer):
 
 @dataclass(frozen=True)
 class MaxPool(_Pool):
-    """Largest value in a window; overlapping where stride < size (AlexNet section 3.4)."""
+    """Largest value in a window; windows overlap if stride < size (AlexNet section 3.4)."""
 
     kind = "maxpool"
 
@@ -89,9 +89,9 @@ class AveragePool(_Pool):
 
 @dataclass(frozen=True)
 class TrainableSubsampling(_Pool):
-    """Sum of a window times a coefficient plus a bias, both trained, one of each a channel (LeCun et al. 1998, section
-    II.B); the squashing that follows there is an `Activation`. Coefficients begin as appendix A has it, uniform within
-    2.4 / size**2 of 0, biases at 0."""
+    """Sum of a window times a coefficient plus a bias, both trained, with one of each per channel (LeCun et al. 1998,
+    section II.B); the squashing function that follows in the paper is an `Activation`. Coefficients are initialized as
+    in appendix A, uniformly within 2.4 / size**2 of 0, and biases with 0."""
 
     kind = "subsampling"
 
@@ -122,8 +122,8 @@ class _Subsampling(nn.Module):
 
 @dataclass(frozen=True)
 class AdaptiveAveragePool(Layer):
-    """Means over windows that divide maps of any size into `size` x `size`, overlapping by a pixel where they must, as
-    PyTorch's; maps of that size are left alone, smaller ones are an error."""
+    """Means over windows that divide maps of any size into `size` x `size`, overlapping by a pixel if necessary, as in
+    PyTorch; maps of that size are left unchanged, smaller maps are an error."""
 
     role = "pool"
 
@@ -149,11 +149,11 @@ class AdaptiveAveragePool(Layer):
         return "adaptive average pooling"
 
     def convolutional(self, input_shape: Shape, maps: Shape | None, following: tuple[Layer, ...]) -> tuple[Layer, ...]:
-        """Nothing, where it does nothing, or where all later layers are affine, so that the mean can be taken last."""
+        """Return no layer if this one changes nothing, or if all later ones are affine: the mean is then taken last."""
         height, width, _ = input_shape
         if (height, width) != (self.size, self.size) and not (self.size == 1 and all(x.affine for x in following)):
             raise InputError(
-                f"{self.name} shrinks {height}x{width} maps to {self.size}x{self.size}, which cannot be left out"
+                f"{self.name} shrinks {height}x{width} maps to {self.size}x{self.size}, and cannot be omitted"
             )
         return ()
 
@@ -170,7 +170,7 @@ class AdaptiveAveragePool(Layer):
 
 
 def _means(length: int, parts: int) -> np.ndarray:
-    """[parts, length]: the weights that average a line of pixels over each part."""
+    """Return the weights [parts, length] that average a line of pixels over each part."""
     edges = np.arange(parts)[:, None] * length // parts, -(-np.arange(1, parts + 1)[:, None] * length // parts)
     inside = (edges[0] <= np.arange(length)) & (np.arange(length) < edges[1])
     return inside / inside.sum(axis=1, keepdims=True)

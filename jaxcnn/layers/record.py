@@ -1,9 +1,9 @@
-"""Layer records: what a network is made of, and what each layer says of itself.
+"""Layer records, of which networks consist.
 
-A record is a plain frozen value. For the shape of one example it gives its output shape and cost (`info`). Called
-inside a linen module it creates exactly one module under its own name. Tables, diagrams, dense evaluation, foreign
-weights and the peers of the benchmark ask the record for everything else; every answer has a default, so a new kind of
-layer is one class.
+A record is a plain frozen value. For the shape of one example it returns its output shape and cost (`info`). Called
+inside a linen module, it creates exactly one module under its own name. Tables, diagrams, dense evaluation, foreign
+weights and the peers of the benchmark obtain everything else from the record; every method has a default, so a new kind
+of layer is one class.
 """
 
 import re
@@ -25,13 +25,13 @@ Role = Literal["conv", "pool", "dense", "basis", "norm", "activation", "dropout"
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """What a layer does to one example.
+    """The output shape and cost of a layer for one example.
 
     Attributes:
         output_shape: shape of the output.
-        parameters: trainable numbers.
-        connections: as LeCun et al. (1998, section II.B) count them: inputs of every output unit, its bias included.
-        multiply_adds: of the products with weights; norms, activations and pooling without weights count none.
+        parameters: number of trainable parameters.
+        connections: inputs of all output units, including biases, as counted by LeCun et al. (1998, section II.B).
+        multiply_adds: products with weights; norms, activations and pooling without weights have none.
         kernel: side of the window on the input, in input pixels.
         stride: input pixels between neighbouring windows.
     """
@@ -49,10 +49,10 @@ class Window:
     """A square window.
 
     Attributes:
-        size: its side.
-        stride: its step.
-        padding: zeros on each side of the maps; None where the layer has no such choice.
-        groups: parts that the channels are split into; None where the layer has no such choice.
+        size: side of the window.
+        stride: step of the window.
+        padding: zeros on each side of the maps; None if the layer has no padding.
+        groups: number of groups of channels; None if the layer has no groups.
     """
 
     size: int
@@ -66,7 +66,7 @@ class TooSmall(InputError):
 
 
 class Function(nn.Module):
-    """A parameter-free layer as a module, so that interceptors and captured intermediates see it by name."""
+    """A parameter-free layer as a module, so that interceptors and captured intermediates identify it by name."""
 
     function: Callable[[jax.Array], jax.Array]
 
@@ -79,11 +79,11 @@ class Layer:
     """One layer of a network. A subclass needs `__call__`, and `info` if it changes the shape or has parameters.
 
     Attributes:
-        name: of the layer and of its parameters. A record without a name is a template, to which a network gives names.
-        role: what tables, diagrams and stages treat the layer as.
-        acts_on: what one output number depends on. unit: on the same number of the input alone; position: on the
-            channels at the same position; map: on more than that. Dense evaluation keeps layers behind the flattening
-            only if they act on units, or on positions where maps have one pixel.
+        name: name of the layer and of its parameters. A record without a name is a template, which a network names.
+        role: kind of layer for tables, diagrams and stages.
+        acts_on: the inputs that one output value depends on. unit: only the same input value; position: the channels at
+            the same position; map: more than these. Dense evaluation keeps layers behind the flattening only if they
+            act on units, or if they act on positions and the maps have one pixel.
         affine: whether the layer is an affine map at test time, so that averages over positions can be taken after it.
     """
 
@@ -97,61 +97,61 @@ class Layer:
         fields.check(self)
 
     def info(self, input_shape: Shape) -> LayerInfo:
-        """Output shape and cost for an example of this shape; InputError if the layer cannot take it."""
+        """Return the output shape and cost for an example of this shape; InputError if the layer cannot take it."""
         return LayerInfo(input_shape)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Apply to a batch [n, *input_shape] inside a linen module."""
+        """Apply the layer to a batch [n, *input_shape] inside a linen module."""
         raise NotImplementedError
 
     def branches(self) -> tuple[tuple["Layer", ...], ...]:
-        """Layers inside this one, by branch; each branch begins at this layer's input."""
+        """Return the layers inside this one, by branch; each branch begins at this layer's input."""
         return ()
 
     def window(self) -> Window | None:
-        """The window, for tables; None where there is none, or none of fixed size."""
+        """Return the window, for tables; None if there is none, or none of fixed size."""
         return None
 
     def label(self) -> str:
-        """The layer in a diagram's legend."""
+        """Return the name of the layer in the legend of a diagram."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(self).__name__).lower()
 
     def brief(self) -> str:
-        """The layer in a table of several networks, as the papers write it (`conv3-64`)."""
+        """Return the name of the layer in a table of several networks, as in the papers (`conv3-64`)."""
         return type(self).__name__
 
     def convolutional(
         self, input_shape: Shape, maps: Shape | None, following: tuple["Layer", ...]
     ) -> tuple["Layer", ...]:
-        """What replaces this layer in a network whose dense layers are slid over larger images.
+        """Return the layers that replace this one in a network whose dense layers are slid over larger images.
 
-        Parameters keep their numbers and are reshaped to those of the replacement.
+        Parameters keep their values and are reshaped to those of the replacement.
 
         Args:
-            input_shape: of this layer in the original network.
-            maps: the maps that the flat input stands for, (height, width, channels); None before the flattening.
-            following: the layers that come later.
+            input_shape: input shape of this layer in the original network.
+            maps: shape (height, width, channels) of the maps behind a flat input; None before the flattening.
+            following: layers after this one.
 
         Raises:
-            InputError: the layer has no such form.
+            InputError: the layer cannot be replaced.
         """
         if maps is None or self.acts_on == "unit" or (self.acts_on == "position" and maps[0] == 1):
             return (self,)
         raise InputError(f"{self.name} ({type(self).__name__}) cannot be slid over maps")
 
     def torch_arrays(self) -> Mapping[str, str] | None:
-        """PyTorch's names of the layer's arrays, and ours: `{"weight": "params/kernel"}`.
+        """Return the names of the layer's arrays in PyTorch and here: `{"weight": "params/kernel"}`.
 
-        Arrays of 4 and 2 axes are transposed between the two. None: PyTorch's networks have no such layer.
+        Arrays with 4 or 2 axes are transposed between the two. None: PyTorch's networks have no such layer.
         """
         return None
 
     def linen(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """The layer as plain flax.linen has it, for comparisons of speed; by default the layer itself."""
+        """Apply the layer as in plain flax.linen, for comparisons of speed; the default is the layer itself."""
         return self(x, train=train)
 
     def torch_module(self, input_shape: Shape) -> Any:
-        """The layer as a `torch.nn.Module`, for comparisons of speed.
+        """Return the layer as a `torch.nn.Module`, for comparisons of speed.
 
         Raises:
             InputError: PyTorch has no such layer.
@@ -160,10 +160,10 @@ class Layer:
 
 
 def named(layers: tuple[Layer, ...]) -> tuple[str, ...]:
-    """Names of the layers.
+    """Return the names of the layers.
 
     Raises:
-        InputError: a layer has no name, or two share one.
+        InputError: a layer has no name, or two layers have the same name.
     """
     names = tuple(layer.name for layer in layers)
     for number, layer in enumerate(layers):
@@ -181,7 +181,7 @@ def maps(layer: Layer, shape: Shape) -> tuple[int, int, int]:
 
 
 def slide(layer: Layer, shape: Shape, kernel: int, stride: int, padding: int) -> tuple[int, int]:
-    """Output height and width of a window moved over zero-padded maps."""
+    """Return the output height and width of a window that moves over zero-padded maps."""
     height, width, _ = maps(layer, shape)
     if min(height, width) + 2 * padding < kernel:
         raise TooSmall(f"{layer.name}: a {kernel}x{kernel} window does not fit on {height}x{width} maps.")

@@ -17,12 +17,12 @@ from jaxcnn.runtime.errors import InputError
 class Residual(Layer):
     """The sum of a branch of layers and a shortcut (He et al. 2016, arXiv:1512.03385, section 3.2).
 
-    Parameters lie inside: `res1/conv1/kernel`. Residuals may contain residuals. An activation after the sum is a layer
-    of its own.
+    Parameters are nested: `res1/conv1/kernel`. Residuals may contain residuals. An activation after the sum is a
+    separate layer.
 
     Attributes:
-        layers: the branch, F(x) of equation 1.
-        shortcut: layers on the other way, W x of equation 2, where the branch changes the shape; none: the input.
+        layers: layers of the branch, F(x) of equation 1.
+        shortcut: layers of the shortcut, W x of equation 2, if the branch changes the shape; empty: the identity.
     """
 
     layers: tuple[Layer, ...]
@@ -41,8 +41,8 @@ class Residual(Layer):
         branch, shortcut = ends = [follow(layers, input_shape) for layers in self.branches()]
         if branch.output_shape != shortcut.output_shape:
             raise InputError(
-                f"{self.name}: the branch gives shape {branch.output_shape}, the shortcut {shortcut.output_shape}; "
-                "they must be equal. Change the layers of the shortcut."
+                f"{self.name}: the output shape of the branch is {branch.output_shape}, that of the shortcut "
+                f"{shortcut.output_shape}; they must be equal. Change the layers of the shortcut."
             )
         return LayerInfo(
             branch.output_shape,
@@ -52,7 +52,7 @@ class Residual(Layer):
         )
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        self.info(x.shape[1:])  # Shapes that differ could still be broadcast.
+        self.info(x.shape[1:])  # Different shapes might be broadcast.
         return _Sum(self, name=self.name)(x, train=train)
 
     def label(self) -> str:
@@ -64,7 +64,7 @@ class Residual(Layer):
     def convolutional(self, input_shape: Shape, maps: Shape | None, following: tuple[Layer, ...]) -> tuple[Layer, ...]:
         if maps is not None and maps[0] > 1:
             return super().convolutional(input_shape, maps, following)
-        # Average pooling inside cannot be moved behind the sum.
+        # Average pooling inside a branch cannot be moved behind the sum.
         layers, shortcut = (convolutional(part, input_shape, maps, (self,)) for part in self.branches())
         return (dataclasses.replace(self, layers=layers, shortcut=shortcut),)
 
@@ -72,7 +72,7 @@ class Residual(Layer):
         return _Sum(self, linen=True, name=self.name)(x, train=train)
 
     def torch_module(self, input_shape: Shape) -> Any:
-        # PyTorch is no dependency.
+        # PyTorch is not a dependency.
         from jaxcnn.layers.torch_modules import Sum, sequential
 
         return Sum(*(sequential(layers, input_shape) for layers in self.branches()))

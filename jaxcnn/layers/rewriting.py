@@ -6,16 +6,16 @@ from jaxcnn.layers.record import Layer, Shape
 def convolutional(
     layers: tuple[Layer, ...], shape: Shape, maps: Shape | None = None, following: tuple[Layer, ...] = ()
 ) -> tuple[Layer, ...]:
-    """The layers as convolutions, so that they slide over larger inputs; see `Layer.convolutional`.
+    """Rewrite the layers as convolutions that slide over larger inputs; see `Layer.convolutional`.
 
     Args:
-        layers: in order.
-        shape: of their input in the original network.
-        maps: what the input stands for, (height, width, channels), if it is flat.
-        following: the layers that come later.
+        layers: layers in order.
+        shape: input shape of the layers in the original network.
+        maps: shape (height, width, channels) of the maps behind the input, if it is flat.
+        following: layers after these.
 
     Raises:
-        InputError: a layer has no such form.
+        InputError: a layer cannot be rewritten.
     """
     made: list[Layer] = []
     for number, layer in enumerate(layers):

@@ -1,4 +1,4 @@
-"""Layers as PyTorch's modules; the only file here that imports it."""
+"""Layers as PyTorch modules; the only file of this package that imports PyTorch at module level."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from jaxcnn.layers.record import Layer, Shape
 
 
 def sequential(layers: tuple[Layer, ...], shape: Shape) -> nn.Sequential:
-    """Modules under the names of the layers, for inputs of this shape (ours, without the batch).
+    """Return modules under the names of the layers, for inputs of this shape (channels last, without the batch axis).
 
     Raises:
         InputError: PyTorch has no such layer.
@@ -20,14 +20,14 @@ def sequential(layers: tuple[Layer, ...], shape: Shape) -> nn.Sequential:
 
 
 class Sum(nn.Module):
-    """The sum of what two modules make of one input."""
+    """The sum of the outputs of two modules for one input."""
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module) -> None:
         super().__init__()
         self.branch, self.shortcut = branch, shortcut
         for module in self.modules():
             if hasattr(module, "inplace"):
-                # Both ways read the input.
+                # Both branches read the input.
                 module.inplace = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

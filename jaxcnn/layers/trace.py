@@ -1,4 +1,4 @@
-"""Following an example through layers, and applying them."""
+"""Tracing the shape of an example through layers, and applying layers."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class TracedLayer:
 
     Attributes:
         layer: the record.
-        path: its name, behind the names of the layers that it lies in: `conv1`, `res1/conv1`.
-        input_shape: of one example.
-        info: what the layer makes of it. The costs of layers inside it are counted there, not here.
-        receptive_field: side in input pixels of the square that one output unit sees; the statistics of norms do not
-            count.
+        path: name of the layer, after the names of the layers that contain it: `conv1`, `res1/conv1`.
+        input_shape: shape of one example at the input of the layer.
+        info: output shape and cost. The costs of layers inside it are counted there, not here.
+        receptive_field: side in input pixels of the square that one output unit depends on; the statistics of norms do
+            not count.
     """
 
     layer: Layer
@@ -31,16 +31,16 @@ class TracedLayer:
 
 
 def trace(layers: tuple[Layer, ...], shape: Shape) -> tuple[TracedLayer, ...]:
-    """Follow one example of `shape` through the layers, layers inside others included, in the order of computation.
+    """Trace one example of `shape` through the layers, including layers inside others, in the order of computation.
 
     Raises:
-        InputError: a layer cannot take its input, has no name, or shares its name with another.
+        InputError: a layer cannot take its input, has no name, or has the same name as another.
     """
     return follow(layers, shape).rows
 
 
 class Trace(NamedTuple):
-    """Traced layers, and the output of the last: its shape, and the receptive field and the distance of its units in
+    """Traced layers, and the output of the last one: its shape, and the receptive field and the spacing of its units in
     input pixels."""
 
     rows: tuple[TracedLayer, ...]
@@ -49,14 +49,15 @@ class Trace(NamedTuple):
     stride: int
 
     def total(self, cost: Literal["parameters", "connections", "multiply_adds"]) -> int:
-        """Sum of a cost over all layers."""
+        """Return the sum of a cost over all layers."""
         return sum(getattr(row.info, cost) for row in self.rows)
 
 
 def follow(
     layers: tuple[Layer, ...], shape: Shape, *, inside: str = "", receptive_field: int = 1, stride: int = 1
 ) -> Trace:
-    """`trace` with what comes out, for layers `inside` another whose input units see so many pixels, so far apart."""
+    """Return `trace` and the output, for layers `inside` another, whose input units have this receptive field and
+    spacing."""
     named(layers)
     rows: list[TracedLayer] = []
     for layer in layers:
@@ -78,10 +79,10 @@ COSTS = ("parameters", "connections", "multiply_adds")
 
 
 def least_size(layers: tuple[Layer, ...], channels: int) -> int:
-    """Side in pixels of the smallest square image that the layers can take.
+    """Return the side in pixels of the smallest square image that the layers can take.
 
     Raises:
-        InputError: no image will do, whatever its size, or none of up to 1023 pixels a side.
+        InputError: the layers can take no image, or none with up to 1023 pixels per side.
     """
     for size in range(1, 1024):
         try:
@@ -89,14 +90,14 @@ def least_size(layers: tuple[Layer, ...], channels: int) -> int:
             return size
         except TooSmall:
             continue
-    raise InputError("these layers need images of more than 1023 pixels a side; use fewer, or a smaller stride.")
+    raise InputError("these layers need images of more than 1023 pixels per side; use fewer layers or smaller strides.")
 
 
 def trace_image(layers: tuple[Layer, ...], shape: Shape) -> tuple[TracedLayer, ...]:
-    """`trace` of a whole network, for an image (height, width, channels).
+    """Trace a whole network for an image (height, width, channels).
 
     Raises:
-        InputError: the image is too small, naming the least size, or a layer cannot take its input.
+        InputError: the image is too small (the message names the least size), or a layer cannot take its input.
     """
     try:
         return trace(layers, shape)
@@ -110,14 +111,14 @@ def apply(layers: tuple[Layer, ...], x: jax.Array, *, train: bool) -> jax.Array:
     """Apply the layers in order to a batch [n, height, width, channels]; call it inside a linen module.
 
     Raises:
-        InputError: the images are too small, naming the least size, or a layer cannot take its input.
+        InputError: the images are too small (the message names the least size), or a layer cannot take its input.
     """
     trace_image(layers, x.shape[1:])
     return in_order(layers, x, train=train)
 
 
 def in_order(layers: tuple[Layer, ...], x: jax.Array, *, train: bool) -> jax.Array:
-    """`apply` for layers whose input has been checked."""
+    """Apply the layers as `apply`, but to an input that has been checked."""
     for layer in layers:
         x = layer(x, train=train)
     return x

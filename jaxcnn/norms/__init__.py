@@ -1,4 +1,4 @@
-"""Normalization: batch, local response, layer, group and instance; each a pure function and a thin linen module."""
+"""Normalization: batch, local response, layer, group and instance, each as a pure function and a linen module."""
 
 from jaxcnn.norms.functions import (
     EPSILON,

@@ -1,4 +1,4 @@
-"""Normalizations as thin linen modules around the functions; each is called as `norm(x, train=...)`."""
+"""Linen modules around the normalization functions; each is called as `norm(x, train=...)`."""
 
 import jax
 import jax.numpy as jnp
@@ -35,27 +35,27 @@ class BatchNorm(nn.Module):
     epsilon: Positive = EPSILON
     """Added to the variance."""
     unbiased: bool = True
-    """Keep the running variance as m/(m-1) times the batch's, as the paper's algorithm 2 and PyTorch; Flax does not."""
+    """Update the running variance with m/(m-1) times the batch's, as in algorithm 2 and PyTorch; Flax does not."""
     fast_variance: bool = False
-    """Variance in one pass over the input: faster, wrong where the mean is large against the deviation."""
+    """Compute the variance in one pass over the input: faster, but wrong if the mean is large against the deviation."""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, update_stats: bool | None = None) -> jax.Array:
-        """Normalise x; what is normalised with and what is remembered are chosen apart.
+        """Normalize x. The statistics for normalization and the update of the running statistics are independent.
 
         Args:
             x: [N, H, W, C] or [N, C], floating point.
-            train: normalise with the statistics of x (True) or with the running ones as they stood before (False).
-                Without default: a network that forgets to pass it would silently train on frozen statistics.
-            update_stats: move the running statistics towards those of x. None: where train is True, as Flax's own. Flax
-                raises ModifyScopeVariableError where they would move and the caller did not make `batch_stats`
-                mutable; False leaves them unchanged. Never while initialising.
+            train: normalize with the statistics of x (True) or with the running statistics before the update (False).
+                It has no default: a network that does not pass it would silently train on frozen statistics.
+            update_stats: update the running statistics with those of x. None: if train is True, as in Flax. Flax raises
+                ModifyScopeVariableError if they would be updated and the caller did not make `batch_stats` mutable;
+                False leaves them unchanged. They are never updated during initialization.
 
         Returns:
             Shape and dtype of x.
 
         Raises:
-            InputError: as `batch_norm`, `update_running` and, with `unbiased`, `unbiased_variance`.
+            InputError: as in `batch_norm`, `update_running` and, with `unbiased`, `unbiased_variance`.
         """
         scale, bias = _scale_and_bias(self, x)
         mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:], jnp.float32)
@@ -83,7 +83,7 @@ class LocalResponseNorm(nn.Module):
     k: Positive = LRN_PRESETS["paper"]["k"]
     """Constant in the denominator."""
     alpha_mode: AlphaMode = LRN_PRESETS["paper"]["alpha_mode"]
-    """sum: alpha times the sum of squares (the paper); mean: alpha / size times it (Caffe, PyTorch)."""
+    """sum: alpha times the sum of squares (the paper); mean: alpha / size times the sum (Caffe, PyTorch)."""
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         """x: [..., C]; the same in training and evaluation."""
@@ -106,7 +106,7 @@ class GroupNorm(nn.Module):
     """Group normalization of each example, see `group_norm`; `scale` and `bias`, float32 [C]."""
 
     num_groups: PositiveInt = 32
-    """Groups of channels; must divide them."""
+    """Number of groups; it must divide the number of channels."""
     epsilon: Positive = EPSILON
     """Added to the variance."""
 

@@ -1,4 +1,4 @@
-"""Population statistics of a trained network: what its batch normalizations divide by at test time."""
+"""Population statistics of a trained network, which its batch normalizations use at test time."""
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
@@ -25,7 +25,7 @@ Path = tuple[str, ...]
 
 
 class Measured(NamedTuple):
-    """Statistics of one batch at one normalization: float32 [C] each, biased, over `count` values a channel."""
+    """Statistics of one batch at one normalization: float32 [C] each, biased, over `count` values per channel."""
 
     mean: jax.Array
     var: jax.Array
@@ -33,14 +33,14 @@ class Measured(NamedTuple):
 
 
 def parse_batch_stats(text: str) -> tuple[BatchStatsKind, float | None]:
-    """A choice of statistics as the command line has it: the kind, and for batch and blend:N the weight of the running
-    averages in images (0 for batch).
+    """Parse a choice of statistics on the command line into its kind and, for batch and blend:N, the weight of the
+    running averages in images (0 for batch).
 
-    ema: the running averages of training. algorithm2, pooled, full_pass: see `estimate_statistics`. batch: those of
-    every test batch. blend:N: see `apply_blended`.
+    ema: the running averages of training. algorithm2, pooled, full_pass: see `estimate_statistics`. batch: the
+    statistics of each test batch. blend:N: see `apply_blended`.
 
     Raises:
-        InputError: unknown, or blend without a number of 0 or more.
+        InputError: the choice is unknown, or blend without a number of 0 or more.
     """
     kind, colon, number = text.partition(":")
     if kind not in get_args(BatchStatsKind) or (colon and kind != "blend"):
@@ -58,7 +58,7 @@ def parse_batch_stats(text: str) -> tuple[BatchStatsKind, float | None]:
 
 
 def batch_norm_paths(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> tuple[Path, ...]:
-    """Where the network's batch normalizations (`norms.BatchNorm`) are, in the order in which they are called.
+    """Return the paths of the network's batch normalizations (`norms.BatchNorm`) in the order of their calls.
 
     Args:
         model: any linen module with `__call__(x, *, train)`.
@@ -66,7 +66,7 @@ def batch_norm_paths(model: nn.Module, variables: dict[str, Any], images: jax.Ar
         images: preprocessed images, or their shape.
 
     Raises:
-        InputError: it has none.
+        InputError: the network has none.
     """
     paths: list[Path] = []
 
@@ -77,21 +77,20 @@ def batch_norm_paths(model: nn.Module, variables: dict[str, Any], images: jax.Ar
     jax.eval_shape(partial(_apply, model, note), variables, images)
     if not paths:
         raise InputError(
-            f"{type(model).__name__} has no batch normalization (jaxcnn.norms.BatchNorm); its batch_stats can only be "
-            "'ema'."
+            f"{type(model).__name__} has no batch normalization (jaxcnn.norms.BatchNorm); use batch_stats 'ema'."
         )
     return tuple(paths)
 
 
 def initial_share(model: nn.Module, variables: dict[str, Any], images: jax.Array, updates: int) -> float:
-    """The share of its initial values that the slowest of the network's batch normalizations has in its running
-    statistics after a number of updates; 0 without batch normalization.
+    """Return the share of the initial values that remains in the running statistics of the network's slowest batch
+    normalization after a number of updates; 0 without batch normalization.
 
     Args:
         model: any linen module with `__call__(x, *, train)`.
         variables: its variables, or their shapes.
         images: preprocessed images, or their shape.
-        updates: of the running statistics.
+        updates: number of updates of the running statistics.
     """
     momenta = [0.0]
 
@@ -104,16 +103,16 @@ def initial_share(model: nn.Module, variables: dict[str, Any], images: jax.Array
 
 
 def measure(model: nn.Module, variables: dict[str, Any], images: jax.Array, *, by_batch: bool) -> dict[Path, Measured]:
-    """Statistics of what a batch brings to every batch normalization, without dropout.
+    """Measure the statistics of a batch at the input of every batch normalization, without dropout.
 
     Args:
         model: any linen module with `__call__(x, *, train)`.
         variables: its variables.
         images: preprocessed images [n, height, width, channels].
-        by_batch: normalize with the batch's own statistics on the way, as in training (True), or with `batch_stats`.
+        by_batch: normalize with the batch's own statistics, as in training (True), or with `batch_stats` (False).
 
     Returns:
-        What was measured, by path of the module.
+        The measured statistics by path of the module.
     """
     found = {}
 
@@ -132,25 +131,26 @@ def estimate_statistics(
     variables: dict[str, Any],
     batches: Callable[[], Iterable[jax.Array]],
 ) -> dict[str, Any]:
-    """Variables whose `batch_stats` are estimated anew from training images, the weights as they are.
+    """Return variables whose `batch_stats` are re-estimated from training images; the weights are unchanged.
 
-    algorithm2 and pooled run the network as in training but for dropout, every batch normalized by its own statistics,
-    and combine what each normalization met (`norms.population_statistics`). full_pass gives the mean and the biased
-    variance that all images would have as one single batch: the statistics of the first normalization are pooled over
-    all images, then those of the second with the first in place, and so on, one pass over the images for each.
+    algorithm2 and pooled run the network as in training but without dropout, normalize every batch by its own
+    statistics, and combine the statistics at each normalization (`norms.population_statistics`). full_pass computes the
+    mean and the biased variance that all images would have as one single batch: the statistics of the first
+    normalization are pooled over all images, then those of the second with the first already replaced, and so on, with
+    one pass over the images per normalization.
 
     Args:
         kind: algorithm2, pooled or full_pass.
         model: any linen module with `__call__(x, *, train)`.
         variables: its `params` and `batch_stats`.
-        batches: gives preprocessed images [n, height, width, channels], the same at every call; for algorithm2 drawn at
-            random.
+        batches: returns preprocessed images [n, height, width, channels], the same at every call; for algorithm2 they
+            are drawn at random.
 
     Raises:
         InputError: the network has no batch normalization, there are no batches, or they are too small.
 
     Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), section 3.1 and algorithm 2; for pooled Wu and Johnson 2021
-        (arXiv:2105.07576). full_pass is what some teaching notes describe.
+        (arXiv:2105.07576). full_pass is described in some teaching notes.
     """
     first = next(iter(batches()), None)
     if first is None:
@@ -160,10 +160,10 @@ def estimate_statistics(
     try:
         measured = _measured(*of)
     except TypeError:
-        # A field of the network cannot be hashed.
+        # The network has a field that cannot be hashed.
         measured = _measured.__wrapped__(*of)
     for wanted in [(path,) for path in paths] if kind == "full_pass" else [paths]:
-        # Read at once, so that batches do not pile up on the device.
+        # Results are read immediately, so that batches do not accumulate on the device.
         rows = [jax.device_get(measured(variables, images, wanted)) for images in batches()]
         for path, column in zip(wanted, zip(*rows, strict=True), strict=True):
             means, variances, counts = (np.stack(values) for values in zip(*column, strict=True))
@@ -175,7 +175,7 @@ def estimate_statistics(
 
 @lru_cache(maxsize=8)
 def _measured(model: nn.Module, by_batch: bool) -> Callable[[dict[str, Any], jax.Array, tuple[Path, ...]], Any]:
-    """What some of the normalizations measure, compiled once for a network, a shape of images and these paths."""
+    """Return a function that measures some normalizations, compiled once per network, image shape and set of paths."""
 
     def measured(variables: dict[str, Any], images: jax.Array, wanted: tuple[Path, ...]) -> list[Measured]:
         found = measure(model, variables, images, by_batch=by_batch)
@@ -187,13 +187,13 @@ def _measured(model: nn.Module, by_batch: bool) -> Callable[[dict[str, Any], jax
 def apply_blended(
     model: nn.Module, variables: dict[str, Any], images: jax.Array, prior: float | jax.Array
 ) -> jax.Array:
-    """Logits with every batch normalization using a blend of its running averages and the statistics of this batch.
+    """Return logits for which every batch normalization blends its running averages and the statistics of this batch.
 
     Args:
         model: any linen module with `__call__(x, *, train)`.
         variables: its variables.
-        images: preprocessed images [n, height, width, channels], none of them filling.
-        prior: N of `norms.blend_statistics`, whose n is that of the images; 0: the batch's statistics alone.
+        images: preprocessed images [n, height, width, channels], without images that only fill the batch.
+        prior: N of `norms.blend_statistics`, whose n is the number of images; 0: only the batch's statistics.
 
     Returns:
         What the network returns, without dropout.
@@ -212,7 +212,7 @@ def apply_blended(
 
 
 def _apply(model: nn.Module, treat: Callable[..., jax.Array], variables: dict[str, Any], images: jax.Array) -> Any:
-    """The network as at test time, `treat(module, x, normalize)` in the place of each batch normalization."""
+    """Apply the network as at test time, with `treat(module, x, normalize)` in place of each batch normalization."""
 
     def intercept(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: Any) -> Any:
         if not isinstance(context.module, BatchNorm) or context.method_name != "__call__":
@@ -224,5 +224,5 @@ def _apply(model: nn.Module, treat: Callable[..., jax.Array], variables: dict[st
 
 
 def _with(tree: dict[str, Any], path: Path, value: dict[str, Any]) -> dict[str, Any]:
-    """The nested dict with another value at a path."""
+    """Return the nested dict with another value at a path."""
     return value if not path else {**tree, path[0]: _with(tree[path[0]], path[1:], value)}

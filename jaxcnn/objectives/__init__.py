@@ -1,4 +1,4 @@
-"""What training minimizes: objectives as frozen records, and the losses behind them."""
+"""Training objectives as frozen records, and their loss functions."""
 
 from jaxcnn.objectives.classification import (
     Classification,

@@ -1,5 +1,5 @@
-"""Classification: losses, pure functions from logits [n, classes] and labels [n] to a loss for each example [n] in
-float32, and the objectives that minimize their mean."""
+"""Classification: losses, which are pure functions from logits [n, classes] and labels [n] to one loss per example [n]
+in float32, and the objectives that minimize their mean."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
         logits: [n, classes].
-        labels: [n], classes as whole numbers from 0, not checked: -1 is the last class, and the number of classes or
-            more gives NaN.
+        labels: [n], class indices, not checked: -1 is the last class, and an index beyond the classes gives NaN.
 
     Returns:
         [n].
@@ -29,31 +28,32 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def maximum_a_posteriori(logits: jax.Array, labels: jax.Array, *, j: float = 10.0) -> jax.Array:
     """LeCun et al. (1998, section II.C, equation 9): `y_D + log(exp(-j) + sum_i exp(-y_i))`, in nats.
 
-    The penalties y are the negative logits and D is the label. It is cross-entropy with one more class, that of rubbish
-    images, whose penalty is j. That class keeps a pull on the label's penalty even where all others are far off: the
-    derivative by y_D is at least `exp(-j) / (exp(-j) + exp(-y_D))`, where cross-entropy's vanishes.
+    The penalties y are the negative logits and D is the label. This is cross-entropy with one additional class, the
+    reject class, whose penalty is j. It keeps a gradient on the label's penalty even if all other penalties are large:
+    the derivative with respect to y_D is at least `exp(-j) / (exp(-j) + exp(-y_D))`, where that of cross-entropy
+    vanishes.
 
     Args:
-        logits: [n, classes], minus squared distances in LeNet-5.
-        labels: [n], classes as whole numbers from 0, not checked: -1 and the number of classes are the reject class.
-        j: penalty of rubbish; the paper says positive and no more. With LeNet-5's pictures features halfway between
-            two digits are at least 17 from both, so 10 calls them rubbish, and is far enough from 0 for ten of 84
-            units to be off by 1 before the label is pushed hard. A small j pulls all images alike, as
-            `mean_squared_error` does; a large one is cross-entropy.
+        logits: [n, classes], negative squared distances in LeNet-5.
+        labels: [n], class indices, not checked: -1 and the number of classes are the reject class.
+        j: penalty of the reject class; the paper only requires it to be positive. With LeNet-5's codes, features
+            halfway between two digits have a squared distance of at least 17 from both, so 10 rejects them. It is also
+            far enough from 0 that ten of 84 units may be off by 1 before the label's penalty has a large gradient. A
+            small j pulls all images equally, as `mean_squared_error` does; a large j gives cross-entropy.
 
     Returns:
         [n].
     """
     logits = logits.astype(jnp.float32)
-    rubbish = jnp.full((*logits.shape[:-1], 1), -j, jnp.float32)
-    return cross_entropy(jnp.concatenate([logits, rubbish], axis=-1), labels)
+    reject = jnp.full((*logits.shape[:-1], 1), -j, jnp.float32)
+    return cross_entropy(jnp.concatenate([logits, reject], axis=-1), labels)
 
 
 def mean_squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """LeCun et al. (1998, section II.C, equation 8): the penalty of the label, minus its logit.
+    """LeCun et al. (1998, section II.C, equation 8): the penalty of the label, which is its negative logit.
 
-    It is for logits that are minus squared distances to fixed codes, as `layers.RadialBasis` gives: were the codes
-    trained, all of them and the features could collapse to one point, and free logits rise without bound.
+    The logits must be negative squared distances to fixed codes, as from `layers.RadialBasis`: if the codes were
+    trained, they and the features could all collapse to one point, and unconstrained logits would grow without bound.
 
     Args:
         logits: [n, classes], at most 0.
@@ -67,10 +67,10 @@ def mean_squared_error(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Classification(Objective):
-    """The mean over a batch of a loss for each example; a subclass defines `losses`."""
+    """The mean over a batch of one loss per example; a subclass defines `losses`."""
 
     def losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
-        """Losses [n], float32, of logits [n, classes] and labels [n]."""
+        """Return the losses [n], float32, for logits [n, classes] and labels [n]."""
         raise NotImplementedError
 
     def __call__(
@@ -81,10 +81,10 @@ class Classification(Objective):
         return sums["loss"] / sums["n"], (model_state, sums)
 
     def sums(self, logits: jax.Array, batch: Batch, own: Any = None) -> Sums:
-        """`loss`, `correct` (examples whose largest logit is that of the label; none with a NaN logit) and `n`."""
+        """Return `loss`, `n` and `correct`: examples whose label has the largest logit, and that have no NaN logit."""
         labels = batch["label"]
         mask = batch.get("mask", jnp.ones_like(labels, bool))
-        # Of logits with a NaN argmax gives the place of the NaN, which may be the label.
+        # If a logit is NaN, argmax returns its index, which may be the label.
         correct = (jnp.argmax(logits, axis=-1) == labels) & ~jnp.isnan(jnp.max(logits, axis=-1))
         losses = self.losses(logits, labels)
         return {"loss": jnp.sum(losses, where=mask), "correct": jnp.sum(correct & mask), "n": jnp.sum(mask)}

@@ -1,4 +1,4 @@
-"""The base of every objective, its own parameters, and which parameters train."""
+"""The base class of objectives, their own parameters, and the selection of the parameters that train."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
 
 Batch = dict[str, jax.Array]
-"""Arrays by name, each with one row for each example; classification reads `image` and `label`."""
+"""Arrays by name, each with one row per example; classification reads `image` and `label`."""
 Sums = dict[str, jax.Array]
 """Scalars summed over examples, so that sums of several batches can be added; `n` counts the examples."""
 Apply = Callable[[Any, Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
@@ -18,15 +18,15 @@ Apply = Callable[[Any, Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
 
 
 OWN = "~objective"
-"""Where an objective's own parameters lie among those of the network: a name that no layer has."""
+"""The key of an objective's own parameters among those of the network; no layer has this name."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a training step minimizes. A frozen record: hashable, comparable, saved with the experiment.
+    """What a training step minimizes: a frozen record that is hashable, comparable and saved with the experiment.
 
-    A subclass defines `__call__` and `sums`, and `init` and `trains` where it needs them. Its numbers are its fields
-    and are checked against their annotations.
+    A subclass defines `__call__` and `sums`, and if needed `init` and `trains`. Its options are its fields, which are
+    checked against their annotations.
     """
 
     def __post_init__(self) -> None:
@@ -35,61 +35,62 @@ class Objective:
     def __call__(
         self, apply: Apply, params: Any, model_state: Any, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Any, Sums]]:
-        """The loss of a batch, for `jax.value_and_grad(..., has_aux=True)`.
+        """Return the loss of a batch, for `jax.value_and_grad(..., has_aux=True)`.
 
         Args:
-            apply: the network in training mode; may be called several times, with keys derived from `key`.
-            params: what the loss is differentiated by; `params[OWN]` are the objective's own parameters, where it has
-                some. `apply` takes them all and hands the network its own.
-            model_state: every collection of the network but `params`.
-            batch: augmented and preprocessed.
-            key: for dropout and other randomness.
+            apply: the network in training mode; it may be called several times, with keys derived from `key`.
+            params: parameters with respect to which the loss is differentiated; `params[OWN]` are the objective's own,
+                if it has any. `apply` takes all of them and passes the network its own.
+            model_state: all collections of the network except `params`.
+            batch: augmented and preprocessed batch.
+            key: random key for dropout and other randomness.
 
         Returns:
-            The loss, a float32 scalar, and a pair: the new `model_state`, and sums over the batch.
+            The loss, a float32 scalar, and a pair of the new `model_state` and the sums over the batch.
         """
         raise NotImplementedError
 
     def init(self, key: jax.Array, logits: jax.ShapeDtypeStruct) -> Any:
-        """Parameters of the objective's own, such as a learned temperature: a tree of arrays, or None for none.
+        """Return the objective's own parameters, such as a learned temperature: a tree of arrays, or None.
 
-        They are trained, decay by the same rule as the network's, and are saved with them; networks never see them.
+        They are trained and saved with the network's parameters, and weight decay follows the same rule. Networks
+        never see them.
 
         Args:
-            key: for random values.
-            logits: shape [1, classes] and dtype of the network's answer to one image.
+            key: random key for initial values.
+            logits: shape [1, classes] and dtype of the network's output for one image.
         """
         return None
 
     def trains(self, params: Any) -> Any:
-        """Which parameters train: True for all, or a tree of bool that is a prefix of `params`, whose leaves decide on
-        all that is below them. A parameter that does not train is neither updated nor decayed."""
+        """Return which parameters train: True for all, or a tree of bools that is a prefix of `params`, where each leaf
+        decides for all parameters below it. A parameter that does not train is neither updated nor decayed."""
         return True
 
     def sums(self, logits: jax.Array, batch: Batch, own: Any = None) -> Sums:
-        """What evaluation reports, as sums over the examples that `batch["mask"]` keeps (all of them without a mask).
+        """Return the metrics of evaluation, as sums over the examples that `batch["mask"]` selects (all without it).
 
         Args:
             logits: [n, classes], in evaluation mode.
-            batch: as evaluation gives it.
-            own: the objective's own parameters; given only where it has some.
+            batch: evaluation batch.
+            own: the objective's own parameters; passed only if it has any.
 
         Returns:
-            `loss` and `n`, and what else is measured; `correct` is reported as accuracy and error.
+            `loss`, `n` and any other metrics; `correct` is reported as accuracy and error.
         """
         raise NotImplementedError
 
 
 def network_params(params: Any) -> Any:
-    """The parameters of the network alone."""
+    """Return only the parameters of the network."""
     return {name: layer for name, layer in params.items() if name != OWN} if OWN in params else params
 
 
 def trained(objective: Objective, params: Any) -> Any:
-    """Which parameters train under an objective: a tree of bool of the structure of `params`.
+    """Return which parameters train under an objective: a tree of bools with the structure of `params`.
 
     Raises:
-        InputError: none does, or the objective's answer does not fit the parameters.
+        InputError: no parameter trains, or the result of `objective.trains` does not fit the parameters.
     """
     kind = type(objective).__name__
     try:
@@ -102,6 +103,6 @@ def trained(objective: Objective, params: Any) -> Any:
 
 
 def mean_metrics(sums: dict[str, float]) -> dict[str, float]:
-    """Means over examples of the sums that the step functions return, in their order; `correct` becomes `accuracy`."""
+    """Convert the sums that the step functions return to means over examples; `correct` becomes `accuracy`."""
     means = {name: value / sums["n"] for name, value in sums.items() if name != "n"}
     return {{"correct": "accuracy"}.get(name, name): value for name, value in means.items()}

@@ -1,4 +1,4 @@
-"""Operations in the formulation that their platform runs fastest."""
+"""Operations in the formulation that is fastest on their platform."""
 
 from jaxcnn.ops.choice import Choice, Platform, choose, target
 from jaxcnn.ops.conv import conv

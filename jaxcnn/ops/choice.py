@@ -1,7 +1,7 @@
-"""Which formulation of an operation is traced: XLA's own, or the one that is fastest on a CPU.
+"""The choice of the formulation in which an operation is traced: XLA's own, or the one that is fastest on a CPU.
 
-The choice and the target platform are part of the key of `jax.jit`'s caches: a jitted function is traced again where
-either has changed.
+The choice and the target platform are part of the cache key of `jax.jit`: a jitted function is traced again if either
+has changed.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ _target = jax.make_user_context(None)  # None: the default backend.
 
 
 def use_lax(*arrays: Any) -> bool:
-    """Whether an operation on these arrays is traced as `lax`.
+    """Return whether an operation on these arrays is traced as `lax`.
 
-    It is within `choose("lax")`, where the target platform is not a CPU, and where the arrays are `distributed`.
+    This is the case within `choose("lax")`, if the target platform is not a CPU, and if the arrays are `distributed`.
     """
     if _choice.value == "lax" or (_target.value or jax.default_backend()) != "cpu":
         return True
@@ -31,9 +31,9 @@ def use_lax(*arrays: Any) -> bool:
 
 
 def distributed(*meshes: AbstractMesh) -> bool:
-    """Whether the types of arrays on these meshes say how the arrays are distributed.
+    """Return whether the types of arrays on these meshes state how the arrays are distributed.
 
-    They do inside `jax.shard_map` (manual axes) and on explicit axes. `lax` has rules for such types, our primitives
+    They do inside `jax.shard_map` (manual axes) and on explicit axes. `lax` has rules for such types; our primitives
     have none. Arrays on a mesh whose axes are all automatic have ordinary types.
     """
     return any(axis != AxisType.Auto for mesh in meshes for axis in mesh.axis_types)
@@ -41,10 +41,10 @@ def distributed(*meshes: AbstractMesh) -> bool:
 
 @contextlib.contextmanager
 def choose(choice: Choice) -> Iterator[None]:
-    """What is traced within uses `lax` (XLA's own operations) or `auto` (the fastest formulation, the default).
+    """Trace operations within the block as `lax` (XLA's own) or `auto` (the fastest formulation, the default).
 
     Raises:
-        InputError: the choice is neither.
+        InputError: the choice is neither of these.
     """
     _check("choice", choice, get_args(Choice))
     with _choice(choice):
@@ -53,15 +53,15 @@ def choose(choice: Choice) -> Iterator[None]:
 
 @contextlib.contextmanager
 def target(platform: Platform) -> Iterator[None]:
-    """What is traced within is for this platform; the default is the platform of `jax.default_backend()`.
+    """Trace operations within the block for this platform; the default is that of `jax.default_backend()`.
 
-    It is needed where a program is traced on another platform than it is compiled for:
+    This is needed if a program is traced on a platform other than the one that it is compiled for:
 
         with ops.target("tpu"):
             jax.jit(f).trace(x).lower(lowering_platforms=("tpu",))
 
     Raises:
-        InputError: the platform is none that JAX knows by this name.
+        InputError: JAX has no platform of this name.
     """
     _check("platform", platform, get_args(Platform))
     with _target(platform):

@@ -10,11 +10,12 @@ from jaxcnn.ops.choice import use_lax
 
 
 def max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
-    """Largest value in every window that lies wholly on the maps [n, height, width, channels].
+    """Return the largest value in every window that lies entirely on the maps [n, height, width, channels].
 
-    GPU and TPU run XLA's windowed reduction, and so does a CPU where arrays are distributed, see `choice.use_lax`. Its
+    GPU and TPU run XLA's windowed reduction, and so does a CPU if the arrays are distributed, see `choice.use_lax`. Its
     gradient is slow on a CPU, so otherwise the maximum is taken elementwise over strided slices, rows before columns.
-    Values are equal; of equal values in a window, here all share the gradient, there the first has it.
+    Both give the same values. If values in a window are equal, they share the gradient here, whereas XLA's reduction
+    passes it to the first.
 
     Args:
         x: feature maps.

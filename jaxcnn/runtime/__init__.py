@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, field checks, files, locks, XLA, provenance."""
+"""The foundation of all other packages: errors, field checks, files, locks, XLA settings, provenance."""

@@ -1,4 +1,4 @@
-"""Files that are replaced in one move."""
+"""Atomic replacement of files."""
 
 import contextlib
 import json
@@ -11,16 +11,16 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file so that a reader sees the old one or the new one, never half of one.
+    """Replace a file atomically: a reader sees either the old file or the new one, never a part of one.
 
     Args:
         path: file to write, in a folder that exists.
 
     Yields:
-        A path beside it to write to. It takes the place of `path` when the block ends, and is removed if that fails.
+        A path in the same folder to write to. It replaces `path` when the block ends, and is removed after an error.
 
     Raises:
-        OSError: the file cannot be put in its place.
+        OSError: `path` cannot be replaced.
     """
     draft = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:

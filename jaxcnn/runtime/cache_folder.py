@@ -1,11 +1,11 @@
-"""Where files that can be made again are kept for the user."""
+"""The user's folder for files that can be regenerated."""
 
 import os
 from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """The cache folder: $JAXCNN_CACHE_DIR, else what the platform names for the user."""
+    """Return the cache folder: $JAXCNN_CACHE_DIR, or the user's cache folder on this platform."""
     import platformdirs
 
     return Path(os.environ.get("JAXCNN_CACHE_DIR") or platformdirs.user_cache_dir("jaxcnn")).expanduser().absolute()

@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that a later process need not compile them."""
+"""Compiled programs on disk, so that a later process need not compile them again."""
 
 import hashlib
 import os
@@ -12,8 +12,8 @@ from jaxcnn.runtime.cache_folder import cache_folder
 
 
 def folder() -> Path:
-    """Where they are kept: under `xla` in the cache folder, one folder for each kind of processor, since a program for
-    one may crash another."""
+    """Return the folder of compiled programs: `xla` in the cache folder, with one subfolder per kind of processor,
+    because a program compiled for one may crash on another."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else [platform.processor()]
     features = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
@@ -22,13 +22,13 @@ def folder() -> Path:
 
 
 def enable(warn: Callable[[str], None]) -> None:
-    """Let JAX look there before it compiles a program, and keep what it compiles; for the rest of the process.
+    """Make JAX load compiled programs from the cache and save new ones in it, for the rest of the process.
 
-    A folder that JAX has been given already (`$JAX_COMPILATION_CACHE_DIR`) stays. One that cannot be written is no
-    error: programs are then compiled as ever.
+    If JAX already has a cache folder (`$JAX_COMPILATION_CACHE_DIR`), that folder is kept. A folder that cannot be
+    written is not an error: programs are then compiled without a cache.
 
     Args:
-        warn: is told why programs are not kept.
+        warn: called with the reason why programs are not cached.
     """
     if jax.config.jax_compilation_cache_dir:
         return
@@ -39,8 +39,8 @@ def enable(warn: Callable[[str], None]) -> None:
     except OSError as error:
         why = error.strerror
     if why:
-        warn(f"compiled programs are not kept, {path}: {why}; $JAXCNN_CACHE_DIR names another cache folder")
+        warn(f"compiled programs cannot be cached in {path}: {why}; set $JAXCNN_CACHE_DIR to another folder")
         return
     jax.config.update("jax_compilation_cache_dir", str(path))
-    # Small programs too: a launch has dozens, each of which takes longer to compile than to read.
+    # Cache small programs too: a launch has dozens, and each takes longer to compile than to read.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

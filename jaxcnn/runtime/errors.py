@@ -1,9 +1,9 @@
-"""The one exception for input that a person can mend."""
+"""The exception for errors that the user can correct."""
 
 
 class InputError(ValueError):
-    """A value, file or folder given by the user is not usable.
+    """A value, file or folder that the user has specified is not usable.
 
-    The message is one short text that names the field, the value, what is allowed and what to do. The command line
+    The message is short and names the field, the value, what is allowed and what to do. The command line
     prints it without a traceback and exits with status 2.
     """

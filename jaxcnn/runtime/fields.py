@@ -1,4 +1,4 @@
-"""What a configuration field accepts, read from its annotation: type, choices, bounds."""
+"""Validation of configuration fields against their annotations: type, choices, bounds."""
 
 import dataclasses
 import difflib
@@ -22,7 +22,7 @@ Fraction = Annotated[float, Ge(0), Lt(1)]
 PositiveInt = Annotated[int, Gt(0)]
 NonNegativeInt = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
-"""JAX would take a larger seed modulo 2**32, so that two of them would draw the same numbers."""
+"""JAX takes a larger seed modulo 2**32, so two different seeds would give the same random numbers."""
 
 _BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
     Gt: ("gt", ">", operator.gt),
@@ -34,12 +34,12 @@ _BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
 
 @functools.cache
 def hints(cls: type) -> dict[str, Any]:
-    """Annotations of a class with `Annotated` kept, by field name."""
+    """Return the annotations of a class by field name, including `Annotated`."""
     return typing.get_type_hints(cls, include_extras=True)
 
 
 def describe(hint: Any) -> str:
-    """An annotation in words, for error messages: `a finite number > 0 or None`."""
+    """Describe an annotation in words, for error messages: `a finite number > 0 or None`."""
     origin = typing.get_origin(hint)
     if origin is Annotated:
         return " ".join([describe(hint.__origin__), " and ".join(f"{s} {b}" for s, b, _ in _bounds(hint))]).strip()
@@ -50,20 +50,20 @@ def describe(hint: Any) -> str:
     if origin is tuple:
         inner = typing.get_args(hint)
         if Ellipsis in inner:
-            return f"a tuple, each {describe(inner[0])}"
-        return f"a tuple of {len(inner)}, each {describe(inner[0])}"
+            return f"a tuple, each element {describe(inner[0])}"
+        return f"a tuple of {len(inner)} elements, each {describe(inner[0])}"
     if hint in (None, type(None)):
         return "None"
-    names = {float: "a finite number", int: "a whole number", bool: "True or False", str: "a text"}
+    names = {float: "a finite number", int: "an integer", bool: "True or False", str: "a string"}
     return names.get(hint) or getattr(hint, "__name__", str(hint))
 
 
 def accept(value: Any, hint: Any) -> Any:
-    """The value as its annotation wants it: NumPy's numbers become Python's, whole ones floats, lists tuples, and a
-    dtype its name where that is a choice.
+    """Convert a value to the type of its annotation: NumPy numbers to Python numbers, integers to floats, lists to
+    tuples, and a dtype to its name if that is one of the choices.
 
     Raises:
-        ValueError: the value is of another type, not among the choices, out of bounds, or not finite.
+        ValueError: the value has another type, is not among the choices, is out of bounds, or is not finite.
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -102,7 +102,7 @@ def accept(value: Any, hint: Any) -> Any:
 
 
 def _dtype_name(value: Any) -> str | None:
-    """`bfloat16` of `jnp.bfloat16`, the type or an `np.dtype`; None of anything else."""
+    """Return the name of a dtype, `bfloat16` for `jnp.bfloat16` or its `np.dtype`; None for any other value."""
     if not isinstance(value, type | np.dtype):
         return None
     try:
@@ -112,7 +112,7 @@ def _dtype_name(value: Any) -> str | None:
 
 
 def _bounds(hint: Any) -> list[tuple[str, Any, Callable[[Any, Any], bool]]]:
-    """Sign, bound and test of each bound in an `Annotated`."""
+    """Return the sign, value and test of each bound in an `Annotated`."""
     known = [(b, *_BOUNDS[type(b)]) for b in hint.__metadata__ if type(b) in _BOUNDS]
     return [(sign, getattr(b, name), holds) for b, name, sign, holds in known]
 
@@ -120,10 +120,10 @@ def _bounds(hint: Any) -> list[tuple[str, Any, Callable[[Any, Any], bool]]]:
 def check(instance: Any, names: Iterable[str] | None = None) -> None:
     """Check the fields of a frozen dataclass instance against its annotations; call it from `__post_init__`.
 
-    Dataclasses check nothing by themselves, so a misspelled choice or a NaN would otherwise travel on.
+    Dataclasses do not validate their fields, so a misspelled choice or a NaN would otherwise go unnoticed.
 
     Raises:
-        InputError: naming the class, the field, the value and what is allowed.
+        InputError: a field is invalid; the message names the class, the field, the value and what is allowed.
     """
     known = hints(type(instance))
     for name in names or [f.name for f in dataclasses.fields(instance)]:
@@ -138,15 +138,16 @@ def check(instance: Any, names: Iterable[str] | None = None) -> None:
 
 
 def hint_for(value: Any, hint: Any) -> str:
-    """` Did you mean 'adam'?` where a choice is close to the value, else nothing."""
+    """Return ` Did you mean 'adam'?` if a choice is close to the value, otherwise an empty string."""
     choices = [h for h in (hint, *typing.get_args(hint)) if typing.get_origin(h) is Literal]
     return did_you_mean(value, (str(word) for choice in choices for word in typing.get_args(choice)))
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """` Did you mean 'learning_rate'?` where a known word has these initials or is spelled alike, else nothing."""
+    """Return ` Did you mean 'learning_rate'?` if a known word has these initials or a similar spelling, otherwise an
+    empty string."""
     names = sorted(known)
     initials = [name for name in names if "_" in name and "".join(part[:1] for part in name.split("_")) == word]
-    # A wrong hint is worse than none: three letters in four must agree.
+    # A wrong hint is worse than none, so three letters in four must agree.
     close = initials or difflib.get_close_matches(str(word), names, n=1, cutoff=0.75)
     return f" Did you mean {close[0]!r}?" if close else ""

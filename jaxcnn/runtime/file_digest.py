@@ -9,10 +9,10 @@ from jaxcnn.runtime.errors import InputError
 
 
 def file_digest(path: str | Path) -> str:
-    """The first 32 hexadecimal digits of a file's SHA-256. A process reads a file once, and again when it has changed.
+    """Return the first 32 hexadecimal digits of a file's SHA-256. A process reads a file again only if it has changed.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     path = Path(path).resolve()
     try:

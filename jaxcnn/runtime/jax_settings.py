@@ -1,4 +1,4 @@
-"""JAX's own settings, pinned while a run is trained or evaluated."""
+"""JAX settings that are fixed while a run is trained or evaluated."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ import jax
 
 @contextlib.contextmanager
 def fixed_settings() -> Iterator[None]:
-    """Compute in float32, compiled, with the same random numbers, whatever the process has set.
+    """Compute in float32, compiled and with the same random numbers, whatever the settings of the process are.
 
-    Its settings, which $JAX_ENABLE_X64, $JAX_NUMPY_DTYPE_PROMOTION, $JAX_DISABLE_JIT, $JAX_TRANSFER_GUARD and
-    $JAX_THREEFRY_PARTITIONABLE give, would otherwise change the numbers or end in an error. They hold again after the
-    block, and throughout in other threads. It decorates a function, too: `@fixed_settings()`.
+    Those settings ($JAX_ENABLE_X64, $JAX_NUMPY_DTYPE_PROMOTION, $JAX_DISABLE_JIT, $JAX_TRANSFER_GUARD and
+    $JAX_THREEFRY_PARTITIONABLE) would otherwise change results or cause an error. They are restored after the block,
+    and other threads are not affected. It can also decorate a function: `@fixed_settings()`.
     """
     with (
         jax.enable_x64(False),

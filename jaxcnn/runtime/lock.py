@@ -1,4 +1,4 @@
-"""One launch at a time in a run's folder."""
+"""A lock that allows one launch at a time in a run's folder."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ import jax
 
 from jaxcnn.runtime.errors import InputError
 
-# Seconds between two signs of life of an owner without a lock, and after the last one until it counts as dead.
+# Without locks: seconds between two heartbeats of an owner, and after the last one until the owner counts as dead.
 _BEAT, _DEAD_AFTER = 30.0, 600.0
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -24,17 +24,17 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Hold the lock of a run's folder, which is made if needed; of several JAX processes, process 0 holds it.
+    """Hold the lock of a run's folder, which is created if needed; of several JAX processes, process 0 holds it.
 
-    It is a lock of the operating system on `.lock`, so it ends with its owner, however that ends, and reaches over a
-    shared file system as far as that system's own locks do; NFS has not been tested. `.owner.json` says who holds it.
-    Where the file system has no locks, `.owner.json` is the lock: the owner renews its time every 30 seconds, and a
-    record that is older than 10 minutes is of a dead owner.
+    It is an operating system lock on `.lock`, so it is released however its owner ends, and it covers a shared file
+    system as far as that system's own locks do; NFS has not been tested. `.owner.json` names the owner. If the file
+    system does not support locks, `.owner.json` is the lock: the owner updates its modification time every 30 seconds,
+    and a record that is older than 10 minutes belongs to a dead owner.
 
-    When the block ends, both files are removed, and the folders that were made for them if nothing else is in them.
+    When the block ends, both files are removed, and so are the folders that were created for them if they are empty.
 
     Raises:
-        InputError: another process holds it, or the folder cannot be written; nothing has been changed.
+        InputError: another process holds the lock, or the folder cannot be written; nothing has been changed.
     """
     if jax.process_index() > 0:
         yield
@@ -65,7 +65,7 @@ def _system_lock(workdir: Path) -> Iterator[None]:
             owner.write_text(json.dumps(_myself()))
         yield
     finally:
-        # Removed while the lock is held: who opened the old file meanwhile finds it unlinked and opens it again.
+        # Unlink while the lock is held: a process that has opened the old file then sees this and opens a new one.
         for path in (owner, workdir / ".lock"):
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -74,14 +74,14 @@ def _system_lock(workdir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _record(workdir: Path) -> Iterator[None]:
-    """The lock of a file system without locks."""
+    """Lock a folder by its owner record, on a file system without locks."""
     owner, mine = workdir / ".owner.json", _myself() | {"token": uuid.uuid4().hex}
     _remove_dead(owner)
     try:
         with owner.open("x") as file:
             file.write(json.dumps(mine))
     except FileExistsError:
-        hint = f"Its record {owner} counts until 10 minutes after its last sign of life."
+        hint = f"Its record {owner} expires 10 minutes after its last update."
         raise _in_use(workdir, _read(owner), hint) from None
     ended = threading.Event()
 
@@ -103,7 +103,7 @@ def _record(workdir: Path) -> Iterator[None]:
 
 
 def _remove_dead(owner: Path) -> None:
-    """Remove the record of a dead owner; two processes that do so at once remove no other."""
+    """Remove the record of a dead owner, but no other record, even if two processes do so at once."""
     found = _read(owner)
     with contextlib.suppress(FileNotFoundError):
         if _now(owner.parent) - owner.stat().st_mtime <= _DEAD_AFTER:
@@ -117,11 +117,11 @@ def _remove_dead(owner: Path) -> None:
 
 
 def _has_locks(workdir: Path) -> bool:
-    """Whether the file system of a folder has locks."""
+    """Return whether the file system of a folder supports locks."""
     try:
         import fcntl
     except ImportError:
-        return True  # Windows has.
+        return True  # Windows supports locks.
     with _scratch(workdir) as path, path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,14 +132,14 @@ def _has_locks(workdir: Path) -> bool:
 
 
 def _now(folder: Path) -> float:
-    """The time by the clock of a folder's file system."""
+    """Return the time by the clock of a folder's file system."""
     with _scratch(folder) as path:
         return path.stat().st_mtime
 
 
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A new, empty file for the time of the block."""
+    """Create an empty file that exists until the block ends."""
     path = folder / f".{uuid.uuid4().hex}.tmp"
     path.touch()
     try:

@@ -1,4 +1,4 @@
-"""Output into a pipe whose reader has closed it."""
+"""Output to a pipe that its reader has closed."""
 
 import contextlib
 import os
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def exits_with_its_reader() -> Iterator[None]:
-    """End the program without a traceback when nothing reads its output, as in `jaxcnn train --help | head -1`.
+    """Exit without a traceback when the output is no longer read, as in `jaxcnn train --help | head -1`.
 
     Raises:
-        SystemExit: of status 1, as rich exits in this case, when a write of the block has met a closed pipe.
+        SystemExit: with status 1, as rich exits in this case, if the block has written to a closed pipe.
     """
     try:
         try:
             yield
         finally:
-            # Whatever is buffered would otherwise be written when Python ends, where no error can be caught.
+            # Otherwise Python flushes the buffers when it exits, where an error can no longer be caught.
             sys.stdout.flush()
             sys.stderr.flush()
     except BrokenPipeError:

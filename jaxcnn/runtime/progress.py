@@ -1,4 +1,4 @@
-"""How long work is shown on stderr while it goes on: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work on stderr: a bar on a terminal, occasional lines elsewhere."""
 
 import contextlib
 import sys
@@ -11,21 +11,21 @@ from rich.status import Status
 from rich.text import Text
 
 _FIRST, _EVERY = 10.0, 60.0
-"""Seconds until the first line of what is not shown on a terminal, and between two lines."""
+"""Seconds until the first line, and between two lines, if stderr is not a terminal."""
 
 
 @contextlib.contextmanager
 def counted(what: str, total: int, unit: str, *, show: bool = True) -> Iterator[Callable[..., None]]:
-    """Show how far work has come that consists of a known number of units.
+    """Show the progress of work that consists of a known number of units.
 
     Args:
-        what: is being done.
+        what: description of the work.
         total: number of units.
-        unit: their name, in the plural.
-        show: False: show nothing.
+        unit: name of the units, in the plural.
+        show: whether to show anything.
 
-    Returns:
-        A function to call when a unit is done, or with the number of units that are done since the last call.
+    Yields:
+        A function to call when a unit is done, or with the number of units done since the last call.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -45,5 +45,5 @@ def counted(what: str, total: int, unit: str, *, show: bool = True) -> Iterator[
 
 
 def waiting(what: str) -> Status:
-    """A context manager that shows on a terminal what is being done, for work whose length is not known."""
+    """Return a context manager that shows on a terminal what is being done, for work of unknown length."""
     return Console(stderr=True).status(Text(what))

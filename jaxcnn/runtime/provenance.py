@@ -1,4 +1,4 @@
-"""Where a result comes from: command, code, packages, devices."""
+"""The provenance of a result: command, code, packages, devices."""
 
 import contextlib
 import importlib.metadata
@@ -22,9 +22,10 @@ _SOURCE = Path(__file__)
 
 
 def provenance() -> dict[str, Any]:
-    """Command line, git revision of this package and whether its tree differs from it, versions, devices, CPU, time.
+    """Return the command line, this package's git revision and whether its tree differs from it, versions, devices,
+    CPU and time.
 
-    Never fails: what is not to be had is None.
+    It never fails: a value that cannot be determined is None.
     """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -36,7 +37,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _cpu() -> dict[str, Any]:
-    """Model of the CPU and the number of cores that this process may use; they decide the order of sums on a CPU."""
+    """Return the CPU model and the number of cores that this process may use; they decide the order of summation."""
     model = platform.processor() or None
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -46,9 +47,9 @@ def _cpu() -> dict[str, Any]:
 
 
 def machine_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What of the machine differs between two records of `provenance`, as in `cpu cores 4, now 2`.
+    """List the differences between the machines of two `provenance` records, as in `cpu cores 4, now 2`.
 
-    A record made before version 0.2 says nothing of the CPU.
+    Records made before version 0.2 do not describe the CPU.
     """
 
     def parts(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,9 +66,9 @@ def machine_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> lis
 
 
 def software() -> dict[str, Any]:
-    """Command line, git revision of this package and whether its tree differs from it, versions.
+    """Return the command line, this package's git revision and whether its tree differs from it, and versions.
 
-    It does not touch the devices.
+    It does not access the devices.
     """
     status = _git("status", "--porcelain", "--untracked-files=all", ":/")
     return {
@@ -78,16 +79,16 @@ def software() -> dict[str, Any]:
 
 
 def _differs(status: str) -> bool:
-    """Whether a tracked file differs, or there is Python code that is not tracked."""
+    """Return whether a tracked file differs or a Python file is untracked."""
     return any(not line.startswith("??") or line.endswith(".py") for line in status.splitlines())
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the tree that this package's source is in; None where it is in none."""
+    """Return git's output for the repository that tracks this package's source; None if there is none."""
     here = _SOURCE.parent
     try:
         command = ["git", "-C", str(here), "ls-files", "--error-unmatch", _SOURCE.name]
-        # A package installed in a folder that happens to lie in a repository is not part of it.
+        # A package installed in a folder inside a repository is not necessarily part of that repository.
         subprocess.run(command, capture_output=True, timeout=10, check=True)
         command = ["git", "-C", str(here), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)

@@ -1,4 +1,4 @@
-"""To and from the weights of torchvision and Keras, and plain arrays: `weights.load("vgg16.pth").variables()`."""
+"""Conversion to and from torchvision's, Keras' and plain arrays: `weights.load("vgg16.pth").variables()`."""
 
 from jaxcnn.weights.command import convert
 from jaxcnn.weights.conversion import Conversion, load

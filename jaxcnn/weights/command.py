@@ -31,28 +31,28 @@ def convert(
     checkpoint: Choice | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Turn a file of weights into a run folder, or a run folder into a file of weights, and print what went where.
+    """Convert a weight file to a run folder, or a run folder to a weight file, and print which array went where.
 
     Args:
-        source: the file or the folder.
-        workdir: of a file: the run folder to make; None: runs/NAME for a file NAME.pth.
-        model: of a file: as for `load`.
-        num_classes: of a file: as for `load`.
-        drop_head: of a file: as for `load`.
-        output: of a run: the file to write, .safetensors or .npz.
-        layout: of a run: as for `export`; None: torchvision for .safetensors, jaxcnn for .npz.
-        checkpoint: of a run: which one, as for `jaxcnn.restore`; None: the last.
-        dry_run: print and check only.
+        source: weight file or run folder.
+        workdir: for a weight file: run folder to create; None: runs/NAME for a file NAME.pth.
+        model: for a weight file: as in `load`.
+        num_classes: for a weight file: as in `load`.
+        drop_head: for a weight file: as in `load`.
+        output: for a run: file to write, .safetensors or .npz.
+        layout: for a run: as in `export`; None: torchvision for .safetensors, jaxcnn for .npz.
+        checkpoint: for a run: which checkpoint to export, as in `jaxcnn.restore`; None: the last.
+        dry_run: only print and check.
 
     Raises:
-        InputError: options for the other direction, or what `load`, `write_run`, `export` and `write` raise. Nothing
-            has been written then.
+        InputError: an option belongs to the other direction; or as in `load`, `write_run`, `export` and `write`.
+            Nothing has been written then.
     """
     if Path(source).is_dir():
         _refuse(f"{source} is a folder", workdir=workdir, model=model, num_classes=num_classes, drop_head=drop_head)
         _to_file(source, output, layout, "last" if checkpoint is None else checkpoint, dry_run)
     else:
-        _refuse(f"{source} is no folder of a run", output=output, layout=layout, checkpoint=checkpoint)
+        _refuse(f"{source} is not a run folder", output=output, layout=layout, checkpoint=checkpoint)
         with waiting(f"reading {source}"):
             conversion = load(source, model, num_classes=num_classes, drop_head=drop_head)
         _to_run(conversion, Path(workdir or Path("runs") / Path(source).stem), dry_run)
@@ -68,7 +68,7 @@ def _to_run(conversion: Conversion, workdir: Path, dry_run: bool) -> None:
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (settings.mean, settings.std))
     if classes := getattr(conversion.experiment.model, "num_classes", None):
         console.print(f"classes: {classes}")
-    console.print(f"images: {settings.channel_order}, scaled to [0, 1], less {mean}, divided by {std}")
+    console.print(f"images: {settings.channel_order}, scaled to [0, 1], minus {mean}, divided by {std}")
     conversion.check()
     done = f"wrote {workdir}; test it: python -m jaxcnn evaluate {workdir}"
     console.print("nothing was written" if dry_run else done)
@@ -82,7 +82,7 @@ def _to_file(
     dry_run: bool,
 ) -> None:
     if output is None:
-        raise InputError(f"{run} is a folder; --output names the file to write, .safetensors or .npz.")
+        raise InputError(f"{run} is a run folder; name the .safetensors or .npz file to write with --output.")
     path = Path(output)
     layout = layout or ("jaxcnn" if path.suffix == ".npz" else "torchvision")
     with waiting(f"reading {run}"):
@@ -92,14 +92,14 @@ def _to_file(
             write(path, weights)
     console = _console()
     console.print(_table(pairs, f"{run} as {path}"))
-    done = f"wrote {path}: {len(pairs)} arrays in the layout of {weights.layout}"
+    done = f"wrote {path}: {len(pairs)} arrays in the {weights.layout} layout"
     console.print("nothing was written" if dry_run else done)
 
 
 def _refuse(why: str, **options: object) -> None:
     given = [name for name, value in options.items() if value is not None and value is not False]
     if given:
-        raise InputError(f"{why}; --{given[0]} does not apply.")
+        raise InputError(f"{why}; --{given[0]} does not apply, so leave it out.")
 
 
 def _console() -> Console:
@@ -107,14 +107,14 @@ def _console() -> Console:
 
 
 def _table(pairs: Iterable[Pair], title: str) -> Table:
-    """One line an array: its name and shape in the file, its name and shape here, and its fate unless it is used."""
+    """Return a table with one row per array: name and shape in the file and in the network, and fate unless used."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    rows = [("in the file", "shape", "here", "shape", "")]
+    rows = [("in the file", "shape", "in the network", "shape", "")]
     for pair in pairs:
         cells = (pair.source or "", _shown(pair.source_shape), pair.path or "", _shown(pair.shape))
         rows.append((*cells, "" if pair.fate == "used" else pair.fate))
     for heading, cells in zip(rows[0], zip(*rows, strict=True), strict=True):
-        # Names are never cut, however narrow the terminal: they are what the table is for.
+        # Names are never truncated, however narrow the terminal.
         side = "right" if heading == "shape" else "left"
         table.add_column(heading, justify=side, no_wrap=True, min_width=max(map(len, cells)))
     for row in rows[1:]:
@@ -123,7 +123,7 @@ def _table(pairs: Iterable[Pair], title: str) -> Table:
 
 
 def _summary(pairs: Iterable[Pair]) -> str:
-    """`32 used, 0 missing, 0 unexpected, 13 left out`; those three always, the other fates where they occur."""
+    """Return `32 used, 0 missing, 0 unexpected, 13 left out`; other fates than the first three only if they occur."""
     counts = Counter({"used": 0, "missing": 0, "unexpected": 0})
     counts.update(pair.fate for pair in pairs)
     return ", ".join(f"{count} {fate}" for fate, count in counts.items())

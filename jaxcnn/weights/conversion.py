@@ -1,4 +1,4 @@
-"""Foreign weights, read for a network of ours."""
+"""Foreign weights, read for a jaxcnn network."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ from jaxcnn.weights.variance import fold_epsilon
 
 @dataclass(frozen=True)
 class Conversion:
-    """A file of weights and the network of ours that they are for.
+    """A weight file and the jaxcnn network that it is for.
 
     Attributes:
-        file: where the weights were read.
-        weights: what it holds.
-        name: of the network: in the zoo, a config file or a run.
-        experiment: the network, and data preprocessed as the weights want them.
-        shape: (height, width, channels) of an image as the network sees it.
-        pairs: every array of either side and what becomes of it.
+        file: path of the weight file.
+        weights: contents of the file.
+        name: name of the network: in the zoo, or a config file or a run folder.
+        experiment: experiment of the network, with the preprocessing that the weights need.
+        shape: (height, width, channels) of the network's input.
+        pairs: every array of the file and of the network, with its fate.
     """
 
     file: Path
@@ -48,8 +48,8 @@ class Conversion:
         """Check that the file has every array of the network and no other, in a known order, of finite numbers.
 
         Raises:
-            InputError: naming the first that does not fit, with both shapes, and what to do; layers of one shape whose
-                order cannot be known; or an array with a number that is not finite in float32, or a variance below 0.
+            InputError: an array does not fit (the message names the first, both shapes and what to do), the order of
+                layers of the same shape is unknown, a number is not finite in float32, or a variance is below 0.
         """
         wrong, dense = _wrong(self.pairs), _dense_layers(self.experiment.model)
         where = f"{self.file} does not fit {self.name}"
@@ -59,12 +59,13 @@ class Conversion:
             return
         if _lacks_dense(wrong, self.pairs, dense):
             raise InputError(
-                f"{where}: it has no dense layers (include_top=False); --drop_head draws {', '.join(dense)} anew."
+                f"{where}: it has no dense layers (include_top=False); re-initialize {', '.join(dense)} with "
+                "--drop_head."
             )
         if classes := _classes(wrong, dense):
             raise InputError(
-                f"{where}: it tells {classes[0]} classes apart, {dense[-1]} {classes[1]}. --num_classes={classes[0]} "
-                f"keeps them, --drop_head draws {dense[-1]} anew."
+                f"{where}: it has {classes[0]} classes, but {dense[-1]} has {classes[1]}. Keep them with "
+                f"--num_classes={classes[0]}, or re-initialize {dense[-1]} with --drop_head."
             )
         others = [name for name in _fitting(self.weights) if name != self.name]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
@@ -72,10 +73,10 @@ class Conversion:
         raise InputError(f"{where}: {self._complaint(wrong[0])}{more}.{advice}")
 
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes: `params` and `batch_stats` by layer, float32 NumPy arrays.
+        """Return the variables for `model.apply`: `params` and `batch_stats` by layer, float32 NumPy arrays.
 
         Raises:
-            InputError: as `check`.
+            InputError: as in `check`.
         """
         self.check()
         flat: dict[str, np.ndarray] = {}
@@ -87,22 +88,22 @@ class Conversion:
                 if pair.slot and pair.slot.epsilon is not None:
                     array = fold_epsilon(array, self.weights.epsilon, pair.slot.epsilon)
                 flat[pair.path] = np.ascontiguousarray(array, np.float32)
-        anew = [pair.path for pair in self.pairs if pair.fate == "drawn anew"]
-        if anew:
-            flat |= jax.device_get(_draw(self.experiment, self.shape, anew))
+        reinitialized = [pair.path for pair in self.pairs if pair.fate == "re-initialized"]
+        if reinitialized:
+            flat |= jax.device_get(_initial_values(self.experiment, self.shape, reinitialized))
         return {"params": {}, "batch_stats": {}} | unflatten_dict(flat, sep="/")
 
     def _check_order(self) -> None:
-        doubtful = [pair for pair in self.pairs if pair.fate == "doubtful"]
-        if not doubtful:
+        ambiguous = [pair for pair in self.pairs if pair.fate == "ambiguous"]
+        if not ambiguous:
             return
-        array, shape = doubtful[0].slot.array, doubtful[0].source_shape
-        alike = [pair.source for pair in doubtful if (pair.slot.array, pair.source_shape) == (array, shape)]
+        array, shape = ambiguous[0].slot.array, ambiguous[0].source_shape
+        alike = [pair.source for pair in ambiguous if (pair.slot.array, pair.source_shape) == (array, shape)]
         names = ", ".join({series(name): name for name in alike}.values())
         raise InputError(
-            f"{self.file} does not say in which order its layers come, and several have the shape {shape} ({names}). "
+            f"{self.file} does not record the order of its layers, and several have the shape {shape} ({names}). "
             "Save them under numbered names (conv1, conv2, ...), or in a format that keeps the order: PyTorch's "
-            "state_dict(), Keras' whole model."
+            "state_dict() or Keras' whole model."
         )
 
     def _check_numbers(self) -> None:
@@ -117,7 +118,7 @@ class Conversion:
                 number = array[~np.isfinite(numbers)][0]
                 why = "is too large for float32" if np.isfinite(number) else "is not finite"
                 raise InputError(
-                    f"{self.file}: {pair.source} holds {number}, which {why}. Give weights that were saved before the "
+                    f"{self.file}: {pair.source} holds {number}, which {why}. Use weights that were saved before the "
                     "training diverged."
                 )
             if pair.slot and pair.slot.epsilon is not None and numbers.min() + self.weights.epsilon <= 0:
@@ -125,35 +126,36 @@ class Conversion:
 
     def _complaint(self, pair: Pair) -> str:
         if pair.fate == "missing":
-            return f"nothing in it is {pair.path} {pair.wanted}"
+            return f"it has no array for {pair.path} {pair.wanted}"
         if pair.fate == "unexpected":
-            return f"it has {pair.source} {pair.source_shape}, which the network has not"
+            return f"it has {pair.source} {pair.source_shape}, which the network does not have"
         if pair.source_shape == pair.wanted:
-            return f"{pair.source} holds {self.weights.arrays[pair.source].dtype}, {pair.path} needs floating point"
-        return f"{pair.source} is {pair.source_shape}, {pair.path} needs {pair.wanted}"
+            dtype = self.weights.arrays[pair.source].dtype
+            return f"{pair.source} has dtype {dtype}, but {pair.path} needs floating point"
+        return f"{pair.source} has shape {pair.source_shape}, but {pair.path} needs {pair.wanted}"
 
 
 def load(
     file: str | Path, model: str | None = None, *, num_classes: int | None = None, drop_head: bool = False
 ) -> Conversion:
-    """Read foreign weights for a network of ours; nothing is written.
+    """Read foreign weights for a jaxcnn network; nothing is written.
 
     Args:
         file: .safetensors, .pth, .pt, .npz, .h5 or .keras.
-        model: name in `jaxcnn.models.ZOO` of a network for ImageNet, whose images are preprocessed as the file records,
-            else as `PREPROCESSING` says; or a config file or the folder of a run, whose network and data are taken.
-            None: the network of the zoo whose arrays have these shapes; foreign ones are taken to have no local
+        model: name in `jaxcnn.models.ZOO` of a network for ImageNet, whose images are preprocessed as recorded in the
+            file, or else as in `PREPROCESSING`; or a config file or run folder, whose network and data are used.
+            None: the network of the zoo whose arrays have these shapes; foreign files are assumed to have no local
             response normalization, which has no arrays.
-        num_classes: classes of the network; None: as the file has them for a network of the zoo (1000 with
-            `drop_head`), else as the model has them.
-        drop_head: draw the last dense layer from the experiment's seed, or every dense layer if the file has none,
-            instead of taking it from the file.
+        num_classes: number of classes of the network; None: that of the file for a network of the zoo (1000 with
+            `drop_head`), that of the model otherwise.
+        drop_head: whether to re-initialize the last dense layer, or every dense layer if the file has none, with the
+            experiment's seed.
 
     Returns:
-        The conversion, whose `check` says whether everything fits.
+        The conversion; call `check` to test whether everything fits.
 
     Raises:
-        InputError: the file cannot be read, or the network is unknown, or cannot be told from the arrays.
+        InputError: the file cannot be read, or the network is unknown or cannot be identified from the arrays.
     """
     file = Path(file)
     weights = read(file)
@@ -161,7 +163,7 @@ def load(
     experiment, shape = _target(name, weights.layout)
     if num_classes is not None:
         if not hasattr(experiment.model, "num_classes"):
-            raise InputError(f"--num_classes={num_classes}: {name} has a fixed number of classes; leave it away.")
+            raise InputError(f"--num_classes={num_classes}: {name} has a fixed number of classes; leave it out.")
         experiment = _with_classes(experiment, num_classes)
     norm = getattr(experiment.model, "norm", None)
     if isinstance(norm, BatchNorm) and not _has_data(name):
@@ -177,33 +179,33 @@ def load(
     if drop_head:
         dense = _dense_layers(experiment.model)
         if not dense:
-            raise InputError(f"--drop_head: {name} has no dense layer; leave it away.")
-        anew = dense if _lacks_dense(_wrong(pairs), pairs, dense) else dense[-1:]
-        pairs = tuple(new for pair in pairs for new in (_dropped(pair) if pair.layer in anew else (pair,)))
+            raise InputError(f"--drop_head: {name} has no dense layer; leave it out.")
+        dropped = dense if _lacks_dense(_wrong(pairs), pairs, dense) else dense[-1:]
+        pairs = tuple(new for pair in pairs for new in (_dropped(pair) if pair.layer in dropped else (pair,)))
     return Conversion(file, weights, name, experiment, shape, pairs)
 
 
 def _target(name: str, layout: Layout) -> tuple[Experiment, Shape]:
-    """The network of that name with its data, and the shape of its images."""
+    """Return the experiment of the network of that name, and the shape of its images."""
     if _has_data(name):
         experiment = load_config(name) if name.endswith(".py") else load_saved(name)
         return experiment, image_shape(experiment.data, experiment.augment)
     entry = named(name)
     height, _, channels = entry.shape
     if channels != 3:
-        raise InputError(f"--model={name} is not for ImageNet; give a config file, whose data are taken as well.")
+        raise InputError(f"--model={name} is not for ImageNet; give a config file, which also defines the data.")
     model = entry.model
     if layout == "torchvision" and isinstance(model, VGG):
         model = model.clone(head="torchvision")
-    # The short side and the centre that the accuracies of all these weights were measured on. All were trained on
-    # mirrored images, too.
+    # The accuracies of all these weights were measured on the centre of images with this short side. All were trained
+    # with mirrored images.
     settings = Data(source="tfds", name="imagenet2012", test_split="validation", image_size=256)
     experiment = Experiment(model=model, data=settings, augment=Augment(crop=height, flip=True))
     return _preprocessed(experiment, PREPROCESSING[layout]), entry.shape
 
 
 def _has_data(name: str) -> bool:
-    """Whether a network's name is that of a config file or a run, whose data have a number of classes."""
+    """Whether a network is named by a config file or a run folder, whose data have a number of classes."""
     return name.endswith(".py") or Path(name).is_dir()
 
 
@@ -224,13 +226,13 @@ def _guess(file: Path, weights: WeightFile) -> str:
         raise InputError(f"{file} fits {', '.join(fitting)}; choose one with --model.")
     name, array = next(iter(weights.arrays.items()))
     raise InputError(
-        f"{file} fits no network of the zoo ({len(weights.arrays)} arrays, the first is {name} {array.shape}); give "
-        "the --model that it is for."
+        f"{file} fits no network of the zoo ({len(weights.arrays)} arrays, the first is {name} {array.shape}); name "
+        "its network with --model."
     )
 
 
 def _fitting(weights: WeightFile) -> list[str]:
-    """Networks of the zoo whose arrays these are, but for the number of classes or the lack of all dense layers."""
+    """Return the networks of the zoo that the arrays fit, apart from the number of classes or missing dense layers."""
     names = []
     for name, entry in ZOO.items():
         layers = entry.model.layers()
@@ -247,12 +249,12 @@ def _fitting(weights: WeightFile) -> list[str]:
 
 
 def _wrong(pairs: tuple[Pair, ...]) -> list[Pair]:
-    return [pair for pair in pairs if pair.fate in ("unfit", "missing", "unexpected")]
+    return [pair for pair in pairs if pair.fate in ("mismatched", "missing", "unexpected")]
 
 
 def _classes(wrong: list[Pair], dense: list[str]) -> tuple[int, int] | None:
-    """Numbers of classes in the file and here, if nothing else differs."""
-    last = [pair for pair in wrong if dense and pair.layer == dense[-1] and pair.fate == "unfit"]
+    """Return the numbers of classes of the file and of the network, if nothing else differs."""
+    last = [pair for pair in wrong if dense and pair.layer == dense[-1] and pair.fate == "mismatched"]
     if len(last) != len(wrong) or not any(pair.path.endswith("/bias") for pair in last):
         return None
     if any(sum(a != b for a, b in zip(pair.source_shape, pair.wanted, strict=False)) != 1 for pair in last):
@@ -261,14 +263,14 @@ def _classes(wrong: list[Pair], dense: list[str]) -> tuple[int, int] | None:
 
 
 def _lacks_dense(wrong: list[Pair], pairs: tuple[Pair, ...], dense: list[str]) -> bool:
-    """Whether nothing is wrong but that the file has no dense layer."""
+    """Whether the only fault is that the file has no dense layer."""
     lacking = [pair for pair in pairs if pair.layer in dense]
     return bool(lacking) and lacking == wrong and all(pair.fate == "missing" for pair in lacking)
 
 
 def _dropped(pair: Pair) -> tuple[Pair, ...]:
-    anew = Pair("drawn anew", path=pair.path, shape=pair.shape)
-    return (anew,) if pair.source is None else (anew, Pair("left out", pair.source, pair.source_shape))
+    new = Pair("re-initialized", path=pair.path, shape=pair.shape)
+    return (new,) if pair.source is None else (new, Pair("left out", pair.source, pair.source_shape))
 
 
 def _dense_layers(model: nn.Module) -> list[str]:
@@ -276,15 +278,15 @@ def _dense_layers(model: nn.Module) -> list[str]:
     return [layer.name for layer in layers if layer.role == "dense"]
 
 
-def _draw(experiment: Experiment, shape: Shape, paths: list[str]) -> dict[str, jax.Array]:
-    """Initial values of some arrays; the compiler leaves the others out."""
+def _initial_values(experiment: Experiment, shape: Shape, paths: list[str]) -> dict[str, jax.Array]:
+    """Return the initial values of some arrays; the compiler omits the others."""
     images = jnp.zeros((1, *shape))
 
     def init(key: jax.Array) -> dict[str, jax.Array]:
         flat = flatten_dict(experiment.model.init(key, images, train=False), sep="/")
         return {path: flat[path] for path in paths}
 
-    # Runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run.
+    # This runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     with jax.threefry_partitionable(True):
         return jax.jit(init, compiler_options=options)(jax.random.key(experiment.seed, impl=IMPLEMENTATION))

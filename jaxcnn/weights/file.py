@@ -1,4 +1,4 @@
-"""A file of weights, whoever wrote it: its arrays, how they lie, and what its images must look like."""
+"""Weight files of every supported format: their arrays, layout and image preprocessing."""
 
 import json
 import zipfile
@@ -18,14 +18,15 @@ from jaxcnn.weights.order import natural
 from jaxcnn.weights.torch_pickle import read_torch
 
 Layout = Literal["torchvision", "keras", "jaxcnn"]
-"""jaxcnn: `params/conv1_1/kernel` and `batch_stats/norm1_1/mean`; kernels [height, width, in, out] and [in, out], the
-first dense one's inputs in the order height, width, channel. torchvision: `features.0.weight`; [out, in, height, width]
-and [out, in], inputs in the order channel, height, width. keras: as ours, under the names of Keras' layers."""
+"""jaxcnn: `params/conv1_1/kernel` and `batch_stats/norm1_1/mean`; kernels [height, width, in, out] and [in, out], with
+the inputs of the first dense layer in the order height, width, channel. torchvision: `features.0.weight`; kernels
+[out, in, height, width] and [out, in], with these inputs in the order channel, height, width. keras: as jaxcnn, under
+the names of Keras' layers."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network expects of images scaled to [0, 1]: fields of `jaxcnn.Data` of the same names."""
+    """How a network expects images scaled to [0, 1] to be preprocessed; `jaxcnn.Data` has fields of the same names."""
 
     channel_order: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, ...] = (0.0,)
@@ -40,24 +41,24 @@ PREPROCESSING: Mapping[Layout, Preprocessing] = {
     "keras": Preprocessing("bgr", tuple(mean / 255 for mean in (103.939, 116.779, 123.68)), (1 / 255,)),
     "jaxcnn": Preprocessing(),
 }
-"""What weights for ImageNet are taken to expect where their file records nothing: torchvision's mean and deviation; for
-Keras' VGG, as for Simonyan & Zisserman's own weights, pixels in 0..255 less the mean of blue, green and red; for ours
-pixels in [0, 1]."""
+"""The preprocessing assumed for ImageNet weights whose file records none: torchvision's mean and deviation; for Keras'
+VGG, as for Simonyan & Zisserman's own weights, pixels in 0..255 minus the mean of blue, green and red; for
+jaxcnn pixels in [0, 1]."""
 
 TORCH_EPSILON = 1e-5
-"""What PyTorch's batch norms add to the running variance, as torchvision's networks have them."""
+"""The epsilon that the batch norms of torchvision's networks add to the running variance."""
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a file of weights holds.
+    """The contents of a weight file.
 
     Attributes:
         arrays: NumPy arrays by the file's own names, layer by layer.
-        layout: how they are named and how they lie.
-        preprocessing: of the images that they were trained on, where the file records it.
-        ordered: whether the file itself gives the order of its layers; otherwise their names do, as far as they can.
-        epsilon: what the batch norms of a foreign layout add to the running variance.
+        layout: names and axis order of the arrays.
+        preprocessing: preprocessing of the training images, if the file records it.
+        ordered: whether the file itself records the order of its layers; otherwise only their names can determine it.
+        epsilon: epsilon that the batch norms of a foreign layout add to the running variance.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -71,8 +72,8 @@ def read(path: Path) -> WeightFile:
     """Read a .safetensors, .pth, .pt, .npz, .h5 or .keras file, without PyTorch or Keras and without running its code.
 
     Raises:
-        InputError: there is no such file, its suffix is none of these, it is damaged or no file of weights, a pickle
-            that would run code, or as `read_torch` and `read_keras`.
+        InputError: the file does not exist, has another suffix, is damaged, is not a weight file or is a pickle that
+            would run code; or as in `read_torch` and `read_keras`.
     """
     readers: dict[str, Callable[[Path], WeightFile]] = {
         ".safetensors": _read_safetensors,
@@ -85,7 +86,7 @@ def read(path: Path) -> WeightFile:
     if path.suffix not in readers:
         raise InputError(f"{path} has suffix {path.suffix!r}; weights are read from {', '.join(readers)}.")
     if not path.is_file():
-        raise InputError(f"{path} does not exist; give a file of weights, or the folder of a run.")
+        raise InputError(f"{path} does not exist; give a weight file or a run folder.")
     _refuse_text(path)
     try:
         weights = readers[path.suffix](path)
@@ -94,30 +95,30 @@ def read(path: Path) -> WeightFile:
     except Exception as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
         raise InputError(
-            f"{path} cannot be read: it is cut short, damaged or no {path.suffix} file ({cause})."
+            f"{path} cannot be read: it is truncated, damaged or not a {path.suffix} file ({cause})."
         ) from error
     if not weights.arrays:
-        raise InputError(f"{path} holds no arrays; give a file of weights.")
+        raise InputError(f"{path} holds no arrays; give a weight file.")
     return weights
 
 
 def _refuse_text(path: Path) -> None:
-    """Name what is often saved in the place of a file of weights."""
+    """Refuse text files that are often saved instead of weights."""
     with path.open("rb") as file:
         start = file.read(200).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path} is a Git LFS pointer in the place of the weights; fetch them with `git lfs pull`.")
+        raise InputError(f"{path} is a Git LFS pointer instead of the weights; fetch them with `git lfs pull`.")
     if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
         raise InputError(f"{path} is a web page (HTML or XML), not weights; download the file itself.")
 
 
 def write(path: Path, weights: WeightFile) -> None:
-    """Write a .safetensors or .npz file that `read` reads back to equal arrays and the same preprocessing.
+    """Write a .safetensors or .npz file, from which `read` returns equal arrays and the same preprocessing.
 
     Both hold the preprocessing as JSON beside the arrays: .safetensors in its metadata, .npz under `preprocessing`.
 
     Raises:
-        InputError: the suffix is another, or the file cannot be written; no half of it is left.
+        InputError: the file has another suffix or cannot be written; no partial file is left.
     """
     writers = {".safetensors": _write_safetensors, ".npz": _write_npz}
     if path.suffix not in writers:
@@ -132,7 +133,7 @@ def write(path: Path, weights: WeightFile) -> None:
 
 
 def _weight_file(arrays: dict[str, np.ndarray], recorded: str | None = None, *, ordered: bool) -> WeightFile:
-    """In torchvision's layout or ours, as the names say; `recorded` is the preprocessing as JSON."""
+    """Return arrays in torchvision's layout or in jaxcnn's, by their names; `recorded` is the preprocessing as JSON."""
     preprocessing = None if recorded is None else Preprocessing(**json.loads(recorded))
     layout: Layout = "jaxcnn" if any(name.startswith("params/") for name in arrays) else "torchvision"
     if not ordered:
@@ -175,14 +176,14 @@ def _read_npz(path: Path) -> WeightFile:
             try:
                 arrays[name] = archive[name]
             except ValueError as error:
-                # NumPy's own message advises to load it unsafely.
+                # NumPy's own message advises loading the file unsafely.
                 if "pickle" in str(error):
                     raise InputError(
                         f"{path}: {name} holds Python objects, which can run code when loaded; save arrays of numbers."
                     ) from None
                 raise
     recorded = arrays.pop("preprocessing", None)
-    # Sorted names may be how the network was built, or what a program made of it.
+    # Sorted names may be the order of the network, or a program may have sorted them.
     ordered = list(arrays) != sorted(arrays)
     return _weight_file(arrays, None if recorded is None else str(recorded), ordered=ordered)
 

@@ -16,17 +16,17 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.weights.order import by_series, natural
 
 DEFAULT_EPSILON = 1e-3
-"""What Keras' BatchNormalization adds to the variance unless the model says otherwise (since Keras 1.1)."""
+"""The epsilon that Keras' BatchNormalization adds to the variance by default (since Keras 1.1)."""
 
 
 @dataclass(frozen=True)
 class KerasFile:
-    """What a Keras file holds.
+    """The contents of a Keras file.
 
     Attributes:
-        arrays: by their path in the file, layer by layer; kernels [height, width, in, out], those of a correlation.
-        ordered: whether the file itself gives the order of its layers, or else their names alone.
-        epsilon: what the batch norms add to the running variance.
+        arrays: arrays by their path in the file, layer by layer; kernels are [height, width, in, out], for correlation.
+        ordered: whether the file itself records the order of its layers; otherwise only their names can determine it.
+        epsilon: epsilon that the batch norms add to the running variance.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -35,20 +35,20 @@ class KerasFile:
 
 
 def read_keras(path: Path) -> KerasFile:
-    """The arrays of a Keras file, without those of the optimizer.
+    """Read the arrays of a Keras file, without those of the optimizer.
 
     Three forms are read: weights and whole models of Keras 1 and 2 (`block1_conv1/block1_conv1/kernel:0`), whose
-    attributes give the order of layers and arrays; the same without attributes; and Keras 3's
-    (`layers/conv2d_1/vars/0`), alone or in the archive that a .keras file is.
+    attributes record the order of layers and arrays; the same without attributes; and files of Keras 3
+    (`layers/conv2d_1/vars/0`), alone or in a .keras archive.
 
     Theano's convolution flips the kernel, so Keras flips the kernels of a file with `backend: theano` when TensorFlow
-    loads it, and so does this function. A file of weights alone does not say in which order its first dense layer takes
-    the maps; it is read as Keras reads it, height first.
+    loads it, and so does this function. A file of weights alone does not record the order of the inputs of its first
+    dense layer; it is read as Keras reads it, height first.
 
     Raises:
         InputError: Keras before 1.0 wrote the file; its kernels are in Theano's order; its model flattens maps with the
             channels first; or its batch norms have several epsilons.
-        Exception: of many kinds, where the file is damaged.
+        Exception: of many kinds, if the file is damaged.
     """
     import h5py
 
@@ -75,7 +75,7 @@ def read_keras(path: Path) -> KerasFile:
 
 
 def _arrays(file: Any) -> tuple[dict[str, np.ndarray], bool]:
-    """Arrays by path, and whether their order is that of the network's layers."""
+    """Return arrays by path, and whether they are in the order of the network's layers."""
     import h5py
 
     root = _root(file)
@@ -93,19 +93,19 @@ def _arrays(file: Any) -> tuple[dict[str, np.ndarray], bool]:
     for layer in filter(root.__contains__, names):
         inner = _list(root[layer], "weight_names") or []
         if len({name.rpartition("/")[0] for name in inner}) > 1:
-            # A model inside the model: Keras lists what is frozen after what is trained.
+            # Inside a nested model, Keras lists frozen weights after trained ones.
             inner, ordered = by_series(inner), False
         found |= {"/".join(filter(None, (prefix, layer, name))): root[layer][name][()] for name in inner}
     return found, ordered
 
 
 def _root(file: Any) -> Any:
-    """Where the layers of Keras 1 and 2 are: in a whole model beside its optimizer."""
+    """Return the group with the layers of Keras 1 and 2; in a whole model it is beside the optimizer's."""
     return file.get("model_weights", file)
 
 
 def _list(group: Any, name: str) -> list[str] | None:
-    """An attribute that is a list of texts; Keras splits a long one into `name0`, `name1`, ..."""
+    """Return an attribute that is a list of strings; Keras splits a long one into `name0`, `name1`, ..."""
     if name in group.attrs:
         return [_text(value) for value in group.attrs[name]]
     parts = takewhile(lambda key: key in group.attrs, (f"{name}{number}" for number in count()))
@@ -117,7 +117,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _layers(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Class and settings of every layer in a model's JSON, however deep."""
+    """Yield the class and settings of every layer in a model's JSON, at any depth."""
     if isinstance(config, dict):
         settings = config.get("config")
         if isinstance(settings, dict) and isinstance(config.get("class_name"), str):
@@ -131,8 +131,8 @@ def _check_axes(path: Path, arrays: Mapping[str, np.ndarray], layers: list[tuple
     advice = "load it into a model with Keras' TensorFlow backend and save that"
     if "th_kernels" in path.name:
         raise InputError(
-            f"{path}: by its name its kernels are flipped for Theano; use the file with tf_kernels in its name, or "
-            f"{advice}."
+            f"{path} has kernels flipped for Theano, according to its name; use the file with tf_kernels in its name, "
+            f"or {advice}."
         )
     modules: dict[str, list[np.ndarray]] = {}
     for name, array in arrays.items():
@@ -157,5 +157,5 @@ def _epsilon(path: Path, layers: list[tuple[str, Mapping[str, Any]]]) -> float:
     norms = [settings for name, settings in layers if name.startswith("BatchNormalization")]
     found = {float(settings.get("epsilon", DEFAULT_EPSILON)) for settings in norms} or {DEFAULT_EPSILON}
     if len(found) > 1:
-        raise InputError(f"{path} has batch norms with epsilon {sorted(found)}; a network of ours has one for all.")
+        raise InputError(f"{path} has batch norms with epsilon {sorted(found)}; a jaxcnn network has one for all.")
     return found.pop()

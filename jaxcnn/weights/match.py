@@ -1,4 +1,4 @@
-"""Which array of a file goes where in a network."""
+"""Matching of a file's arrays with those of a network."""
 
 import dataclasses
 import re
@@ -20,7 +20,7 @@ from jaxcnn.weights.file import WeightFile
 from jaxcnn.weights.order import series
 from jaxcnn.weights.slot import Slot, slots
 
-Fate = Literal["used", "doubtful", "unfit", "missing", "unexpected", "left out", "drawn anew"]
+Fate = Literal["used", "ambiguous", "mismatched", "missing", "unexpected", "left out", "re-initialized"]
 
 _KERAS_NORM = {
     "gamma": "weight",
@@ -39,15 +39,15 @@ class Pair:
     """An array of the file and one of the network, or either alone.
 
     Attributes:
-        fate: used; doubtful, it fits several layers alike and neither the file nor the names say which; unfit, the
-            shapes differ; missing from the file; unexpected, not in the network; left out, not needed; drawn anew, in
-            the place of what was left out.
-        source: its name in the file, None where it has none.
-        source_shape: its shape there.
-        path: ours, `params/conv1_1/kernel`, None where there is none.
-        shape: its shape here.
-        wanted: the shape that it should have in the file.
-        slot: how it lies in foreign files; None: as ours.
+        fate: used; ambiguous, if it fits several layers and neither the file nor the names determine which;
+            mismatched, if shape or dtype do not fit; missing from the file; unexpected, if not in the network; left
+            out, if not needed; re-initialized, if it replaces an array that was left out.
+        source: name in the file, None if missing.
+        source_shape: shape in the file.
+        path: path in the network, `params/conv1_1/kernel`, None if unexpected or left out.
+        shape: shape in the network.
+        wanted: shape that the file should have.
+        slot: place in foreign files; None in the jaxcnn layout.
     """
 
     fate: Fate
@@ -60,47 +60,48 @@ class Pair:
 
     @property
     def layer(self) -> str | None:
-        """Our name of its layer."""
+        """Return the name of its layer in the network."""
         return self.path and "/".join(self.path.split("/")[1:-1])
 
 
 def match(weights: WeightFile, model: nn.Module, shape: Shape) -> tuple[Pair, ...]:
     """Pair the arrays of a file with those of a network.
 
-    Arrays in our own layout go by name, and so do foreign ones with torchvision's names. Other foreign ones go by
-    order, whatever they are called: the n-th convolution of the file is the n-th of the network, and so are batch norms
-    and dense layers. Where only names give the order, layers of one shape must differ in numbers alone.
+    Arrays in the jaxcnn layout are matched by name, and so are foreign ones with torchvision's names. Other foreign
+    arrays are matched by order, whatever their names: the n-th convolution of the file with the n-th of the network,
+    and likewise batch norms and dense layers. If only names determine the order, the names of layers of the same shape
+    must differ only in their numbers.
 
     Args:
-        weights: the file.
-        model: the network; for foreign layouts one that is described by its layers.
+        weights: contents of the file.
+        model: the network; a ConvNet for foreign layouts.
         shape: (height, width, channels) of its images.
 
     Returns:
-        Pairs in the order of the network, then what only the file has.
+        Pairs in the order of the network, followed by the arrays that only the file has.
 
     Raises:
-        InputError: the network has parameters that the file's layout has no place for, or is not described by layers.
+        InputError: the file's layout has no place for a parameter of the network, or the network is not a ConvNet.
     """
     if weights.layout == "jaxcnn":
         return _by_name(weights.arrays, model, shape)
     if not isinstance(model, ConvNet):
         kind = type(model).__name__
-        raise InputError(f"{kind} is no jaxcnn.models.ConvNet; only arrays in the layout jaxcnn fit it.")
+        raise InputError(f"{kind} is not a jaxcnn.models.ConvNet; only arrays in the jaxcnn layout fit it.")
     arrays, want = weights.arrays, slots(trace(model.layers(), shape))
     layers = {module: tuple(group) for module, group in groupby(want, key=lambda slot: slot.module)}
     modules, left_out = _modules(weights)
     found: dict[str, Pair] = {}
     beyond: list[Pair] = []
     renamed = _torchvision_names(modules, layers)
-    doubtful = set() if weights.ordered or renamed is not None else _doubtful(modules, arrays)
+    ambiguous = set() if weights.ordered or renamed is not None else _ambiguous(modules, arrays)
     for layer, module in _aligned(layers, modules if renamed is None else renamed, arrays, by_name=renamed is not None):
         names = dict(module)
         for slot in layer:
             name, wanted = names.pop(slot.array, None), slot.shape if weights.layout == "keras" else slot.torch_shape
             pair = _pair(name, arrays.get(name), slot.path, slot.shape, wanted, slot)
-            unsure = pair.fate == "used" and name in doubtful
-            found[slot.path] = dataclasses.replace(pair, fate="doubtful") if unsure else pair
+            is_ambiguous = pair.fate == "used" and name in ambiguous
+            found[slot.path] = dataclasses.replace(pair, fate="ambiguous") if is_ambiguous else pair
         beyond += [Pair("unexpected", name, arrays[name].shape) for name in names.values()]
     return (*(found[slot.path] for slot in want), *beyond, *(Pair("left out", n, arrays[n].shape) for n in left_out))
 
@@ -118,12 +119,12 @@ def _pair(
 ) -> Pair:
     if array is None:
         return Pair("missing", None, None, path, shape, wanted, slot)
-    fate = "used" if array.shape == wanted and jnp.issubdtype(array.dtype, jnp.floating) else "unfit"
+    fate = "used" if array.shape == wanted and jnp.issubdtype(array.dtype, jnp.floating) else "mismatched"
     return Pair(fate, name, array.shape, path, shape, wanted, slot)
 
 
 def _modules(weights: WeightFile) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """The names of the file's arrays by module and role, in its order; and of those that no network of ours needs."""
+    """Return the names of the file's arrays by module and role, in its order, and the names that no network needs."""
     modules: dict[str, dict[str, str]] = {}
     left_out: list[str] = []
     with_kernel = {name.rpartition("/")[0] for name, array in weights.arrays.items() if array.ndim > 1}
@@ -134,7 +135,7 @@ def _modules(weights: WeightFile) -> tuple[dict[str, dict[str, str]], list[str]]
             left_out.append(name)
             continue
         if weights.layout == "keras":
-            # Whatever the file calls them: a kernel, and beside it the bias.
+            # The names vary: the array with several axes is the kernel, and the vector beside it the bias.
             role = "weight" if array.ndim > 1 else "bias" if module in with_kernel else _keras_norm_role(role)
         modules.setdefault(module, {})[role] = name
     for module, names in modules.items():
@@ -144,7 +145,7 @@ def _modules(weights: WeightFile) -> tuple[dict[str, dict[str, str]], list[str]]
 
 
 def _keras_norm_role(leaf: str) -> str:
-    """`gamma:0`, Keras 1's `bn1_gamma_1:0`: PyTorch's `weight`; other names as they are."""
+    """Return PyTorch's `weight` for `gamma:0` and for Keras 1's `bn1_gamma_1:0`, and unknown names unchanged."""
     known = re.search(rf"({'|'.join(_KERAS_NORM)})(_\d+)?(:0)?$", leaf)
     return _KERAS_NORM[known[1]] if known else leaf
 
@@ -152,9 +153,10 @@ def _keras_norm_role(leaf: str) -> str:
 def _torchvision_names(
     modules: Mapping[str, dict[str, str]], layers: Mapping[str, tuple[Slot, ...]]
 ) -> dict[str, dict[str, str]] | None:
-    """The file's modules by torchvision's names, if that is what theirs are but for what wrappers add, else None.
+    """Return the file's modules by torchvision's names if, apart from the prefixes of wrappers, these are theirs.
 
-    DataParallel puts `module.` in names, torch.compile `_orig_mod.`, a network that holds another its field's name.
+    DataParallel adds `module.` to names, torch.compile adds `_orig_mod.`, and an enclosing network adds its field's
+    name. Otherwise the result is None.
     """
     bare = {name: ".".join(p for p in name.split(".") if p not in ("module", "_orig_mod")) for name in modules}
     inner = {name: short.partition(".")[2] for name, short in bare.items()}
@@ -165,13 +167,13 @@ def _torchvision_names(
     return None
 
 
-def _doubtful(modules: Mapping[str, dict[str, str]], arrays: Mapping[str, np.ndarray]) -> set[str]:
-    """Arrays of layers of one shape whose names do not say in which order the layers come."""
+def _ambiguous(modules: Mapping[str, dict[str, str]], arrays: Mapping[str, np.ndarray]) -> set[str]:
+    """Return the arrays of layers of the same shape whose names do not determine their order."""
     alike: dict[Shape, list[str]] = {}
     for module, names in modules.items():
         alike.setdefault(max((arrays[name].shape for name in names.values()), key=len), []).append(module)
-    unsure = [group for group in alike.values() if len({series(module) for module in group}) > 1]
-    return {name for group in unsure for module in group for name in modules[module].values()}
+    ambiguous = [group for group in alike.values() if len({series(module) for module in group}) > 1]
+    return {name for group in ambiguous for module in group for name in modules[module].values()}
 
 
 def _aligned(
@@ -181,7 +183,7 @@ def _aligned(
     *,
     by_name: bool,
 ) -> Iterator[tuple[Iterable[Slot], Mapping[str, str]]]:
-    """Layers of ours with modules of the file: by name, or by order within a kind."""
+    """Yield layers of the network with modules of the file, by name or by order within a kind."""
     if by_name:
         yield from ((layer, modules.get(name, {})) for name, layer in layers.items())
         return

@@ -1,4 +1,4 @@
-"""Foreign weights as a run of ours, and a run of ours as foreign weights."""
+"""Conversion of foreign weights to a run, and of a run to foreign weights."""
 
 import hashlib
 import shutil
@@ -31,10 +31,10 @@ from jaxcnn.weights.variance import fold_epsilon
 def write_run(conversion: Conversion, workdir: str | Path) -> None:
     """Write a run folder: config.json, provenance.json and a checkpoint of step 0, without optimizer state.
 
-    `jaxcnn.restore`, `--init_from` and `python -m jaxcnn evaluate` take it as they take a trained one.
+    `jaxcnn.restore`, `--init_from` and `python -m jaxcnn evaluate` accept it like a trained run.
 
     Raises:
-        InputError: as `Conversion.check`, or the folder is not empty, or cannot be written; then nothing is left of it.
+        InputError: as in `Conversion.check`, or the folder is not empty or cannot be written; nothing of it is left.
     """
     workdir = Path(workdir).absolute()
     if workdir.exists() and not (workdir.is_dir() and not any(workdir.iterdir())):
@@ -52,7 +52,7 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
             "sha256": digest,
             "layout": conversion.weights.layout,
             "left_out": [pair.source for pair in conversion.pairs if pair.fate == "left out"],
-            "drawn_anew": [pair.path for pair in conversion.pairs if pair.fate == "drawn anew"],
+            "drawn_anew": [pair.path for pair in conversion.pairs if pair.fate == "re-initialized"],
         },
     }
     there = next(parent for parent in workdir.parents if parent.exists())
@@ -74,16 +74,16 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
 def export(
     run: str | Path, layout: Literal["torchvision", "jaxcnn"], *, checkpoint: Choice = "last"
 ) -> tuple[WeightFile, tuple[Pair, ...]]:
-    """The weights of a run, to be written with `jaxcnn.weights.write`; nothing is written here.
+    """Return the weights of a run, to be written with `jaxcnn.weights.write`; nothing is written here.
 
     Args:
-        run: its folder.
-        layout: jaxcnn, any network; torchvision, one of convolutions, batch norms and dense layers.
-        checkpoint: which of its checkpoints, as for `jaxcnn.restore`.
+        run: folder of the run.
+        layout: jaxcnn, for any network; torchvision, for a network of convolutions, batch norms and dense layers.
+        checkpoint: which of its checkpoints to export, as in `jaxcnn.restore`.
 
     Returns:
-        The arrays with the preprocessing of the run's data, and which is which. For torchvision a running variance
-        takes up what the network's epsilon differs from PyTorch's.
+        The arrays with the preprocessing of the run's data, and their pairs with the arrays of the network. For
+        torchvision, a running variance includes the difference between the network's epsilon and PyTorch's.
 
     Raises:
         InputError: the folder holds no run or no such checkpoint, or the layout has no place for a layer of its
@@ -109,7 +109,7 @@ def export(
 
 
 def _places(model: nn.Module, flat: dict[str, np.ndarray]) -> tuple[Slot, ...]:
-    """The slots of a network with these arrays; images are taken to be square, the smallest that the arrays allow."""
+    """Return the slots of a network with these arrays, for the smallest square images that the arrays allow."""
     layers = model.layers() if isinstance(model, ConvNet) else ()
     first = next(_convolutions(layers), None)
     if first is None:
@@ -120,11 +120,11 @@ def _places(model: nn.Module, flat: dict[str, np.ndarray]) -> tuple[Slot, ...]:
         found = slots(trace(layers, (side, side, channels)))
         if all(flat[slot.path].shape == slot.shape for slot in found):
             return found
-    raise InputError(f"{type(model).__name__}: the weights are for no square image; use --layout=jaxcnn.")
+    raise InputError(f"{type(model).__name__}: the weights fit no square image; use --layout=jaxcnn.")
 
 
 def _convolutions(layers: tuple[Layer, ...], inside: str = "") -> Iterator[tuple[str, Layer]]:
-    """Paths and records of convolutions, those inside other layers included."""
+    """Yield the paths and records of convolutions, including those inside other layers."""
     for layer in layers:
         path = inside + layer.name
         if layer.role == "conv":

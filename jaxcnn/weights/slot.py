@@ -1,4 +1,4 @@
-"""What foreign weights call the layers of a network and how their arrays lie, read from the tuple of layers."""
+"""Names and axis order of a network's arrays in foreign weights, read from the tuple of layers."""
 
 import dataclasses
 import functools
@@ -16,16 +16,16 @@ from jaxcnn.runtime.errors import InputError
 
 @dataclass(frozen=True)
 class Slot:
-    """One array of ours and its place in PyTorch's sequence of modules.
+    """An array of a network and its place in PyTorch's sequence of modules.
 
     Attributes:
-        path: ours, `params/conv1_1/kernel`.
-        shape: ours.
-        role: of the layer.
-        module: torchvision's name of the layer, `features.0`; of one inside another, `features.0.conv1`.
-        array: torchvision's name of the array in it, `weight`.
-        maps: (height, width, channels) that a first dense layer sees flattened; None for all other arrays.
-        epsilon: what is added to a running variance here; None for all other arrays.
+        path: path in the network, `params/conv1_1/kernel`.
+        shape: shape in the network.
+        role: role of the layer.
+        module: torchvision's name of the layer, `features.0`; `features.0.conv1` for a layer inside another.
+        array: torchvision's name of the array in the layer, `weight`.
+        maps: (height, width, channels) of the flattened input of the first dense layer; None for all other arrays.
+        epsilon: epsilon that the network adds to a running variance; None for all other arrays.
     """
 
     path: str
@@ -38,12 +38,12 @@ class Slot:
 
     @property
     def torch_shape(self) -> Shape:
-        """The shape in PyTorch: [out, in, height, width] or [out, in]."""
+        """Return the shape in PyTorch: [out, in, height, width] or [out, in]."""
         order = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(self.shape), range(len(self.shape)))
         return tuple(self.shape[axis] for axis in order)
 
     def from_torch(self, array: np.ndarray) -> np.ndarray:
-        """PyTorch's array as ours: kernels [height, width, in, out] or [in, out], flattened maps height first."""
+        """Convert PyTorch's array to ours: [height, width, in, out] or [in, out], with flattened maps height first."""
         if array.ndim == 4:
             return array.transpose(2, 3, 1, 0)
         if array.ndim == 2 and self.maps:
@@ -53,7 +53,7 @@ class Slot:
         return array.T
 
     def to_torch(self, array: np.ndarray) -> np.ndarray:
-        """The inverse of `from_torch`."""
+        """Convert the network's array to PyTorch's, the inverse of `from_torch`."""
         if array.ndim == 4:
             return array.transpose(3, 2, 0, 1)
         if array.ndim == 2 and self.maps:
@@ -62,10 +62,10 @@ class Slot:
 
 
 def slots(rows: tuple[TracedLayer, ...]) -> tuple[Slot, ...]:
-    """The arrays of a traced network, layer by layer.
+    """Return the slots of a traced network, layer by layer.
 
-    torchvision numbers all that lies before the dense layers as `features` and what follows the flattening as
-    `classifier`, parameter-free layers too; so do we.
+    As in torchvision, layers before the flattening are numbered as `features` and those after it as `classifier`,
+    including parameter-free layers.
 
     Raises:
         InputError: a layer has parameters for which torchvision's networks have no place.
@@ -80,8 +80,8 @@ def slots(rows: tuple[TracedLayer, ...]) -> tuple[Slot, ...]:
         arrays = layer.torch_arrays()
         if row.info.parameters and arrays is None:
             raise InputError(
-                f"{row.path} ({type(layer).__name__}) has no place among torchvision's or Keras' weights, which know "
-                "convolutions, batch norms and dense layers; use the layout jaxcnn."
+                f"{row.path} ({type(layer).__name__}) has no place among torchvision's or Keras' weights, which hold "
+                "only convolutions, batch norms and dense layers; use the jaxcnn layout."
             )
         shapes = _shapes(dataclasses.replace(layer, name="layer"), row.input_shape) if arrays else {}
         for array, ours in (arrays or {}).items():
@@ -107,7 +107,7 @@ def slots(rows: tuple[TracedLayer, ...]) -> tuple[Slot, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def _shapes(layer: Layer, input_shape: Shape) -> dict[str, Shape]:
-    """Shapes of a layer's arrays by path."""
+    """Return the shapes of a layer's arrays by path."""
     images = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     init = functools.partial(Chain((layer,)).init, train=False)
     return {

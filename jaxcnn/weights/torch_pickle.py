@@ -1,4 +1,4 @@
-"""PyTorch's .pth and .pt files without PyTorch: a pickle that may rebuild tensors and do nothing else."""
+"""PyTorch's .pth and .pt files, read without PyTorch; their pickles may only rebuild tensors."""
 
 import math
 import pickle
@@ -28,27 +28,27 @@ _DTYPES = {
     "BoolStorage": "bool",
 }
 
-# Where the weights of a checkpoint that holds several sets are sought, in this order.
+# Keys under which to look for the weights, in this order, if a checkpoint holds several sets.
 _KEYS = ("state_dict", "model", "model_state_dict")
 
-# The first pickle of a file from before PyTorch 1.6.
+# The first pickle of a file written before PyTorch 1.6.
 _MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a saved state dict by name, in its order.
+    """Read the arrays of a saved state dict by name, in its order.
 
-    Both forms that torch.save has written since 0.1.10 are read: the zip archive and the pickles in a row before it. A
-    state dict inside a training checkpoint is found under whatever keys, if there is one alone or one under
-    `state_dict`, `model` or `model_state_dict`; counters, losses, optimizers and schedulers beside it are passed over.
+    Both formats of torch.save since 0.1.10 are read: the zip archive and the earlier sequence of pickles. A state dict
+    inside a training checkpoint is found under any keys if it is the only one, or if it is under `state_dict`, `model`
+    or `model_state_dict`; counters, losses, optimizers and schedulers beside it are ignored.
 
     Raises:
-        InputError: the pickle names a global other than those of tensors and numbers (nothing of it is run), holds no
-            state dict or several, or is older still; or the file is a TorchScript archive.
-        Exception: of many kinds, where the file is damaged.
+        InputError: the pickle names a global other than those of tensors and numbers (none of it is run) or holds no
+            state dict or several; or the file is from an earlier PyTorch or is a TorchScript archive.
+        Exception: of many kinds, if the file is damaged.
     """
     if tarfile.is_tarfile(path):
-        raise InputError(f"{path} is of PyTorch before 0.1.10; load it with PyTorch and save its state_dict() again.")
+        raise InputError(f"{path} is from PyTorch before 0.1.10; load it with PyTorch and save its state_dict() again.")
     with path.open("rb") as file:
         is_zip = file.read(2) == b"PK"
         file.seek(0)
@@ -59,7 +59,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Storage:
-    """A run of numbers in the file, named by its key."""
+    """A sequence of numbers in the file, named by its key."""
 
     key: str
     dtype: str
@@ -67,7 +67,7 @@ class _Storage:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Return the size in bytes."""
         return self.count * jnp.dtype(self.dtype).itemsize
 
 
@@ -82,7 +82,7 @@ class _Tensor:
 
 
 class _Ignored:
-    """What a checkpoint holds beside tensors, such as a NumPy scalar: rebuilt as nothing."""
+    """An object beside the tensors of a checkpoint, such as a NumPy scalar, which is not rebuilt."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -92,7 +92,7 @@ class _Ignored:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names of tensors and of plain numbers; every other global is refused before it is imported."""
+    """An unpickler that allows the globals of tensors and plain numbers, and refuses others before importing them."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         super().__init__(file, encoding="utf-8")
@@ -102,14 +102,14 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
-        # Made anew for every file, so that a pickle that sets attributes leaves no trace.
+        # Created on every call, so that a pickle that sets attributes has no lasting effect.
         known: dict[tuple[str, str], Callable] = {
             ("collections", "OrderedDict"): OrderedDict,
             ("torch", "Size"): lambda sizes=(): tuple(sizes),
             ("torch._utils", "_rebuild_tensor"): lambda *parts: _Tensor(*parts[:4]),
             ("torch._utils", "_rebuild_tensor_v2"): lambda *parts: _Tensor(*parts[:4]),
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-            # Beside the weights: options, counters of schedulers, the state of an old optimizer, NumPy's numbers.
+            # Beside the weights are options, counters of schedulers, the state of an old optimizer and NumPy's numbers.
             ("argparse", "Namespace"): _Ignored,
             ("collections", "Counter"): lambda *_: {},
             ("collections", "defaultdict"): lambda *_: {},
@@ -127,7 +127,7 @@ class _Unpickler(pickle.Unpickler):
         }
         if (module, name) not in known:
             raise InputError(
-                f"{self._path} was not read: its pickle would run {module}.{name}, and only tensors are let through. "
+                f"{self._path} was not read: its pickle would run {module}.{name}, and only tensors are allowed. "
                 "If you trust it, load it with PyTorch and save its state_dict() alone."
             )
         return known[module, name]
@@ -140,7 +140,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _tensor_dicts(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, _Tensor]]]:
-    """Every dict with tensors by name in a checkpoint, by the keys that lead to it; none of an optimizer's."""
+    """Yield every dict of tensors by name in a checkpoint, except an optimizer's, with the keys that lead to it."""
     if not isinstance(content, dict) or "param_groups" in content:
         return
     named = {name: value for name, value in content.items() if isinstance(name, str)}
@@ -152,7 +152,7 @@ def _tensor_dicts(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
 
 
 def _state_dict(path: Path, found: dict[tuple[str, ...], dict[str, _Tensor]], content: Any) -> dict[str, _Tensor]:
-    """The one that is a network's: kernels have two axes or more, a loss has none."""
+    """Return the state dict of the network: its kernels have two axes or more, whereas a loss has none."""
     with_kernels = {keys: state for keys, state in found.items() if any(len(t.shape) > 1 for t in state.values())}
     found = with_kernels or found
     if len(found) == 1:
@@ -164,14 +164,14 @@ def _state_dict(path: Path, found: dict[tuple[str, ...], dict[str, _Tensor]], co
         names = ", ".join(".".join(keys) or "its top level" for keys in found)
         raise InputError(f"{path} holds several sets of weights, under {names}; save one of them alone.")
     if not isinstance(content, dict):
-        kind = "single tensor" if isinstance(content, _Tensor) else type(content).__name__
-        raise InputError(f"{path} holds one {kind}, no tensors by name; save a model's state_dict().")
+        kind = "tensor" if isinstance(content, _Tensor) else type(content).__name__
+        raise InputError(f"{path} holds one {kind} instead of tensors by name; save a model's state_dict().")
     keys = ", ".join(map(str, list(content)[:8])) + (", ..." if len(content) > 8 else "")
     raise InputError(f"{path} holds no weights under its keys ({keys}); save a model's state_dict().")
 
 
 def _array(tensor: _Tensor, read: Callable[[_Storage], np.ndarray]) -> np.ndarray:
-    """The numbers of a tensor, copied only where they do not lie in order."""
+    """Return the numbers of a tensor, copied only if they are not contiguous."""
     shape, strides = tuple(map(int, tensor.shape)), tuple(map(int, tensor.strides))
     numbers = read(tensor.storage)
     first, last = int(tensor.offset), int(tensor.offset)
@@ -204,9 +204,9 @@ def _from_zip(path: Path) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
 
 
 def _from_pickles(file: BinaryIO, path: Path) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
-    """Magic number, version, system, state, keys; then every storage as its length and its numbers."""
+    """Read magic number, version, system, state and keys, followed by the length and numbers of every storage."""
     if _Unpickler(file, path).load() != _MAGIC:
-        raise pickle.UnpicklingError("no file of torch.save")
+        raise pickle.UnpicklingError("not a file of torch.save")
     _Unpickler(file, path).load()
     big = not _Unpickler(file, path).load()["little_endian"]
     unpickler = _Unpickler(file, path)
@@ -224,6 +224,6 @@ def _from_pickles(file: BinaryIO, path: Path) -> tuple[Any, Callable[[_Storage],
 
 def _numbers(data: bytes, storage: _Storage, big: bool) -> np.ndarray:
     if len(data) != storage.size:
-        raise pickle.UnpicklingError(f"storage {storage.key} is cut short")
+        raise pickle.UnpicklingError(f"storage {storage.key} is truncated")
     numbers = np.frombuffer(data, jnp.dtype(storage.dtype))
     return numbers.byteswap() if big else numbers

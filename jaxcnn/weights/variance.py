@@ -1,13 +1,13 @@
-"""Batch norms that add another epsilon to their running variance than ours."""
+"""Conversion of running variances between batch norms of different epsilons."""
 
 import numpy as np
 
 
 def fold_epsilon(var: np.ndarray, before: float, after: float) -> np.ndarray:
-    """The running variance with which a norm of epsilon `after` gives what `var` gives with `before`.
+    """Return the running variance with which epsilon `after` gives the same outputs as `var` with `before`.
 
-    var + before - after, float32 [C]; equal epsilons leave it as it is. It may be below 0, but its sum with `after` is
-    above 0 where that of `var` and `before` is. Training goes on with epsilon `after`.
+    The result is var + before - after, float32 [C], or `var` itself if the epsilons are equal. It may be below 0, but
+    its sum with `after` is above 0 where the sum of `var` and `before` is. Training continues with epsilon `after`.
     """
     if before == after:
         return var

@@ -1,4 +1,4 @@
-"""The share of the input pipeline, on a tiny experiment."""
+"""The share of the input pipeline in a tiny experiment."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ TINY = Path(__file__).parents[1] / "tiny.py"
 
 
 @pytest.mark.slow
-def test_three_ways_take_turns():
+def test_three_ways_alternate():
     found = measure(Pipeline(str(TINY), 0.1))
     assert found["batch_size"] == 16
     assert found["milliseconds"].keys() == {"full", "plain", "ready"} and min(found["milliseconds"].values()) > 0
@@ -36,7 +36,7 @@ def test_shares_by_hand(monkeypatch):
     loops = {"full": loop("full", *full), "plain": loop("plain", *plain), "ready": loop("ready", *ready)}
     monkeypatch.setattr(pipeline, "_loops", lambda plan: loops)
     found = measure(Pipeline(str(TINY), 2.0))
-    # Once to compile and warm up, not counted.
+    # The first call compiles and warms up, and is not counted.
     assert calls[:6] == [(n, s) for s in (0, 0.1) for n in ("full", "plain", "ready")] and len(calls) == 63
     assert found["milliseconds"] == {"full": 15.0, "plain": 12.0, "ready": 11.25}
     assert found["share"]["median"] == pytest.approx(0.25) and found["plain_share"]["median"] == pytest.approx(0.0625)

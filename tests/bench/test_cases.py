@@ -1,4 +1,4 @@
-"""What is measured, and how much arithmetic it is."""
+"""The measured cases and the number of their operations."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from jaxcnn.runtime.errors import InputError
 def test_operations_by_hand():
     net = Chain((Conv(4, kernel=3, name="a"), MaxPool(2, name="p"), Conv(2, kernel=2, groups=2, name="b"),
                  Flatten(name="f"), Dense(5, name="c")))  # fmt: skip
-    # Positions, inputs of a unit, units.
+    # Each product is positions * inputs of a unit * units.
     first, second, third = 8 * 8 * (9 * 3) * 4, 3 * 3 * (4 * 2) * 2, 18 * 5
     assert operations(net, (10, 10, 3), "forward") == 2 * (first + second + third)
     # The gradient of the images is not computed.
@@ -20,7 +20,7 @@ def test_operations_by_hand():
     assert operations(LeNet5(), (32, 32, 1), "train") == 6 * 416_520 - 2 * c1
 
 
-def test_the_cases_are_those_of_the_reference():
+def test_the_cases_match_the_reference():
     assert {name: (case.shape, case.batch_size) for name, case in CASES.items()} == {
         "lenet5": ((32, 32, 1), 256),
         "vgg_d_bn_32": ((32, 32, 3), 64),

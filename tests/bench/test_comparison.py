@@ -1,4 +1,4 @@
-"""Libraries take turns; one that fails leaves the others to report."""
+"""Libraries alternate; if one fails, the others are still reported."""
 
 import contextlib
 
@@ -17,7 +17,7 @@ CASE = Case("tiny", NET, (6, 6, 1), 4)
 
 
 def test_training_of_a_tiny_network_against_plain_flax(monkeypatch):
-    # Eight devices of these tests would share the one thread.
+    # The eight devices of these tests would share the one thread.
     monkeypatch.delenv("XLA_FLAGS")
     found = compare(CASE, "train", ("jaxcnn", "flax"), seconds=0.1, threads=1)
     assert found["errors"] == {}
@@ -66,7 +66,7 @@ class Scripted:
 
 
 def scripted(monkeypatch, workers):
-    """compare() of these: by library, milliseconds a step and questions until it dies (-1: never)."""
+    """Call compare() with these workers: by library, milliseconds per step and questions until it dies (-1: never)."""
     log, ended, platforms = [], [], {}
 
     @contextlib.contextmanager
@@ -81,9 +81,9 @@ def scripted(monkeypatch, workers):
     return found, log, platforms
 
 
-def test_turns_alternate_until_each_has_its_time(monkeypatch):
+def test_rounds_alternate_until_each_library_has_its_time(monkeypatch):
     found, log, platforms = scripted(monkeypatch, {"jaxcnn": (10.0, -1), "torch": (900.0, -1)})
-    # A turn to warm up; a step of torch is longer than a turn, so it is done first. Each turn has one peak.
+    # The first round warms up. A step of torch is longer than a round, so torch finishes first. A round has a peak.
     assert log == ["jaxcnn", "torch"] + ["jaxcnn", "torch", "peak"] * 3 + ["jaxcnn", "peak"] * 17
     assert found["variants"]["torch"]["round_peak_gflops"] == [1.0, 2.0, 3.0]
     assert found["variants"]["jaxcnn"]["round_peak_gflops"] == [float(n) for n in range(1, 21)]
@@ -93,14 +93,14 @@ def test_turns_alternate_until_each_has_its_time(monkeypatch):
 
 
 @pytest.mark.parametrize("dies_at", [0, 1, 5, 21])
-def test_a_worker_that_dies_is_an_error_and_the_others_report(monkeypatch, dies_at):
+def test_a_worker_that_dies_is_an_error_and_the_others_are_reported(monkeypatch, dies_at):
     found, _, _ = scripted(monkeypatch, {"jaxcnn": (100.0, -1), "flax": (100.0, dies_at), "torch": (200.0, -1)})
     assert found["errors"] == {"flax": "killed by SIGKILL"}
     assert list(found["variants"]) == ["jaxcnn", "torch"]
     assert found["ratios"]["torch"]["ratio"] == 2.0
 
 
-def test_a_worker_that_dies_of_the_matrix_product_leaves_it_to_the_next(monkeypatch):
+def test_if_a_worker_dies_in_the_matrix_product_the_next_one_measures_the_peak(monkeypatch):
     found, log, _ = scripted(monkeypatch, {"jaxcnn": (100.0, 3), "torch": (200.0, -1)})
     assert found["errors"] == {"jaxcnn": "killed by SIGKILL"} and log.count("peak") == 10
     assert found["variants"]["torch"]["round_peak_gflops"] == [float(n) for n in range(1, 11)]

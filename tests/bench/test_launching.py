@@ -13,7 +13,7 @@ TINY = Path(__file__).parents[1] / "tiny.py"
 @pytest.mark.slow
 def test_launches_are_timed_from_the_start_of_python():
     found = time_launches(TINY, 1)
-    # No interpreter has imported JAX sooner.
+    # No interpreter imports JAX in less time.
     assert found.keys() == {"cold_seconds", "cached_seconds"} and min(found.values()) > 0.5
 
 

@@ -1,4 +1,4 @@
-"""The peers are the same network: with our weights they give our outputs."""
+"""The peers are the same network: with our weights they have our outputs."""
 
 import dataclasses
 
@@ -51,7 +51,7 @@ SHAPE = (21, 21, 3)
 
 @pytest.fixture(scope="module")
 def ours():
-    """Images, variables with nothing at its initial value, and outputs."""
+    """Return images, variables that all differ from their initial values, and outputs."""
     draw = np.random.default_rng(0)
     images = draw.normal(size=(4, *SHAPE)).astype(np.float32)
     shapes = jax.eval_shape(lambda: NET.init(jax.random.key(0), images, train=False))
@@ -60,7 +60,7 @@ def ours():
     return images, variables, np.asarray(jax.jit(lambda v: NET.apply(v, images, train=False))(variables))
 
 
-def test_every_layer_of_the_cases_is_among_them():
+def test_every_kind_of_layer_in_the_cases_is_tested():
     kinds = {type(layer) for case in CASES.values() for layer in case.model.layers()}
     assert kinds <= {type(layer) for layer in NET.layers()}
 
@@ -114,7 +114,7 @@ def test_torch_peer_is_the_network(ours, torch):
     for name, leaves in variables["params"].items():
         if "kernel" in leaves:
             kernel = np.asarray(leaves["kernel"])
-            if name == "fc3":  # What comes out of the flattened maps lies channel by channel there.
+            if name == "fc3":  # PyTorch flattens maps channel by channel.
                 kernel = kernel.reshape(2, 2, 8, 7).transpose(2, 0, 1, 3).reshape(32, 7)
             arrays[f"{name}.weight"] = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
         else:
@@ -146,13 +146,13 @@ def test_torch_program_steps(torch):
 
 
 @pytest.mark.parametrize("layer", [Conv(1, connections=((0,),), name="partial"), AdaptiveAveragePool(5, name="uneven")])
-def test_a_layer_that_a_peer_lacks_is_one_line(layer, ours):
+def test_a_layer_that_flax_lacks_is_refused_in_one_line(layer, ours):
     images, variables, _ = ours
     with pytest.raises(InputError, match=rf"^peer flax has no layer like {layer.name} \(.*leave this peer out"):
         jax.eval_shape(lambda: FlaxPeer((layer, *NET.layers())).apply(variables, images, train=False))
 
 
-def test_a_layer_that_torch_lacks_is_one_line(torch):
+def test_a_layer_that_torch_lacks_is_refused_in_one_line(torch):
     from jaxcnn.bench.torch_peer import torch_peer
 
     conv = dataclasses.replace(NET.layers()[0], features=1, connections=((0,),))

@@ -1,4 +1,4 @@
-"""Processes: pinned, asleep unless asked, and gone when done."""
+"""Processes are pinned, sleep between questions, and end when they are done."""
 
 import contextlib
 import os
@@ -26,13 +26,13 @@ def cpu_seconds(pid):
 def thread_names(pid):
     names = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):  # It has ended.
+        with contextlib.suppress(OSError):  # The thread has ended.
             names.append((task / "comm").read_text().strip())
     return names
 
 
-def test_a_worker_has_its_cpus_sleeps_and_dies_with_a_word(monkeypatch):
-    # XLA would make at least a thread for each of the eight devices of these tests.
+def test_a_worker_has_its_cpus_sleeps_and_reports_its_death(monkeypatch):
+    # XLA would create at least one thread for each of the eight devices of these tests.
     monkeypatch.delenv("XLA_FLAGS")
     job = Job("jaxcnn", NET, (6, 6, 1), 4, "forward", threads=1)
     with working(job, 1) as worker:
@@ -43,7 +43,7 @@ def test_a_worker_has_its_cpus_sleeps_and_dies_with_a_word(monkeypatch):
         answer = worker.ask({"run": 0.02})
         assert sum(answer["milliseconds"]) >= 20 and answer["memory_bytes"] > 50e6
         assert len(worker.ask({"run": 0})["milliseconds"]) == 1
-        # XLA makes its pool by the CPUs that it finds itself on.
+        # XLA sizes its thread pool by the CPUs of its process.
         assert len(os.sched_getaffinity(pid)) == 1
         assert thread_names(pid).count("tf_XLAEigen") == 1
         assert os.getpgid(pid) == pid != os.getpgid(0)
@@ -71,7 +71,7 @@ def test_last_words(code, words):
         assert last_words(process, log) == words
 
 
-def test_what_a_process_started_ends_with_it():
+def test_the_children_of_a_process_end_with_it():
     code = "import subprocess, sys; print(subprocess.Popen(['sleep', '60']).pid, flush=True); sys.stdin.read()"
     process = spawn(["-c", code], len(usable_cpus()), os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     child = int(process.stdout.readline())

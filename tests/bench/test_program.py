@@ -1,4 +1,4 @@
-"""Programs: each library runs as its users have it."""
+"""Each library runs with the settings that its users have."""
 
 import os
 
@@ -12,9 +12,9 @@ from jaxcnn.models import LeNet5
 
 
 @pytest.mark.parametrize(("library", "flags"), [("jaxcnn", True), ("flax", False)])
-def test_only_ours_is_given_our_flags_of_xla(library, flags, monkeypatch):
+def test_only_our_program_sets_our_xla_flags(library, flags, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setattr(jax, "__version_info__", (0, 10, 2))
     monkeypatch.setattr(jax_program, "JaxProgram", lambda job: os.environ["XLA_FLAGS"])
-    given = make_program(Job(library, LeNet5(), (32, 32, 1), 4, "forward", threads=1))
-    assert bool(given) == flags
+    flags_set = make_program(Job(library, LeNet5(), (32, 32, 1), 4, "forward", threads=1))
+    assert bool(flags_set) == flags

@@ -21,7 +21,7 @@ def test_a_summary_by_hand():
     assert found["round_milliseconds"] == [4.0, 8.0, 4.0]
     assert found["images_per_second"] == 2500.0
     assert found["gflops"] == pytest.approx(500.0)
-    # 500, 250 and 500 billion operations a second, each of the peak of its own round.
+    # The speeds are 500, 250 and 500 billion operations per second, each relative to the peak of its own round.
     assert found["utilization"] == pytest.approx(0.5) and found["round_peak_gflops"] == peaks[:3]
 
 
@@ -36,7 +36,7 @@ def _summary(rounds):
 
 
 def test_a_ratio_and_its_spread_are_of_paired_rounds():
-    # The machine was slow in the second round, for both; only ours had a fourth.
+    # The machine was slow in the second round for both; only ours had a fourth round.
     found = speed_ratio(_summary([2.0, 20.0, 2.0, 1.0]), _summary([3.0, 30.0, 5.0]))
     assert found == {"ratio": 1.5, "quartiles": [1.5, 2.0], "rounds": 3}
 

@@ -100,7 +100,7 @@ def change(folder, file, old, new):
         ("lazy.py", "return x", "return -x"),
     ],
 )
-def test_what_the_definition_refers_to_counts(folder, file, old, new):
+def test_code_that_the_definition_refers_to_counts(folder, file, old, new):
     before = digest(folder)
     change(folder, file, old, new)
     assert digest(folder) != before
@@ -130,14 +130,14 @@ def test_nothing_else_counts(folder, file, old, new):
     assert digest(folder) == before
 
 
-def test_a_class_of_jaxcnn_counts_by_name_wherever_its_file_lies(folder):
+def test_a_class_of_jaxcnn_counts_by_name_whatever_its_file(folder):
     change(folder, "config.py", "class Net(Base):", "class Net(Base, ConvNet):")
     before = digest(folder)
     change(folder, "config.py", "from jaxcnn.models import ConvNet", "from jaxcnn.models.convnet import ConvNet")
     assert digest(folder) == before
 
 
-def test_the_place_does_not_count(folder, tmp_path_factory):
+def test_the_location_does_not_count(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("other") / "folder"
     folder.rename(other)
     again = digest(other)
@@ -145,7 +145,7 @@ def test_the_place_does_not_count(folder, tmp_path_factory):
     assert digest(folder) == again
 
 
-def test_an_experiment_is_read_without_what_is_installed(folder):
+def test_the_code_of_an_experiment_excludes_installed_packages(folder):
     assert code_of(Experiment(model=LeNet5())) == {}
     found = code_of(load_config(folder / "config.py"))
     assert found == {"Net": digest(folder)}

@@ -43,7 +43,7 @@ LENET = Experiment(model=LeNet5())
 
 
 def reloaded(experiment):
-    """Through the text of a config.json."""
+    """Convert an experiment to the text of a config.json and back."""
     return from_json(json.loads(json.dumps(to_json(experiment))))
 
 
@@ -54,13 +54,13 @@ def message(function, *args, **kwargs):
 
 
 def config_file(folder, body, head="from jaxcnn import *\nfrom jaxcnn.models import LeNet5\n"):
-    """A config file whose get_config() has this body; the body begins on line 4."""
+    """Write a config file whose get_config() has this body; the body begins on line 4."""
     path = folder / "mine.py"
     path.write_text(head + "def get_config():\n" + textwrap.indent(textwrap.dedent(body).strip(), "    ") + "\n")
     return path
 
 
-# Another value for every setting that decides the result, and for every one that does not.
+# A value other than the default for every setting that decides the result, and for every setting that does not.
 DECIDING = {
     "model.num_classes": 11,
     "model.activation": "relu",
@@ -122,7 +122,7 @@ FREE = {
     "log_every": 1,
     "compilation_cache": True,
 }
-# What a setting of the first table cannot be without.
+# Settings that a setting of the first table requires.
 NEEDED = {path: {"augment.crop": DECIDING["augment.crop"]} for path in ("augment.crop_pad", "augment.scale_jitter")}
 
 
@@ -156,7 +156,7 @@ def test_the_tables_above_name_every_setting():
 # --- run ids and differences
 
 
-def test_the_run_id_hangs_on_what_decides_the_result_and_on_nothing_else():
+def test_the_run_id_depends_exactly_on_the_settings_that_decide_the_result():
     assert len(run_id(LENET)) == 12
     assert run_id(override(LENET, FREE)) == run_id(LENET)
     ids = [run_id(override(LENET, {path: value} | NEEDED.get(path, {}))) for path, value in DECIDING.items()]
@@ -167,14 +167,14 @@ SAVED = json.loads((Path(__file__).parents[1] / "fixtures" / "configs.json").rea
 
 
 @pytest.mark.parametrize("name", SAVED)
-def test_the_run_ids_of_saved_runs_stay(name):
+def test_the_run_ids_of_saved_runs_do_not_change(name):
     experiment = from_json(SAVED[name]["config"])
     assert run_id(experiment) == SAVED[name]["run_id"]
     assert run_id(reloaded(experiment)) == SAVED[name]["run_id"]
 
 
 @pytest.mark.parametrize("name", sorted(SAVED.keys() & {path.stem for path in CONFIGS}))
-def test_the_run_ids_of_config_files_stay(name):
+def test_the_run_ids_of_config_files_do_not_change(name):
     saved = from_json(SAVED[name]["config"])
     found = load_config(next(path for path in CONFIGS if path.stem == name))
     assert differences(saved, found) == [] and run_id(found) == SAVED[name]["run_id"]
@@ -187,7 +187,7 @@ def test_a_split_seed_makes_another_run():
     assert differences(now, LENET) == ["data.split_seed: saved 0, now nothing"]
 
 
-def test_differences_are_lines_with_both_values():
+def test_differences_show_both_values():
     now = override(LENET, {**FREE, "optimizer.momentum": 0.5, "seed": 1, "data.mean": (0.1, 0.2)})
     assert differences(LENET, now) == [
         "data.mean: saved [0.0], now [0.1, 0.2]",
@@ -242,7 +242,7 @@ EXPERIMENTS = st.builds(
 
 @given(experiment=EXPERIMENTS)
 @settings(max_examples=50, deadline=None)
-def test_json_gives_back_an_equal_experiment(experiment):
+def test_json_restores_an_equal_experiment(experiment):
     again = reloaded(experiment)
     assert again == experiment
     assert hash(again.optimizer) == hash(experiment.optimizer)
@@ -250,7 +250,7 @@ def test_json_gives_back_an_equal_experiment(experiment):
     assert differences(again, experiment) == []
 
 
-def test_json_names_public_classes_and_leaves_linens_own_fields_out():
+def test_json_names_public_classes_and_excludes_linens_own_fields():
     saved = to_json(LENET)["model"]
     assert saved == {
         "class": "jaxcnn.models.LeNet5",
@@ -269,7 +269,7 @@ def swish(x):
 
 
 class Third(nn.Module):
-    """A module as others write them."""
+    """A module as users write them."""
 
     widths: tuple[int, ...] = (8, 16)
     sizes: list[int] = dataclasses.field(default_factory=lambda: [3])
@@ -286,7 +286,7 @@ class Third(nn.Module):
         return self.head(x)
 
 
-def test_modules_of_others_come_back_equal():
+def test_user_defined_modules_are_restored_as_equal_modules():
     model = Third(
         widths=(4, 2),
         sizes=[5],
@@ -328,7 +328,7 @@ THIRD = """
 """
 
 
-def test_a_module_in_a_config_file_comes_back_equal_in_every_process(tmp_path):
+def test_a_module_in_a_config_file_is_restored_in_every_process(tmp_path):
     head = textwrap.dedent(THIRD) + "from jaxcnn import Experiment\n"
     path = config_file(tmp_path, "return Experiment(model=Mine(widths=(1, 2), dtype=jnp.bfloat16))", head)
     experiment = load_config(path)
@@ -354,7 +354,7 @@ def test_a_module_in_a_config_file_comes_back_equal_in_every_process(tmp_path):
     assert done.stdout.strip() == run_id(experiment)
 
 
-def test_a_module_in_an_importable_file_comes_back_equal(tmp_path, monkeypatch):
+def test_a_module_in_an_importable_file_is_restored(tmp_path, monkeypatch):
     (tmp_path / "somebodys_models.py").write_text(textwrap.dedent(THIRD))
     monkeypatch.syspath_prepend(tmp_path)
     import somebodys_models
@@ -384,7 +384,7 @@ def test_a_module_in_the_script_that_runs_is_found_without_running_it_again(tmp_
     assert done.stdout == "ran\n"
 
 
-def test_what_cannot_be_found_again_is_refused_before_it_is_saved():
+def test_code_that_could_not_be_found_again_is_refused_before_it_is_saved():
     class Local(nn.Module):
         def __call__(self, x, *, train):
             return x
@@ -403,11 +403,11 @@ def test_what_cannot_be_found_again_is_refused_before_it_is_saved():
         ({"model": {"class": "jaxcnn.models.LeNet6"}}, "jaxcnn.models.LeNet6 is named in a saved configuration but"),
         ({"model": {"class": "no_such_package.Net"}}, "no_such_package.Net is named in a saved configuration but"),
         ({"model": {"class": "/no/such/file.py:Net"}}, "/no/such/file.py"),
-        ({"seed": 0.5}, "Experiment.seed is 0.5; it must be a whole number >= 0 and < 4294967296."),
-        ({"seed": 2**32}, "Experiment.seed is 4294967296; it must be a whole number >= 0 and < 4294967296."),
+        ({"seed": 0.5}, "Experiment.seed is 0.5; it must be an integer >= 0 and < 4294967296."),
+        ({"seed": 2**32}, "Experiment.seed is 4294967296; it must be an integer >= 0 and < 4294967296."),
     ],
 )
-def test_a_config_json_that_does_not_fit_says_where(change, words):
+def test_the_message_for_an_invalid_config_json_names_the_field(change, words):
     assert message(from_json, to_json(LENET) | change).startswith(words)
 
 
@@ -437,8 +437,8 @@ def test_a_wrong_value_is_one_error_from_constructor_override_and_file(tmp_path,
     [
         (Data, {"source": "tfds"}, "Data.name is empty; source 'tfds' needs one, for example mnist."),
         (Schedule, {"name": "step"}, "Schedule.drops is empty; name 'step' needs epochs, for example (30, 60)."),
-        (Augment, {"crop_pad": 4}, "Augment.crop_pad is 4; it needs crop, the side of the window."),
-        (Augment, {"scale_jitter": (256, 512)}, "Augment.scale_jitter is (256, 512); it needs crop"),
+        (Augment, {"crop_pad": 4}, "Augment.crop_pad is 4; it requires Augment.crop to be set."),
+        (Augment, {"scale_jitter": (256, 512)}, "Augment.scale_jitter is (256, 512); it requires Augment"),
         (
             Augment,
             {"crop": 224, "scale_jitter": (200, 512)},
@@ -454,8 +454,8 @@ def test_a_wrong_value_is_one_error_from_constructor_override_and_file(tmp_path,
             {"crop": 8, "crop_pad": 4, "scale_jitter": (8, 9)},
             "Augment.crop_pad is 4; with scale_jitter it must be 0.",
         ),
-        (Schedule, {"drops": (2, 1)}, "Schedule.drops is (2.0, 1.0); it must rise."),
-        (Schedule, {"drops": (2, 2)}, "Schedule.drops is (2.0, 2.0); it must rise."),
+        (Schedule, {"drops": (2, 1)}, "Schedule.drops is (2.0, 1.0); its values must increase."),
+        (Schedule, {"drops": (2, 2)}, "Schedule.drops is (2.0, 2.0); its values must increase."),
         (Schedule, {"factor": 0.0}, "Schedule.factor is 0.0; it must be above 0"),
         (Optimizer, {"algorithm": "adam", "weight_decay_form": "krizhevsky"}, "Optimizer.weight_decay_form 'krizh"),
         (Experiment, {"model": LeNet5}, "Experiment.model is <class"),
@@ -463,18 +463,18 @@ def test_a_wrong_value_is_one_error_from_constructor_override_and_file(tmp_path,
         (Experiment, {"model": nn.Module()}, "Experiment.model is Module, whose __call__ has no argument 'train'; def"),
         (Experiment, {"model": LeNet5(), "data": 3}, "Experiment.data is 3; it must be Data."),
         (Experiment, {"model": LeNet5(), "objective": "map"}, "Experiment.objective is 'map'; it must be Objective"),
-        (Data, {"mean": (0.1, math.nan)}, "Data.mean is (0.1, nan); it must be a tuple, each a finite number."),
-        (Fake, {"shape": (8, 8)}, "Fake.shape is (8, 8); it must be a tuple of 3, each a whole number > 0."),
+        (Data, {"mean": (0.1, math.nan)}, "Data.mean is (0.1, nan); it must be a tuple, each element a finite number."),
+        (Fake, {"shape": (8, 8)}, "Fake.shape is (8, 8); it must be a tuple of 3 elements, each an integer > 0."),
     ],
 )
-def test_fields_that_do_not_fit(part, given, words):
+def test_an_invalid_field_is_one_message(part, given, words):
     assert message(part, **given).startswith(words)
 
 
 # --- override
 
 
-def test_override_changes_what_it_names_and_copies_the_rest():
+def test_override_changes_the_named_fields_and_copies_the_rest():
     new = override(LENET, {"model.norm": "batch", "optimizer.schedule.patience": 2, "data.mean": [1, 2], "seed": 5})
     assert new.model == LeNet5(norm="batch")
     assert new.optimizer == Optimizer(schedule=Schedule(patience=2))
@@ -487,7 +487,7 @@ def test_override_changes_what_it_names_and_copies_the_rest():
     assert override(LENET, {"seed": np.int64(4)}) == override(LENET, {"seed": 4})
 
 
-def test_fields_that_need_each_other_change_together_in_any_order():
+def test_fields_that_require_each_other_change_together_in_any_order():
     for changes in ({"data.source": "tfds", "data.name": "mnist"}, {"data.name": "mnist", "data.source": "tfds"}):
         assert override(LENET, changes).data == Data(source="tfds", name="mnist")
     schedule = {"optimizer.schedule.name": "step", "optimizer.schedule.drops": (3,)}
@@ -507,14 +507,14 @@ def test_fields_that_need_each_other_change_together_in_any_order():
         ("zzz", "unknown field 'zzz'."),
     ],
 )
-def test_override_of_an_unknown_field_hints(path, words):
+def test_override_of_an_unknown_field_suggests_a_known_one(path, words):
     assert message(override, LENET, {path: 1}) == words
 
 
 # --- load_config
 
 
-def test_a_missing_file_has_a_hint(tmp_path):
+def test_the_message_for_a_missing_file_suggests_a_similar_name(tmp_path):
     config_file(tmp_path, "return 3")
     asked = tmp_path / "mien.py"
     assert message(load_config, asked) == (
@@ -539,7 +539,7 @@ def test_a_missing_file_has_a_hint(tmp_path):
         ("from jaxcnn import nothing", ", line 4: ImportError: "),
     ],
 )
-def test_a_config_file_that_fails_says_where(tmp_path, body, words):
+def test_the_message_for_a_failing_config_file_names_the_line(tmp_path, body, words):
     path = config_file(tmp_path, body)
     said = message(load_config, path)
     assert said.startswith(f"{path}{words}")
@@ -548,7 +548,7 @@ def test_a_config_file_that_fails_says_where(tmp_path, body, words):
         assert said.endswith("Did you mean 'learning_rate'?")
 
 
-def test_a_config_file_without_get_config(tmp_path):
+def test_a_config_file_without_get_config_is_refused(tmp_path):
     path = tmp_path / "a.py"
     path.write_text("experiment = 3\n")
     assert message(load_config, path) == (
@@ -558,21 +558,21 @@ def test_a_config_file_without_get_config(tmp_path):
     assert message(load_config, path) == f"{path}, line 1: RuntimeError: no."
 
 
-def test_a_file_that_failed_is_not_half_there(tmp_path):
+def test_a_file_that_has_failed_is_not_partly_loaded(tmp_path):
     path = tmp_path / "a.py"
     path.write_text("class Mine:\n    pass\nraise RuntimeError('no')\n")
     for _ in range(2):
         assert message(from_json, {"class": f"{path}:Mine"}) == f"{path}, line 3: RuntimeError: no."
 
 
-def test_a_syntax_error_elsewhere_is_placed_there(tmp_path, monkeypatch):
+def test_a_syntax_error_in_an_imported_file_is_located_in_that_file(tmp_path, monkeypatch):
     (tmp_path / "broken_part.py").write_text("\nx = = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     path = config_file(tmp_path, "import broken_part")
     assert message(load_config, path).startswith(f"{tmp_path / 'broken_part.py'}, line 2: syntax error")
 
 
-def test_a_config_file_is_read_afresh(tmp_path):
+def test_a_changed_config_file_is_read_again(tmp_path):
     path = config_file(tmp_path, "return Experiment(model=LeNet5(), seed=1)")
     assert load_config(path).seed == 1
     path = config_file(tmp_path, "return Experiment(model=LeNet5(), seed=22)")
@@ -599,6 +599,6 @@ def test_every_config_loads_round_trips_and_traces(path):
     assert logits.shape[0] == 2
 
 
-def test_there_are_configs():
+def test_the_main_configs_exist():
     names = {path.stem for path in CONFIGS}
     assert names >= {"lenet5_digits", "lenet5_mnist", "alexnet_imagenet", "vgg_imagenet"}

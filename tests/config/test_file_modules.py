@@ -42,7 +42,8 @@ SMALL = """
 
 @pytest.fixture
 def project(tmp_path):
-    """Makes a folder with a config file and files that it imports; of files the names are the same in every folder."""
+    """A function that creates a folder with a config file and files that it imports; the file names are always the
+    same."""
 
     def make(folder, *, width=1, model="Net()"):
         files = {
@@ -62,7 +63,7 @@ def project(tmp_path):
     return make
 
 
-def test_a_config_file_imports_the_files_beside_it_and_nothing_else_does(project):
+def test_only_a_config_file_imports_the_files_beside_it(project):
     path, modules = list(sys.path), set(sys.modules)
     a, b = load_config(project("a", width=1)), load_config(project("b", width=2))
     assert (a.seed, b.seed) == (2, 4)
@@ -73,19 +74,19 @@ def test_a_config_file_imports_the_files_beside_it_and_nothing_else_does(project
 
 
 @pytest.mark.parametrize("model", ["Net(features=5)", "Small()"])
-def test_a_class_of_a_file_beside_comes_back_and_may_move(project, tmp_path, model):
+def test_a_class_in_a_file_beside_the_config_is_restored_even_after_a_move(project, tmp_path, model):
     experiment = load_config(project("a", model=model))
     for folder in (None, tmp_path / "runs" / "x"):
         again = from_json(to_json(experiment, folder=folder), folder=folder)
         assert again == experiment and type(again.model) is type(experiment.model)
     saved = to_json(experiment, folder=tmp_path / "runs" / "x")
     assert saved["model"]["class"] == {"N": "../../a/my_model.py:Net", "S": "../../a:networks.small.Small"}[model[0]]
-    # The whole folder is copied elsewhere: another class of the same content.
+    # A copy of the whole folder defines another class with the same content.
     copy = from_json(saved, folder=project("copy/a", model=model).parents[1] / "runs" / "x")
     assert type(copy.model) is not type(experiment.model)
     assert run_id(copy) == run_id(experiment)
     changed = load_config(project("copy/a", model=model, width=2))
-    assert run_id(changed) != run_id(experiment)  # Another seed, which is another width.
+    assert run_id(changed) != run_id(experiment)  # The width is also the seed.
 
 
 def test_a_file_that_changed_is_run_again(project):
@@ -119,7 +120,7 @@ def test_installed_packages_come_before_files_of_their_name(tmp_path):
     assert load_config(path) == Experiment(model=LeNet5(), seed=2)
 
 
-def test_a_file_beside_that_is_missing_or_fails_is_one_message(project):
+def test_a_missing_or_failing_file_beside_the_config_is_one_message(project):
     path = project("a")
     (path.parent / "other.py").unlink()
     with pytest.raises(InputError, match=r"config.py, line 5: ModuleNotFoundError: No module named 'other'"):
@@ -131,7 +132,7 @@ def test_a_file_beside_that_is_missing_or_fails_is_one_message(project):
     assert load_config(path).seed == 2
 
 
-def test_what_is_local():
+def test_only_the_users_own_files_are_local():
     assert file_modules.is_local(file_modules.Path(__file__))
     for module in (pytest, textwrap, file_modules):
         assert not file_modules.is_local(file_modules.Path(module.__file__).resolve())

@@ -1,4 +1,4 @@
-"""Dotted paths of fields, and the known path nearest to an unknown one."""
+"""Dotted paths of fields, and the known path that is closest to an unknown one."""
 
 import re
 
@@ -22,7 +22,7 @@ def test_every_field_comes_with_its_annotation():
 
 
 @pytest.mark.parametrize("model", [LeNet5(), VGG("A"), VGG("A", norm="batch")])
-def test_they_are_the_options_that_the_command_line_has(model, capsys):
+def test_the_paths_are_the_options_of_the_command_line(model, capsys):
     experiment = Experiment(model=model)
     with pytest.raises(SystemExit):
         tyro.cli(
@@ -36,7 +36,7 @@ def test_they_are_the_options_that_the_command_line_has(model, capsys):
     options = {*re.findall(r"--([a-z][\w.]+) ", capsys.readouterr().out)}
     known = {path for path, _ in paths(experiment)}
     parts = {path.rpartition(".")[0] for path in known} - {""}
-    # A template is named by the network, whatever its name.
+    # The network names a template, so its own name is not an option.
     assert options - {"help", "model.norm.name"} == known - parts - {"objective"}
 
 
@@ -67,11 +67,11 @@ def test_they_are_the_options_that_the_command_line_has(model, capsys):
         ("model.parent", None),
     ],
 )
-def test_the_nearest_path_is_one_that_may_be_meant(path, meant):
+def test_the_nearest_path_is_a_plausible_one(path, meant):
     assert nearest(path, KNOWN) == meant
 
 
-def test_the_field_of_the_same_part_is_nearer():
+def test_a_field_of_the_same_part_is_nearer():
     known = ("a.size", "b.size", "b.long_size")
     assert (nearest("b.siez", known), nearest("a.siez", known), nearest("c.size", known)) == (
         "b.size",

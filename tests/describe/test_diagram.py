@@ -42,7 +42,7 @@ CASES = {
 
 
 class Stack(ConvNet):
-    """Any layers."""
+    """A network of any layers."""
 
     parts: tuple[ly.Layer, ...] = ()
 
@@ -60,7 +60,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG as read back."""
+    """An SVG that was read back."""
 
     height: float
     words: tuple[Words, ...]
@@ -81,7 +81,7 @@ def font(bold):
 
 
 def measured(element):
-    """A text with its box, from another renderer's measures of the same letters."""
+    """Return a text with its box, measured by another renderer of the same font."""
     x, y, size = (float(element.get(key)) for key in ("x", "y", "font-size"))
     box = font(element.get("font-weight") == "bold").getbbox(element.text, anchor="ls")
     left, top, right, bottom = (size * value / 200 for value in box)
@@ -113,7 +113,7 @@ def drawing(name):
 
 
 def shown(name):
-    """Name and shape of the input and of each layer that makes maps or units."""
+    """Return the name and shape of the input and of each layer that computes maps or units."""
     model, shape = CASES[name]
     makers = (ly.Conv, ly.MaxPool, ly.AveragePool, ly.TrainableSubsampling, ly.AdaptiveAveragePool)
     rows = [row for row in trace(model.layers(), shape) if isinstance(row.layer, (*makers, ly.Dense, ly.RadialBasis))]
@@ -121,7 +121,7 @@ def shown(name):
 
 
 def fronts(name):
-    """Height and depth without strips of a tower, and the number of towers, of each block as drawn, by name."""
+    """Return for each drawn block the height and the depth without strips of a tower, and the number of towers."""
     kinds = {f"{kind}-front" for kind in ("input", "conv", "pool", "dense", "basis")}
     towers = []
     for style, points in drawing(name).shapes:
@@ -148,7 +148,7 @@ def assert_readable(drawing):
 
 
 def assert_follows(sizes, lengths):
-    """Larger numbers are drawn longer, equal ones equally long; the SVG has tenths of a unit."""
+    """Check that larger numbers are drawn longer, and equal ones equally long; the SVG has tenths of a unit."""
     for (a, x), (b, y) in itertools.combinations(zip(sizes, lengths, strict=True), 2):
         if a == b:
             assert abs(x - y) < 0.6
@@ -157,7 +157,7 @@ def assert_follows(sizes, lengths):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_words_lie_apart_and_nothing_leaves_the_page(name):
+def test_words_do_not_overlap_and_nothing_leaves_the_page(name):
     assert_readable(drawing(name))
 
 
@@ -176,7 +176,7 @@ def test_every_block_is_named_once_with_its_shape(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_blocks_are_as_large_as_their_shapes_say(name):
+def test_sizes_of_blocks_follow_their_shapes(name):
     blocks = fronts(name)
     maps = [(*shape, *blocks[layer]) for layer, shape in shown(name) if len(shape) == 3]
     bars = [(*shape, *blocks[layer]) for layer, shape in shown(name) if len(shape) == 1]
@@ -236,7 +236,7 @@ def test_stages_share_one_bracket():
     assert not drawing("lenet5").of("rule")
 
 
-def test_strips_stand_in_the_order_of_the_layers():
+def test_strips_are_in_the_order_of_the_layers():
     order = [style for style, _ in drawing("vgg_a_bn").shapes if style.endswith("-front")]
     assert order[1:4] == ["conv-front", "norm-front", "conv-activation-front"]
     order = [style for style, _ in drawing("vgg_a_lrn").shapes if style.endswith("-front")]
@@ -246,11 +246,11 @@ def test_strips_stand_in_the_order_of_the_layers():
 
 
 def test_totals_are_in_the_caption():
-    assert "60,965,224 parameters, 724,406,816 multiply-adds an image" in drawing("alexnet").texts
+    assert "60,965,224 parameters, 724,406,816 multiply-adds per image" in drawing("alexnet").texts
     assert any("square root" in text for text in drawing("alexnet").texts)
 
 
-def test_c3_reads_the_maps_of_table_1():
+def test_c3_reads_the_maps_of_table_i():
     table = (
         "X...XXX..XXXX.XX",
         "XX...XXX..XXXX.X",
@@ -294,7 +294,7 @@ def small_head():
 
 @st.composite
 def stacks(draw):
-    """Convolutions, pooling, norms and activations under any names, and a few dense layers."""
+    """Generate convolutions, pooling, norms and activations with any names, and a few dense layers."""
     longest = draw(st.sampled_from([0, 8, 24]))
     names = (f"{'m' * draw(st.integers(0, longest))}{i}" for i in itertools.count())
     side, parts = 64, []
@@ -353,7 +353,7 @@ def test_png_is_the_svg_at_twice_its_size(dark, tmp_path):
     for words in seen.words:
         left, top, right, bottom = (round(2 * value) for value in words.box)
         ink = abs(pixels[top:bottom, left:right] - page).max(axis=2) > 100
-        # Ink along all four edges of the measured box: the letters are there, whole, and no larger.
+        # There is ink along all four edges of the measured box, so the letters are complete and no larger.
         assert ink[:, :8].any() and ink[:, -8:].any() and ink[:6].any() and ink[-6:].any(), words
 
 
@@ -372,7 +372,7 @@ def luminance(colour):
 
 
 @pytest.mark.parametrize("paints", [DAY, NIGHT])
-def test_words_stand_out_from_the_page(paints):
+def test_words_contrast_with_the_page(paints):
     for style in ("ink", "muted"):
         low, high = sorted(luminance(paints[key].fill) for key in (style, "page"))
         assert (high + 0.05) / (low + 0.05) >= 4.5
@@ -395,7 +395,7 @@ def test_a_title_is_shown_escaped_and_whole(tmp_path):
 
 @dataclass(frozen=True)
 class Halve(ly.Layer):
-    """A kind of layer that the diagrams do not know."""
+    """A kind of layer that diagrams do not know."""
 
     def info(self, shape):
         return ly.LayerInfo((shape[0] // 2, *shape[1:]))
@@ -406,7 +406,7 @@ class Negate(ly.Layer):
     pass
 
 
-def test_unknown_layers_are_drawn_as_they_act(tmp_path):
+def test_unknown_layers_are_drawn_by_their_output_shape(tmp_path):
     parts = (ly.Conv(4, name="a"), Negate(name="b"), Halve(name="c"), *small_head())
     seen = read(draw(Stack(parts=parts), SMALL, tmp_path / "a.svg"))
     assert_readable(seen)

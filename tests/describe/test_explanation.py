@@ -38,10 +38,10 @@ def response():
 @pytest.mark.parametrize(
     ("model", "shape", "words"),
     [
-        (AlexNet(), (224, 224, 3), ["section 3.2", "section 5", "0.0005", "8 weight layers, 60,965,224 parameters"]),
-        (VGG("E"), (224, 224, 3), ["section 2.3", "dropout", "2-2-4-4-4", "19 weight layers, 143,667,240 parameters"]),
-        (LeNet5(variant="1998"), (32, 32, 1), ["section II.B", "60,000 parameters", "340,908 connections"]),
-        (VGG("A", head="cifar", num_classes=10), (32, 32, 3), ["9 weight layers, 9,225,610 parameters"]),
+        (AlexNet(), (224, 224, 3), ["section 3.2", "section 5", "0.0005", "8 weight layers and 60,965,224 parameters"]),
+        (VGG("E"), (224, 224, 3), ["section 2.3", "dropout", "2-2-4-4-4", "19 weight layers and 143,667,240"]),
+        (LeNet5(variant="1998"), (32, 32, 1), ["section II.B", "layers, 60,000 parameters and 340,908 connections"]),
+        (VGG("A", head="cifar", num_classes=10), (32, 32, 3), ["9 weight layers and 9,225,610 parameters."]),
     ],
     ids=["alexnet", "vgg_e", "lenet5_1998", "cifar"],
 )
@@ -52,7 +52,7 @@ def test_words_come_from_the_docstring_and_figures_from_the_instance(model, shap
     doc = " ".join(type(model).__doc__.split())
     assert " ".join(text.split()) == doc[: doc.index(" Attributes: ")]
     assert max(map(len, f"{text}\n{figures}".splitlines())) <= 100
-    assert ("connections, " in figures) == isinstance(model, LeNet5)
+    assert (" connections" in figures) == isinstance(model, LeNet5)
     assert " by stage" in stages.title
 
 
@@ -62,8 +62,8 @@ class Silent(ConvNet):
         return (MaxPool(name="a"),)
 
 
-def test_a_class_without_words():
-    with pytest.raises(InputError, match=r"^Silent has no docstring, from which --explain reads; write one\.$"):
+def test_a_class_without_a_docstring_is_refused():
+    with pytest.raises(InputError, match=r"^Silent has no docstring for --explain to print; write one\.$"):
         explain_network(Silent(), (8, 8, 1))
 
 
@@ -72,7 +72,7 @@ def test_a_class_without_words():
 
 @pytest.mark.parametrize("example", [batch_norm_example, local_response_example])
 def test_an_example_is_one_program(example):
-    """An operation outside it would be a program of its own; compiling dozens of those took longer than all else."""
+    """Every operation outside it would be a program of its own; compiling dozens of these would dominate the time."""
     compiled = []
 
     def listen(event, seconds, **_):
@@ -83,7 +83,7 @@ def test_an_example_is_one_program(example):
         example.__wrapped__()
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    # Besides: the constants and the key that it is called with.
+    # The others create the constants and the key that it is called with.
     assert compiled.count("/jax/core/compile/backend_compile_duration") <= 8
 
 
@@ -92,7 +92,7 @@ def statistics(x):
     return values.mean(0), values.var(0)
 
 
-def test_the_batch_is_what_c1_makes_of_digits(batch):
+def test_the_batch_is_the_output_of_c1_on_digits(batch):
     pixels = (batch["images"][..., 0] / 255 - 0.08) / 0.78
     kernel = np.asarray(batch["kernel"], np.float64)
     for image, c in ((0, 0), (31, 5)):
@@ -107,7 +107,7 @@ def test_every_step_of_batch_normalization(batch):
     normalised = (np.asarray(batch["x"]) - mean) / np.sqrt(var + 1e-5)
     np.testing.assert_allclose(batch["normalised"], normalised, atol=1e-5)
     np.testing.assert_allclose(batch["y"], normalised * batch["scale"] + batch["shift"], atol=1e-5)
-    # Each map is moved and stretched differently, or the step would not show.
+    # Every map has its own scale and shift, or the step would not be visible.
     assert len(set(np.asarray(batch["scale"]).tolist())) == len(set(np.asarray(batch["shift"]).tolist())) == 6
 
 
@@ -125,12 +125,12 @@ def test_the_population_by_algorithm_2_and_by_moving_average(batch):
     np.testing.assert_allclose(batch["inferred"], expected * batch["scale"] + batch["shift"], atol=1e-4)
 
 
-def test_the_words_on_batch_normalization_have_its_numbers(batch):
+def test_the_explanation_of_batch_normalization_has_its_numbers(batch):
     text, grid = explain_norm("batch_norm")
     mean, var = statistics(batch["x"])
     said = " ".join(text.split())
     assert f"Map 1: mu = {mean[0]:.4f}, sigma = {var[0] ** 0.5:.4f}." in said and "= 25,088 values" in said
-    assert f"root mean square), at most by {np.max(np.abs(batch['inferred'] - batch['y'])):.3f}." in said
+    assert f"root mean square) and by at most {np.max(np.abs(batch['inferred'] - batch['y'])):.3f}." in said
     for word in ("algorithm 1", "algorithm 2", "section 3.1", "section 3.4", "arXiv:1502.03167"):
         assert word in said
     assert "\n\n    x_hat = (x - mu) / sqrt(sigma^2 + epsilon)\n\n" in text
@@ -142,7 +142,7 @@ def test_the_words_on_batch_normalization_have_its_numbers(batch):
 
 
 def normalised(a, n=5, k=2.0, alpha=1e-4, beta=0.75):
-    """Section 3.3 as it stands there, map by map."""
+    """Compute the formula of section 3.3 map by map."""
     out = []
     for i in range(len(a)):
         squares = sum(float(a[j]) ** 2 for j in range(max(0, i - n // 2), min(len(a) - 1, i + n // 2) + 1))
@@ -158,7 +158,7 @@ def test_responses_before_and_after(response):
     assert left.min() < 0.2 < 0.5 < left.max() < 2**-0.75
 
 
-def test_windows_end_where_the_maps_do(response):
+def test_windows_end_at_the_first_and_the_last_map(response):
     assert [list(response.window(i)) for i in (0, 1, 7, 15)] == [
         [0, 1, 2],
         [0, 1, 2, 3],
@@ -178,7 +178,7 @@ def test_the_responses_are_those_of_the_position(response):
     np.testing.assert_allclose(255 * response.unit, response.raw, rtol=1e-6)
 
 
-def test_the_position_sees_the_square_that_is_drawn_and_nothing_else(response):
+def test_the_receptive_field_of_the_position_is_the_square_that_is_drawn(response):
     layers = LeNet5().layers()[:4]
     assert layers[-1].name == "c3"
     noise = np.random.default_rng(0)
@@ -200,14 +200,14 @@ def test_the_position_sees_the_square_that_is_drawn_and_nothing_else(response):
     assert (np.abs(here[2:] - here[:1]).max(1) > 1e-3).all()
 
 
-def test_the_words_on_local_response_normalization_have_its_numbers(response):
+def test_the_explanation_of_local_response_normalization_has_its_numbers(response):
     text, grid = explain_norm("local_response_norm")
     said, i = " ".join(text.split()), response.channel
     window = response.raw[max(0, i - 2) : i + 3].astype(np.float64)
     assert f"S = {np.sum(window**2):,.0f} over maps {max(0, i - 2) + 1} to {i + 3}." in said
     assert f"= {normalised(response.raw)[i]:.1f}. Over the maps" in said
     assert "k^-beta = 0.5946 everywhere" in said
-    # Where the output is a tenth further down: the figure of the text, put into the formula.
+    # The number in the text, put into the formula, lowers the output by a tenth.
     tenth = float(re.search(r"would take S = ([\d,]+)", said)[1].replace(",", ""))
     assert (2 + 1e-4 * tenth) ** -0.75 == pytest.approx(0.9 * 2**-0.75, rel=1e-4)
     assert len(grid.rows) == 16 and grid.rows[i][2] == f"{normalised(response.raw)[i]:.1f}"
@@ -220,7 +220,7 @@ def test_the_words_on_local_response_normalization_have_its_numbers(response):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """Path, texts with their boxes, and boxes of single marks, of either picture."""
+    """Return the path, the texts with their boxes, and the boxes of single marks of each picture."""
     folder, pictures = tmp_path_factory.mktemp("pictures"), {}
     with pytest.MonkeyPatch.context() as patch:
         draw, draw_line, texts, marks = Text.draw, Line2D.draw, [], []
@@ -261,7 +261,7 @@ def test_no_two_texts_overlap_and_all_are_on_the_page(name, drawn):
         assert box.x0 >= 10 and box.x1 <= width - 10 and box.y0 >= 4 and box.y1 <= height - 4, text
 
 
-def test_the_pictures_say_the_numbers(drawn, batch, response):
+def test_the_pictures_show_the_numbers(drawn, batch, response):
     said = [text for text, _ in drawn["batch_norm"][1]]
     mean, var = statistics(batch["x"])
     for c in range(6):
@@ -269,7 +269,7 @@ def test_the_pictures_say_the_numbers(drawn, batch, response):
     said = [text for text, _ in drawn["local_response_norm"][1]]
     i = response.channel
     assert any(f"= {normalised(response.raw)[i]:.1f}" in text for text in said)
-    assert f"map {i + 1} looks at {i - 1} to {i + 3}" in said
+    assert f"window of map {i + 1}: {i - 1} to {i + 3}" in said
 
 
 @pytest.mark.parametrize("name", NORMS)
@@ -281,7 +281,7 @@ def test_the_parts_of_a_picture_differ_in_grey(name, drawn):
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_a_picture_that_cannot_be_written_is_told_in_a_line_and_leaves_nothing(name, tmp_path, capsys):
+def test_a_picture_that_cannot_be_written_is_one_error_line_and_leaves_nothing(name, tmp_path, capsys):
     (tmp_path / "folder.svg").mkdir()
     assert main(["describe", name, f"--diagram={tmp_path}/folder.svg"]) == 2
     error = f"error: --diagram is '{tmp_path}/folder.svg', which cannot be written: Is a directory. Choose another.\n"
@@ -295,7 +295,7 @@ def test_the_command_explains_and_draws_the_same_svg_every_time(tmp_path, capsys
     out, errors = capsys.readouterr()
     assert (
         out.startswith("Local response normalization (Krizhevsky")
-        and "\n\n**The maps at that position**\n\n| map |" in out
+        and "\n\n**The maps at this position**\n\n| map |" in out
     )
     assert errors == "drew a.svg\n"
     first, second = (tmp_path / "a.svg").read_bytes(), draw_norm("local_response_norm", tmp_path / "b.svg").read_bytes()

@@ -22,7 +22,7 @@ from jaxcnn.models import VGG, ZOO, AlexNet, ConvNet, LeNet5
 
 
 def lines(table):
-    """Words of every line with any, as it prints."""
+    """Return the words of every printed line that has any."""
     console = Console(width=200, force_terminal=False)
     with console.capture() as shown:
         console.print(table)
@@ -50,7 +50,7 @@ def test_a_line_for_every_layer_of_lenet5_and_the_totals():
     assert totals == ["total", "61,706", "416,520"]
 
 
-def test_the_layers_of_1998_have_lines_too():
+def test_the_layers_of_1998_have_lines():
     *rows, totals = lines(network_table(LeNet5(variant="1998"), (32, 32, 1)))
     assert ["s2", "TrainableSubsampling", "14x14x6", "2x2/2", "12", "1,176", "6x6"] in rows
     assert ["c3", "Conv", "10x10x16", "5x5", "1,516", "150,000", "14x14"] in rows
@@ -84,7 +84,7 @@ class Foreign(nn.Module):
         return nn.Dense(10, name="third")(x.mean((1, 2)))
 
 
-def test_other_modules_get_flax_own_table():
+def test_other_modules_get_the_table_of_flax():
     text = network_table(Foreign(), (8, 8, 3))
     assert isinstance(text, str)
     variables = jax.eval_shape(lambda: Foreign().init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False))
@@ -94,7 +94,7 @@ def test_other_modules_get_flax_own_table():
         assert word in text
 
 
-def test_what_decays_stands_beside_what_does_not():
+def test_parameters_that_decay_are_listed_beside_those_that_do_not():
     leaves = [("c1/kernel", (5, 5, 1, 6), True), ("c1/bias", (6,), False), ("output/bias", (10,), False)]
     title, heading, _, *rows = lines(decay_table(leaves, 5e-4, "l2"))
     assert title == ["weight", "decay", "0.0005,", "l2"]
@@ -102,7 +102,7 @@ def test_what_decays_stands_beside_what_does_not():
     assert rows == [["c1/kernel", "5x5x1x6", "c1/bias", "6"], ["output/bias", "10"]]
 
 
-def test_settings_one_a_line():
+def test_settings_are_listed_one_per_line():
     assert lines(settings_table({"seed": 3, "data.mean": [0.5, 1.0]}))[1:] == [
         ["config.seed", "3"],
         ["config.data.mean", "[0.5,", "1.0]"],
@@ -129,7 +129,7 @@ def test_what_training_prints_fits_a_hundred_columns(model, shape):
     assert max(len(line.rstrip()) for line in shown.get().splitlines()) <= 100
 
 
-def test_memory_is_what_the_outputs_take():
+def test_memory_is_the_size_of_the_outputs():
     model, image = AlexNet(stem="cifar_32", head="cifar", num_classes=10, dtype="bfloat16"), jnp.zeros((1, 32, 32, 3))
 
     def outputs(key):
@@ -164,10 +164,10 @@ def test_bytes_have_three_digits(count, words):
     assert memory_text(count) == words
 
 
-def test_connections_are_told_of_lenet_alone():
+def test_connections_are_listed_only_for_lenet():
     lenet, vgg = (network_grid("", ZOO[name].model, ZOO[name].shape) for name in ("lenet5", "vgg_a"))
     assert "connections" in lenet.headings and "connections" not in vgg.headings
-    # Every layer as the paper counts: with its bias for each unit; pooling without parameters has its inputs alone.
+    # As in the paper, every unit counts its bias as well; pooling without parameters counts only its inputs.
     by_hand = 784 * 6 * 26 + 4704 + 100 * 16 * 151 + 1600 + 120 * 401 + 84 * 121 + 10 * 85
     assert lenet.footer[lenet.headings.index("connections")] == f"{by_hand:,}"
 
@@ -181,7 +181,7 @@ def test_groups_show_in_the_window():
 
 # --- side by side
 
-# Table 1 of the paper, without what all columns share: 64, LRN or 1x1 are its words.
+# Table 1 of the paper, without the parts that all columns share.
 TABLE_1 = {
     "vgg_a": "64 M 128 M 256 256 M 512 512 M 512 512 M",
     "vgg_a_lrn": "64 LRN M 128 M 256 256 M 512 512 M 512 512 M",
@@ -246,7 +246,7 @@ def test_aligned_names_keep_the_order_of_both(a, b):
 # --- stages
 
 
-def test_stages_end_with_pooling_and_the_dense_layers_are_one():
+def test_stages_end_with_pooling_and_the_dense_layers_are_one_stage():
     rows = stages(VGG("D"), (224, 224, 3)).rows
     assert [row[0] for row in rows] == [
         "conv1_1 to pool1",
@@ -269,6 +269,6 @@ class Pools(ConvNet):
         return (MaxPool(name="a"), MaxPool(name="b"))
 
 
-def test_a_network_without_weights_has_shares_too():
+def test_a_network_without_weights_has_shares_of_zero():
     (row,) = stages(Pools(), (8, 8, 1)).rows
     assert row == ("a to b", "2x2x1", "0", "0.0%", "0", "0.0%", "4x4")

@@ -43,7 +43,7 @@ KEY = jax.random.key(0)
 
 
 class Net(nn.Module):
-    """The records as a network; `plainly`: one after the other, unchecked."""
+    """The records as a network; `plainly`: applied one after the other, without checks."""
 
     layers: tuple[Layer, ...]
     plainly: bool = False
@@ -60,7 +60,7 @@ class Net(nn.Module):
 
 
 def run(layers, x, *, train=False):
-    """What the records make of x with random weights, and those weights."""
+    """Return the output of the records for x with random weights, and the weights."""
     x, net = jnp.asarray(x, jnp.float32), Net(tuple(layers))
     rng = np.random.default_rng(1)
     wanted = jax.eval_shape(lambda: net.init(KEY, x, train=False))
@@ -71,7 +71,7 @@ def run(layers, x, *, train=False):
 
 
 def shapes(layers, shape):
-    """Output shape and number of parameters of every layer by name, as linen has them; None where it cannot be."""
+    """Return the output shape and parameter count of every layer in linen by name; None if the layers do not fit."""
     net = Net(tuple(layers), plainly=True)
 
     def init(x):
@@ -122,7 +122,7 @@ ON_VECTORS = [
 
 @st.composite
 def stacks(draw, kinds=None, most=5):
-    """A few layers l0, l1, … of which most, but not all, fit on what they are given."""
+    """A few layers l0, l1, …, most but not all of which fit their input."""
     chosen, flat = [], False
     for i in range(draw(st.integers(1, most))):
         possible = kinds or [*ON_BOTH, *(ON_VECTORS if flat else ON_MAPS)]
@@ -150,7 +150,7 @@ def test_trace_agrees_with_linen(layers, shape):
     channels=st.sampled_from([1, 2]),
 )
 @settings(max_examples=8, deadline=None)
-def test_the_least_size_is_the_least_that_linen_can_take(layers, channels):
+def test_the_least_size_is_the_smallest_that_linen_can_take(layers, channels):
     least = least_size(layers, channels)
     assume(1 < least < 8)
     fits = [size for size in range(1, least + 2) if shapes(layers, (size, size, channels))]
@@ -166,7 +166,7 @@ def test_the_least_size_is_the_least_that_linen_can_take(layers, channels):
 
 
 def links(layer, shape):
-    """Every (output unit, input unit or "bias" or padding) that a layer joins, in a loop."""
+    """List every pair (output unit, input unit, padding or "bias") that a layer connects, by a loop."""
     height, width, channels = shape
     conv = isinstance(layer, Conv)
     size, stride = (layer.kernel, layer.stride) if conv else (layer.size, layer.stride or layer.size)
@@ -190,22 +190,22 @@ def links(layer, shape):
     shape=st.tuples(st.integers(4, 7), st.integers(4, 7), st.sampled_from([2, 4])),
 )
 @settings(max_examples=30, deadline=None)
-def test_connections_and_multiply_adds_are_what_a_loop_counts(layer, shape):
+def test_connections_and_multiply_adds_equal_the_counts_of_a_loop(layer, shape):
     assume(not isinstance(layer, Conv) or max(sum(layer.connections or (), (0,))) < shape[2])
     joined, info = links(layer, shape), layer.info(shape)
     assert info.connections == len(joined) == len(set(joined))
     weighted = [1 for _, unit in joined if unit != "bias"]
-    # A coefficient multiplies the sum of its window, once for each unit.
+    # A coefficient multiplies the sum of its window, once per unit.
     products = {Conv: len(weighted), TrainableSubsampling: len({unit for unit, _ in joined})}
     assert info.multiply_adds == products.get(type(layer), 0)
     assert info.output_shape == tuple(len(set(axis)) for axis in zip(*(unit for unit, _ in joined), strict=True))
 
 
-def test_a_dense_layer_joins_everything_and_a_bias():
+def test_a_dense_layer_connects_all_inputs_and_a_bias():
     assert Dense(7, name="a").info((5,)) == LayerInfo((7,), parameters=42, connections=42, multiply_adds=35)
 
 
-def test_a_radial_basis_joins_everything_and_trains_nothing():
+def test_a_radial_basis_connects_all_inputs_and_trains_nothing():
     layer = RadialBasis(((1.0,) * 84,) * 10, name="a")
     assert layer.info((84,)) == LayerInfo((10,), parameters=0, connections=840, multiply_adds=840)
 
@@ -228,7 +228,7 @@ def test_the_figures_of_alexnets_paper():
 
 
 def empirical_field(layers, side):
-    """Side of the square of pixels that move the unit in the middle of the last maps."""
+    """Return the side of the square of pixels that the unit in the middle of the last maps depends on."""
     net, x = Net(layers), jnp.ones((1, side, side, 1))
     wanted = jax.eval_shape(lambda: net.init(KEY, x, train=False))
     ones = jax.tree.map(lambda v: np.ones(v.shape, np.float32), wanted)
@@ -250,25 +250,25 @@ WINDOWS = [
 
 @given(layers=stacks(WINDOWS, most=4))
 @settings(max_examples=6, deadline=None)
-def test_the_receptive_field_is_where_gradients_reach(layers):
+def test_the_receptive_field_is_where_gradients_are_nonzero(layers):
     field = trace(layers, (99, 99, 1))[-1].receptive_field
-    # Room for the padding of four layers, which no pixel stands for.
+    # This leaves room for the padding of four layers, which contains no pixels.
     assert empirical_field(layers, 3 * field + 40) == field
 
 
 @given(size=SMALL, stride=SMALL | st.none())
 @settings(max_examples=10, deadline=None)
-def test_both_poolings_say_the_same_of_themselves(size, stride):
+def test_both_poolings_have_the_same_info(size, stride):
     assert MaxPool(size, stride, name="a").info((9, 8, 2)) == AveragePool(size, stride, name="a").info((9, 8, 2))
 
 
-def test_the_whole_image_is_seen_from_flatten_on():
+def test_the_receptive_field_is_the_whole_image_from_flatten_on():
     layers = (Conv(1, kernel=3, name="a"), MaxPool(2, name="b"), Flatten(name="c"), Dense(2, name="d"))
-    # 10 pixels, 8 after the convolution, 4 pools of 2: all but nothing is seen.
+    # 10 pixels, 8 after the convolution and 4 after the pooling cover the whole image.
     assert [row.receptive_field for row in trace(layers, (10, 10, 1))] == [3, 4, 10, 10]
 
 
-# --- one module for each record
+# --- one module per record
 
 EVERY = (
     Conv(4, kernel=3, name="conv"),
@@ -291,7 +291,7 @@ EVERY = (
 
 
 def concrete(cls=Layer):
-    """Every public kind of layer in the module."""
+    """Yield every public layer class of the package."""
     for sub in cls.__subclasses__():
         yield from concrete(sub)
         if not sub.__name__.startswith("_") and sub.__name__ != "Norm" and sub.__module__.startswith("jaxcnn.layers."):
@@ -299,12 +299,12 @@ def concrete(cls=Layer):
 
 
 def test_the_tuple_above_has_every_kind_of_layer():
-    """But for those that have layers inside."""
+    """Except for layers with layers inside."""
     assert {type(layer) for layer in EVERY} | {Residual} == set(concrete())
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_a_record_makes_one_module_under_its_own_name_and_no_more(train):
+def test_a_record_creates_exactly_one_module_under_its_own_name(train):
     called = []
 
     def note(call, arguments, options, context):
@@ -340,11 +340,11 @@ def test_records_are_values():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Conv(0, name="a"), "Conv.features is 0; it must be a whole number > 0."),
-        (lambda: Conv(1, kernel=2.5, name="a"), "Conv.kernel is 2.5; it must be a whole number > 0."),
-        (lambda: Conv(1, padding="SAME", name="a"), "Conv.padding is 'SAME'; it must be a whole number >= 0."),
-        (lambda: Conv(1, stride=0, name="a"), "Conv.stride is 0; it must be a whole number > 0."),
-        (lambda: MaxPool(2, 0, name="a"), "MaxPool.stride is 0; it must be a whole number > 0 or None."),
+        (lambda: Conv(0, name="a"), "Conv.features is 0; it must be an integer > 0."),
+        (lambda: Conv(1, kernel=2.5, name="a"), "Conv.kernel is 2.5; it must be an integer > 0."),
+        (lambda: Conv(1, padding="SAME", name="a"), "Conv.padding is 'SAME'; it must be an integer >= 0."),
+        (lambda: Conv(1, stride=0, name="a"), "Conv.stride is 0; it must be an integer > 0."),
+        (lambda: MaxPool(2, 0, name="a"), "MaxPool.stride is 0; it must be an integer > 0 or None."),
         (lambda: Dropout(1.0, name="a"), "Dropout.rate is 1.0; it must be a finite number >= 0 and < 1."),
         (lambda: Dense(3, kernel_init="he", name="a"), "Dense.kernel_init is 'he'; it must be one of "),
         (
@@ -354,19 +354,20 @@ def test_records_are_values():
         ),
         (
             lambda: Conv(2, connections=((0,),), name="a"),
-            "a: connections has 1 rows; it must have 2, a row for each feature.",
+            "a: connections has 1 rows; it must have 2, one per feature.",
         ),
         (
             lambda: Conv(2, connections=((0,), ()), name="a"),
-            "a: connections has a row (); each needs at least one channel, each channel once.",
+            "a: connections has a row (); each row needs at least one channel, and no channel twice.",
         ),
         (
             lambda: Conv(1, connections=((2, 0, 2),), name="a"),
-            "a: connections has a row (2, 0, 2); each needs at least one channel, each channel once.",
+            "a: connections has a row (2, 0, 2); each row needs at least one channel, and no channel twice.",
         ),
         (
             lambda: Conv(1, connections=((-1,),), name="a"),
-            "Conv.connections is ((-1,),); it must be a tuple, each a tuple, each a whole number >= 0 or None.",
+            "Conv.connections is ((-1,),); it must be a tuple, each element a tuple, each element an integer >= 0 or "
+            "None.",
         ),
         (
             lambda: Conv(2, groups=2, connections=((0,), (1,)), name="a"),
@@ -374,12 +375,12 @@ def test_records_are_values():
         ),
         (
             lambda: RadialBasis(((1.0,), (1.0, -1.0)), name="a"),
-            "a: codes have lengths (1, 2); give at least one, all equally long.",
+            "a: codes have lengths (1, 2); give one or more codes of equal length.",
         ),
-        (lambda: RadialBasis((), name="a"), "a: codes have lengths (); give at least one, all equally long."),
+        (lambda: RadialBasis((), name="a"), "a: codes have lengths (); give one or more codes of equal length."),
     ],
 )
-def test_values_that_a_record_cannot_have(make, words):
+def test_invalid_values_of_a_record_are_refused(make, words):
     with pytest.raises(InputError) as error:
         make()
     assert str(error.value).startswith(words)
@@ -392,7 +393,7 @@ def test_values_that_a_record_cannot_have(make, words):
         ((Flatten(name="a"),), (4,), "a needs feature maps (height, width, channels), got shape (4,)."),
         (
             (Conv(3, groups=2, name="a"),), (9, 9, 4),
-            "a: groups is 2; it must divide 4 inputs and 3 features.",
+            "a: groups is 2; it must divide the 4 input channels and the 3 features.",
         ),
         (
             (Conv(1, connections=((0, 4),), name="a"),), (9, 9, 4),
@@ -400,12 +401,12 @@ def test_values_that_a_record_cannot_have(make, words):
         ),
         ((RadialBasis(((1.0,) * 5,), name="a"),), (4,), "a needs 5 features, got shape (4,)."),
         ((GroupNorm(2, name="a"),), (9, 9, 3), "a: num_groups is 2; it must divide the 3 channels."),
-        ((Flatten(name="a"), GroupNorm(4, name="b")), (1, 1, 4), "b: shape (4,) leaves 1 value for each statistic"),
+        ((Flatten(name="a"), GroupNorm(4, name="b")), (1, 1, 4), "b: shape (4,) leaves 1 value per statistic"),
         ((Flatten(name="b"), Flatten(name="b")), (9, 9, 1), "two layers are named 'b'; names must differ."),
         ((Conv(1, kernel=9, name="a"), Dense(1, name="a")), (1, 1, 1), "two layers are named 'a'; names must differ."),
     ],
 )  # fmt: skip
-def test_what_no_image_size_can_mend_says_so(layers, shape, words):
+def test_errors_that_no_image_size_avoids_name_the_layer(layers, shape, words):
     for function in (
         lambda: trace(layers, shape),
         lambda: jax.eval_shape(lambda: Net(layers).init(KEY, jnp.zeros((1, *shape)), train=False)),
@@ -415,12 +416,12 @@ def test_what_no_image_size_can_mend_says_so(layers, shape, words):
         assert str(error.value).startswith(words)
 
 
-def test_a_batch_of_another_rank_is_told_so():
+def test_a_batch_of_another_rank_is_refused():
     with pytest.raises(InputError, match=r"c needs feature maps \(height, width, channels\), got shape \(8, 1\)"):
         run([Conv(1, name="c")], np.zeros((8, 8, 1)))
 
 
-def test_layers_that_no_common_image_is_large_enough_for():
+def test_layers_that_need_too_large_an_image_are_refused():
     halvings = tuple(MaxPool(2, name=f"p{i}") for i in range(11))
     with pytest.raises(InputError, match="more than 1023 pixels"):
         least_size(halvings, 1)
@@ -436,7 +437,7 @@ def maps():
 
 
 @pytest.mark.parametrize(("stride", "padding", "groups"), [(1, 0, 1), (2, 1, 2)])
-def test_convolution_adds_its_bias_and_obeys_its_fields(maps, stride, padding, groups):
+def test_convolution_adds_its_bias_and_uses_its_fields(maps, stride, padding, groups):
     layer = Conv(6, kernel=3, stride=stride, padding=padding, groups=groups, name="c")
     y, variables = run([layer], maps)
     kernel, bias = (variables["params"]["c"][k] for k in ("kernel", "bias"))
@@ -449,7 +450,7 @@ def test_convolution_adds_its_bias_and_obeys_its_fields(maps, stride, padding, g
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1)])
-def test_partial_convolution_is_a_loop_over_the_pairs_of_its_table(maps, stride, padding):
+def test_partial_convolution_equals_a_loop_over_the_pairs_of_its_table(maps, stride, padding):
     table = ((2, 0), (3,), (0, 1, 2, 3), (1, 3))
     layer = Conv(4, kernel=3, stride=stride, padding=padding, connections=table, name="c")
     y, variables = run([layer], maps)
@@ -467,7 +468,7 @@ def test_partial_convolution_is_a_loop_over_the_pairs_of_its_table(maps, stride,
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_gradient_of_a_partial_kernel_is_that_of_a_full_one_where_the_table_has_a_pair(maps):
+def test_the_gradient_of_a_partial_kernel_equals_that_of_a_full_kernel_at_the_pairs_of_the_table(maps):
     table = ((2, 0), (3,), (0, 1, 2, 3))
     pairs = [(c, f) for f, row in enumerate(table) for c in row]
     partial, full = Net((Conv(3, connections=table, name="c"),)), Net((Conv(3, name="c"),))
@@ -498,7 +499,7 @@ def test_subsampling_is_a_sum_times_a_coefficient_plus_a_bias(maps, size, stride
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_radial_basis_is_minus_the_squared_distance():
+def test_radial_basis_is_the_negative_squared_distance():
     rng = np.random.default_rng(0)
     x, codes = rng.normal(size=(6, 5)), rng.choice([-1.0, 1.0], size=(3, 5))
     y, _ = run([RadialBasis(tuple(map(tuple, codes)), name="r")], x)
@@ -506,7 +507,7 @@ def test_radial_basis_is_minus_the_squared_distance():
     np.testing.assert_allclose(y, expected, rtol=1e-5)
 
 
-def test_distances_are_in_float32_whatever_the_features_are_in():
+def test_distances_are_in_float32_whatever_the_dtype_of_the_features():
     codes = ((1.0,) * 84, (-1.0,) * 84)
     net = Net((RadialBasis(codes, name="r"),))
     y = net.apply({}, jnp.full((1, 84), 0.5, jnp.bfloat16), train=False)
@@ -516,7 +517,7 @@ def test_distances_are_in_float32_whatever_the_features_are_in():
 
 @pytest.mark.parametrize(("size", "stride"), [(2, None), (3, 2), (2, 3)])
 @pytest.mark.parametrize(("kind", "reduce"), [(MaxPool, np.max), (AveragePool, np.mean)])
-def test_pooling_takes_whole_windows_only(maps, size, stride, kind, reduce):
+def test_pooling_uses_only_whole_windows(maps, size, stride, kind, reduce):
     y, _ = run([kind(size, stride, name="p")], maps)
     step = stride or size
     expected = [
@@ -536,19 +537,19 @@ def test_pooling_takes_whole_windows_only(maps, size, stride, kind, reduce):
         ("scaled_tanh", lambda x: 1.7159 * np.tanh(2 * x / 3)),
     ],
 )
-def test_activations(maps, name, function):
+def test_activations_equal_numpy(maps, name, function):
     y, _ = run([Activation(name, name="a")], maps)
     np.testing.assert_allclose(y, function(maps.astype(np.float64)), rtol=1e-5, atol=1e-6)
 
 
-def test_flatten_and_dense(maps):
+def test_flatten_and_dense_equal_numpy(maps):
     y, variables = run([Flatten(name="flat"), Dense(3, name="d")], maps)
     kernel, bias = (variables["params"]["d"][k].astype(np.float64) for k in ("kernel", "bias"))
     flat = [[maps[n, i, j, c] for i in range(7) for j in range(8) for c in range(4)] for n in range(2)]
     np.testing.assert_allclose(y, np.array(flat, np.float64) @ kernel + bias, rtol=1e-4)
 
 
-def test_dropout_is_for_training(maps):
+def test_dropout_is_active_only_in_training(maps):
     ones = np.ones((2, 50, 50, 4))
     y, _ = run([Dropout(0.2, name="d")], ones, train=True)
     assert set(np.unique(y)) == {0.0, np.float32(1.25)}
@@ -558,7 +559,7 @@ def test_dropout_is_for_training(maps):
     np.testing.assert_array_equal(y, maps)
 
 
-def test_initial_weights_have_the_deviation_and_the_bias_asked_for():
+def test_initial_weights_have_the_specified_deviation_and_bias():
     net = Net(
         (
             Conv(400, kernel=5, kernel_init=0.02, name="normal"),
@@ -576,8 +577,8 @@ def test_initial_weights_have_the_deviation_and_the_bias_asked_for():
         np.testing.assert_array_equal(params[name]["bias"], np.float32(bias))
 
 
-def test_the_weights_of_1998_begin_uniform_within_2_4_over_the_fan_in_of_each_feature():
-    """Appendix A, with the fan-in of the table where there is one."""
+def test_the_initial_weights_of_1998_are_uniform_within_2_4_over_the_fan_in_of_each_feature():
+    """Appendix A, with the fan-in from the table if there is one."""
     table = tuple(((0, 1, 2), (1, 2, 3, 0), (0,), (1, 2, 3))[f % 4] for f in range(400))
     net = Net(
         (
@@ -603,18 +604,18 @@ def test_the_weights_of_1998_begin_uniform_within_2_4_over_the_fan_in_of_each_fe
     cases |= {400: params["full"]["kernel"], 90: params["dense"]["kernel"], 4: params["sub"]["coefficient"]}
     for fan_in, weights in cases.items():
         weights, limit = np.asarray(weights).ravel(), 2.4 / fan_in
-        # At least 2,000 draws: their extremes are this close to the limits but once in 20,000, their mean to 0.
+        # At least 2,000 draws: their extremes are this close to the limits, and their mean to 0, except once in 20,000.
         assert np.abs(weights).max() <= limit
         assert min(weights.max(), -weights.min()) > 0.99 * limit
         assert abs(weights.mean()) < 4 * limit / (3 * weights.size) ** 0.5
         assert weights.std() == pytest.approx(limit / 3**0.5, rel=0.05)
-    # No feature is another's copy.
+    # No feature is a copy of another one.
     assert len(np.unique(partial)) > 0.99 * partial.size
     for name in ("partial", "full", "dense", "sub"):
         np.testing.assert_array_equal(params[name]["bias"], 0)
 
 
-def test_norms_hand_their_options_on(maps):
+def test_norms_pass_their_options_on(maps):
     y, _ = run([LocalResponseNorm(size=3, alpha=0.5, beta=0.5, k=1.0, name="n")], maps)
     squares = np.pad(maps.astype(np.float64) ** 2, ((0, 0), (0, 0), (0, 0), (1, 1)))
     expected = maps / np.sqrt(1 + 0.5 * (squares[..., :-2] + squares[..., 1:-1] + squares[..., 2:]))
@@ -627,7 +628,7 @@ def test_norms_hand_their_options_on(maps):
     np.testing.assert_allclose(y, normal * scale + bias, rtol=1e-4, atol=1e-5)
 
 
-def test_batch_norm_normalises_the_batch_in_training_alone(maps):
+def test_batch_norm_uses_batch_statistics_only_in_training(maps):
     for train in (True, False):
         y, variables = run([BatchNorm(name="n")], maps + 3, train=train)
         scale, bias = (variables["params"]["n"][k] for k in ("scale", "bias"))
@@ -638,13 +639,13 @@ def test_batch_norm_normalises_the_batch_in_training_alone(maps):
 
 
 @pytest.mark.parametrize("name", get_args(NormName))
-def test_the_template_that_a_name_stands_for_is_saved_as_that_name(name):
+def test_a_named_template_is_saved_as_its_name(name):
     record = template(name)
     assert record == "none" if name == "none" else record.shorthand == name and record.name is None
     assert to_json(record) == name
 
 
-def test_templates():
+def test_names_and_records_give_templates():
     kinds = {"batch": BatchNorm(), "layer": LayerNorm(), "instance": InstanceNorm(), "group": GroupNorm()}
     kinds |= {"local_response": LocalResponseNorm(5, 1e-4, 0.75, 2.0, "sum")}
     kinds |= {"local_response_caffe": LocalResponseNorm(5, 1e-4, 0.75, 1.0, "mean")}
@@ -655,7 +656,7 @@ def test_templates():
     assert template("bach") == "bach" and template(None) is None
 
 
-def test_groups_number_32_where_that_divides_the_channels_else_2():
+def test_there_are_32_groups_if_32_divides_the_channels_otherwise_2():
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 64))
     for channels, groups in ((64, 32), (48, 2)):
         found, expected = (run([GroupNorm(n, name="n")], x[..., :channels])[0] for n in (None, groups))

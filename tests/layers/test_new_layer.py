@@ -1,4 +1,4 @@
-"""A kind of layer that jaxcnn does not know, defined here alone, works everywhere."""
+"""A new kind of layer, which only this file defines, works everywhere in jaxcnn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from jaxcnn.runtime.errors import InputError
 
 @dataclass(frozen=True)
 class ChannelGain(Layer):
-    """Every channel times a trained number."""
+    """Every channel times a trained factor."""
 
     acts_on = "position"
     start: float = 2.0
@@ -77,7 +77,7 @@ def variables():
     return NET.init(jax.random.key(0), jnp.zeros((1, *SHAPE)), train=False)
 
 
-def test_its_tables():
+def test_it_appears_in_tables():
     rows = {row.path: row.info for row in trace(NET.layers(), SHAPE)}
     assert rows["gain1"] == LayerInfo((6, 6, 4), parameters=4) and rows["gain2"].parameters == 6
     counted = sum(leaf.size for leaf in jax.tree.leaves(variables()))
@@ -86,11 +86,11 @@ def test_its_tables():
     assert "ChannelGain" in comparison({"net": (NET, SHAPE)}).markdown()
 
 
-def test_its_diagram(tmp_path):
+def test_it_appears_in_the_diagram(tmp_path):
     assert "channel gain" in draw(NET, SHAPE, tmp_path / "net.svg").read_text()
 
 
-def test_its_dense_evaluation():
+def test_dense_evaluation_equals_evaluation_of_every_window():
     chain, rewritten = densify(NET, variables(), SHAPE)
     images = jax.random.normal(jax.random.key(1), (2, 12, 12, 1))
     scores = chain.apply(rewritten, images, train=False)
@@ -100,13 +100,13 @@ def test_its_dense_evaluation():
         np.testing.assert_allclose(scores[:, row, column], expected, atol=1e-5)
 
 
-def test_where_it_cannot_be_slid():
+def test_it_cannot_be_slid_between_flatten_and_dense():
     net = Chain((Flatten(name="flatten"), ChannelGain(name="gain"), Dense(3, name="output")))
     with pytest.raises(InputError, match=r"gain \(ChannelGain\) cannot be slid over maps"):
         densify(net, net.init(jax.random.key(0), jnp.zeros((1, *SHAPE)), train=False), SHAPE)
 
 
-def test_its_peers():
+def test_only_the_flax_peer_has_it():
     images = jax.random.normal(jax.random.key(1), (2, *SHAPE))
     ours, peer = (net.apply(variables(), images, train=False) for net in (NET, FlaxPeer(NET.layers())))
     np.testing.assert_allclose(peer, ours, atol=1e-5)
@@ -115,7 +115,7 @@ def test_its_peers():
         torch_peer(NET.layers(), SHAPE)
 
 
-def test_its_training_and_the_export_of_its_weights(tmp_path):
+def test_it_trains_and_its_weights_are_exported(tmp_path):
     fake = Data(source="fake", fake=Fake(shape=SHAPE, num_classes=3, train=64, test=32), batch_size=32)
     jaxcnn.train(Experiment(model=NET, data=fake, epochs=2), tmp_path / "run", verbose=False)
     model, trained = jaxcnn.restore(tmp_path / "run")
@@ -125,7 +125,7 @@ def test_its_training_and_the_export_of_its_weights(tmp_path):
         np.testing.assert_array_equal(exported.arrays[name], trained["params"]["gain1"]["gain"])
 
 
-def test_a_norm_is_a_value_of_a_networks_norm_field(tmp_path):
+def test_a_new_norm_is_a_valid_value_of_a_networks_norm_field(tmp_path):
     net = VGG("A", 3, norm=RootMeanSquareNorm(epsilon=1e-3), head="cifar", width=1 / 32)
     norms = [layer for layer in net.layers() if isinstance(layer, Norm)]
     assert [norm.name for norm in norms][:2] == ["norm1_1", "norm2_1"] and norms[0].epsilon == 1e-3

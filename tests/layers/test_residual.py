@@ -53,7 +53,7 @@ def draw_variables(net=NET, shape=SHAPE):
 
 
 def conv(x, weights, stride=1):
-    """A convolution with padding that keeps the size, in NumPy loops over the window."""
+    """A convolution with size-preserving padding, in NumPy loops over the window."""
     kernel = weights["kernel"]
     side = kernel.shape[0]
     padded = np.pad(x, ((0, 0), (side // 2,) * 2, (side // 2,) * 2, (0, 0)))
@@ -92,19 +92,19 @@ def test_its_costs_are_those_of_the_layers_inside():
     assert "sum" in comparison({"net": (NET, SHAPE)}).markdown()
 
 
-def test_its_receptive_field_is_what_moves_the_output():
+def test_its_receptive_field_is_where_gradients_are_nonzero():
     net, side = Chain(NET.layers()[:3]), 24
     rows = trace(net.layers(), (side, side, 2))
-    # Small weights, so that the tanh inside lets gradients pass.
+    # Small weights keep the tanh inside from saturating.
     tree = jax.tree.map(lambda leaf: leaf / 10, draw_variables(net, (side, side, 2)))
     x = jnp.zeros((1, side, side, 2))
     gradient = jax.grad(lambda x: net.apply(tree, x, train=False)[0, 6, 6].sum())(x)
     seen = np.flatnonzero(np.abs(gradient[0]).sum((1, 2)))
-    # The statistics of the norm are the running ones, so positions do not mix.
+    # The norm uses running statistics, so positions do not mix.
     assert seen.max() - seen.min() + 1 == rows[-1].receptive_field == 3 + 2 + 2 + 2 + 2 * 2
 
 
-def test_dense_evaluation_rewrites_inside():
+def test_dense_evaluation_rewrites_the_layers_inside():
     net = Chain(
         (
             Residual((Conv(2, padding=1, name="conv"),), name="res"),
@@ -131,7 +131,7 @@ def test_average_pooling_inside_cannot_be_moved_behind_the_sum():
         densify(net, draw_variables(net, (8, 8, 2)), (8, 8, 2))
 
 
-def test_its_weights_have_places_in_foreign_files():
+def test_its_weights_have_names_in_foreign_files():
     modules = [slot.module for slot in slots(trace(NET.layers(), SHAPE)) if slot.array == "weight"]
     assert modules == [
         *("features.0", "features.1.inner.conv1", "features.1.conv2", "features.2.conv1", "features.2.bn"),
@@ -148,14 +148,14 @@ def test_a_run_is_saved_restored_and_exported(tmp_path):
     assert arrays["features.1.inner.conv1.weight"].shape == (4, 4, 3, 3)
 
 
-def test_its_peers():
+def test_its_flax_peer_gives_the_same_output():
     tree, x = draw_variables(), np.random.default_rng(1).normal(size=(2, *SHAPE)).astype(np.float32)
     ours = NET.apply(tree, x, train=False)
     np.testing.assert_allclose(FlaxPeer(NET.layers()).apply(tree, x, train=False), ours, rtol=1e-4)
 
 
 @pytest.mark.parity
-def test_its_peer_in_torch():
+def test_its_torch_peer_gives_the_same_output():
     torch = pytest.importorskip("torch")
     from jaxcnn.bench.torch_peer import torch_peer
 
@@ -169,7 +169,7 @@ def test_its_peer_in_torch():
     np.testing.assert_allclose(found, Chain(layers).apply(tree, x, train=False), rtol=1e-4, atol=1e-5)
 
 
-def test_its_diagram_has_a_line_for_every_shortcut(tmp_path):
+def test_its_diagram_has_one_line_per_shortcut(tmp_path):
     path = draw(NET, SHAPE, tmp_path / "net.svg")
     words = ["".join(text.itertext()) for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
     assert {"outer", "inner", "down: conv1-6/2"} <= set(words)
@@ -186,7 +186,7 @@ def test_its_diagram_has_a_line_for_every_shortcut(tmp_path):
         (lambda: Residual((Conv(2, name="a"),), (Conv(2, name="a"),), name="res"), "two layers are named 'a'"),
         (
             lambda: trace((Residual((Conv(2, name="a"),), name="res"),), (8, 8, 2)),
-            r"res: the branch gives shape \(6, 6, 2\), the shortcut \(8, 8, 2\); they must be equal",
+            r"res: the output shape of the branch is \(6, 6, 2\), that of the shortcut \(8, 8, 2\); they must be equal",
         ),
         (
             lambda: trace((Residual((Conv(2, kernel=9, name="a"),), name="res"),), (8, 8, 2)),

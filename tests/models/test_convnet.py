@@ -80,7 +80,7 @@ def test_models_compare_and_hash_by_value():
 
 
 def test_fields_of_a_subclass_are_checked():
-    with pytest.raises(InputError, match=r"Small\.width is 0; it must be a whole number > 0\."):
+    with pytest.raises(InputError, match=r"Small\.width is 0; it must be an integer > 0\."):
         Small(width=0)
     with pytest.raises(InputError, match=r"Small\.dtype is 'half'; it must be one of float32, bfloat16\."):
         Small(dtype="half")

@@ -41,7 +41,7 @@ def group_norm_of_2(x, scale, bias):
     return group_norm(x, scale, bias, num_groups=2)
 
 
-# What is normalised together, as indices into an array of the given shape.
+# The values that are normalized together, as indices into an array of this shape.
 CELLS = {
     "batch": lambda shape: [np.s_[..., c] for c in range(shape[-1])],
     "layer": lambda shape: [np.s_[n] for n in range(shape[0])],
@@ -54,7 +54,7 @@ FUNCTIONS = {"batch": batch_norm_of_batch, "layer": layer_norm, "group": group_n
 CASES = [(name, shape) for name in CELLS for shape in [(3, 2, 4, CHANNELS), (5, CHANNELS)]][:-1]
 
 
-def normalise_loop(name, x, scale, bias):
+def normalize_loop(name, x, scale, bias):
     y = np.empty_like(x)
     for cell in CELLS[name](x.shape):
         y[cell] = (x[cell] - x[cell].mean()) / np.sqrt(x[cell].var() + 1e-5)
@@ -62,7 +62,7 @@ def normalise_loop(name, x, scale, bias):
 
 
 def lrn_loop(x, size, alpha, beta, k):
-    """alpha multiplies the plain sum."""
+    """Local response normalization in loops, where alpha multiplies the plain sum."""
     y = np.empty_like(x)
     for *lead, c in np.ndindex(x.shape):
         window = x[*lead, max(0, c - size // 2) : c + (size - 1) // 2 + 1]
@@ -71,7 +71,7 @@ def lrn_loop(x, size, alpha, beta, k):
 
 
 def numeric_gradients(f, args, cotangent):
-    """Central differences of sum(f(*args) * cotangent) in float64, one array an argument."""
+    """Central differences of sum(f(*args) * cotangent) in float64, one array per argument."""
     gradients = []
     for i, arg in enumerate(args):
         gradient = np.empty_like(arg)
@@ -95,7 +95,7 @@ def numeric_hessian_product(f, x, cotangent, v, h=1e-4):
 
 
 def draw(*shapes, seed=0, scale=1.0):
-    """float64 arrays whose values float32 holds exactly, of mean 0.3."""
+    """Draw float64 arrays of mean 0.3 whose values float32 represents exactly."""
     rng = np.random.default_rng(seed)
     return [(scale * rng.standard_normal(s) + 0.3).astype(np.float32).astype(np.float64) for s in shapes]
 
@@ -105,7 +105,7 @@ def f32(*arrays):
 
 
 def assert_close(actual, desired, tolerance=1e-5):
-    """To the tolerance relative to the largest value."""
+    """Compare with the tolerance relative to the largest value."""
     desired = np.asarray(desired, np.float64)
     np.testing.assert_allclose(np.asarray(actual, np.float64), desired, rtol=0, atol=tolerance * np.abs(desired).max())
 
@@ -127,7 +127,7 @@ def initial(module, x):
 
 
 def train_step(module):
-    """(variables, x) -> (y, updated collections)"""
+    """Return a function (variables, x) -> (y, updated collections)."""
     return jax.jit(lambda variables, x: module.apply(variables, x, train=True, mutable=["batch_stats"]))
 
 
@@ -140,8 +140,8 @@ def inputs_and_results(name, shape):
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_norm_and_gradients_equal_numpy_loop(name, shape):
     x, scale, bias, cotangent, y, gradients = inputs_and_results(name, shape)
-    assert_close(y, normalise_loop(name, x, scale, bias))
-    expected = numeric_gradients(lambda *args: normalise_loop(name, *args), (x, scale, bias), cotangent)
+    assert_close(y, normalize_loop(name, x, scale, bias))
+    expected = numeric_gradients(lambda *args: normalize_loop(name, *args), (x, scale, bias), cotangent)
     for actual, desired in zip(gradients, expected, strict=True):
         assert_close(actual, desired)
 
@@ -164,7 +164,7 @@ def test_norm_and_gradients_equal_torch(torch, name, shape):
         assert_close(actual, tensor.grad.numpy())
 
 
-# size, alpha of the plain sum, beta, k
+# size, alpha of the plain sum, beta and k.
 LRN_WRITTEN_OUT = {"paper": (5, 1e-4, 0.75, 2), "caffe": (5, 2e-5, 0.75, 1), "torch": (5, 2e-5, 0.75, 1)}
 
 
@@ -177,7 +177,7 @@ def test_lrn_presets_and_gradients_equal_numpy_loop(preset):
     assert_close(gradient, expected)
 
 
-def test_lrn_defaults_are_the_papers():
+def test_lrn_defaults_are_those_of_the_paper():
     (x,) = draw((2, 3, 3, 8), scale=100)
     assert_close(run(local_response_norm, x), lrn_loop(x, *LRN_WRITTEN_OUT["paper"]))
 
@@ -220,7 +220,7 @@ def test_lrn_equals_numpy_loop_for_any_shape(shape, spatial, size, alpha, beta, 
     assert_close(run(lambda x: local_response_norm(x, size, alpha, beta, k, mode), x), expected)
 
 
-def test_lrn_of_tiny_activations_only_scales():
+def test_lrn_only_scales_tiny_activations():
     (x,) = draw((2, 3, 3, 8), scale=0.1)
     np.testing.assert_allclose(run(local_response_norm, x), 0.5946036 * x, rtol=1e-4)
 
@@ -236,7 +236,7 @@ def train_over_batches(module, batches):
 
 
 @pytest.mark.parametrize(("momentum", "unbiased"), [(0.9, True), (0.9, False), (0.0, True), (0.5, False)])
-def test_running_statistics_closed_form(momentum, unbiased):
+def test_running_statistics_equal_their_closed_form(momentum, unbiased):
     stats = train_over_batches(BatchNorm(momentum=momentum, unbiased=unbiased), BATCHES)
     steps = len(BATCHES)
     weights = [(1 - momentum) * momentum ** (steps - 1 - t) for t in range(steps)]
@@ -262,7 +262,7 @@ def test_running_statistics_and_evaluation_equal_torch(torch):
 
 @pytest.fixture
 def trained():
-    """A batch norm with a history, a batch, and the two outputs and two states that it can give."""
+    """A trained batch norm, a batch, and the two outputs and two states that can result."""
     x = BATCHES[3]
     mean, var, scale, bias = np.arange(6.0), np.arange(1.0, 7.0), np.linspace(0.5, 2, 6), np.linspace(-1, 1, 6)
     rows = x.reshape(-1, CHANNELS)
@@ -270,14 +270,14 @@ def trained():
         "params": dict(zip(("scale", "bias"), f32(scale, bias), strict=True)),
         "batch_stats": dict(zip(("mean", "var"), f32(mean, var), strict=True)),
     }
-    outputs = {True: normalise_loop("batch", x, scale, bias), False: (x - mean) / np.sqrt(var + 1e-5) * scale + bias}
+    outputs = {True: normalize_loop("batch", x, scale, bias), False: (x - mean) / np.sqrt(var + 1e-5) * scale + bias}
     moved = {"mean": 0.9 * mean + 0.1 * rows.mean(0), "var": 0.9 * var + 0.1 * rows.var(0, ddof=1)}
     return variables, x, outputs, {True: moved, False: {"mean": mean, "var": var}}
 
 
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("update_stats", [True, False, None])
-def test_normalising_and_updating_are_separate(trained, train, update_stats):
+def test_normalizing_and_updating_are_separate(trained, train, update_stats):
     variables, x, outputs, states = trained
     switches = {"train": train, "update_stats": update_stats}
     y, updates = run(lambda x: BatchNorm().apply(variables, x, **switches, mutable=["batch_stats"]), x)
@@ -289,7 +289,7 @@ def test_normalising_and_updating_are_separate(trained, train, update_stats):
             np.testing.assert_array_equal(updates["batch_stats"][name], variables["batch_stats"][name])
 
 
-def test_immutable_statistics(trained):
+def test_updating_immutable_statistics_is_an_error(trained):
     variables, x, outputs, _ = trained
     alone = {"train": True, "update_stats": False}
     assert_close(run(lambda x: BatchNorm().apply(variables, x, **alone), x), outputs[True])
@@ -298,13 +298,13 @@ def test_immutable_statistics(trained):
             BatchNorm().apply(variables, *f32(x), train=True, **switches)
 
 
-def test_init_moves_no_statistics():
+def test_init_does_not_update_statistics():
     variables = BatchNorm().init(jax.random.key(0), jnp.full((1, 3), 5.0), train=True, update_stats=True)
     np.testing.assert_array_equal(variables["batch_stats"]["mean"], np.zeros(3))
     np.testing.assert_array_equal(variables["batch_stats"]["var"], np.ones(3))
 
 
-def test_evaluation_ignores_batch_mates(trained):
+def test_evaluation_does_not_depend_on_other_images_of_the_batch(trained):
     variables, x, _, _ = trained
     options = {"update_stats": False}
     apply = jax.jit(lambda x, train: BatchNorm().apply(variables, x, train=train, **options), static_argnums=1)
@@ -313,7 +313,7 @@ def test_evaluation_ignores_batch_mates(trained):
     assert np.abs(apply(*mates, True)[:1] - apply(*first, True)).max() > 0.1
 
 
-def test_large_mean_needs_two_passes():
+def test_a_large_mean_requires_two_passes():
     x = (300 + 0.01 * np.random.default_rng(0).standard_normal((32, 14, 14, 8))).astype(np.float32)
     true = x.astype(np.float64).var((0, 1, 2))
     variables = initial(BatchNorm(), x)
@@ -325,7 +325,7 @@ def test_large_mean_needs_two_passes():
     np.testing.assert_allclose(run(batch_statistics, x).var, true, rtol=1e-2)
 
 
-def test_fast_variance_at_small_mean():
+def test_fast_variance_is_accurate_for_a_small_mean():
     (x,) = draw((4, 3, 3, CHANNELS))
     assert_close(run(lambda x: batch_statistics(x, fast_variance=True).var, x), x.var((0, 1, 2)))
     constant = np.random.default_rng(0).uniform(1, 9999, 99) * np.ones((7, 1))
@@ -339,7 +339,7 @@ def test_bfloat16_input_has_float32_statistics(name):
     scale, bias = draw(CHANNELS, CHANNELS)
     y = jax.jit(FUNCTIONS[name])(x, *f32(scale, bias))
     assert y.dtype == jnp.bfloat16
-    expected = normalise_loop(name, exact, scale, bias)
+    expected = normalize_loop(name, exact, scale, bias)
     np.testing.assert_allclose(np.asarray(y, np.float64), expected, rtol=2**-8, atol=1e-4)
     if name == "batch":
         stats = jax.jit(batch_statistics)(x)
@@ -352,7 +352,7 @@ def test_bfloat16_input_has_float32_statistics(name):
         assert_close(updates["batch_stats"]["mean"], 0.1 * exact.mean((0, 1, 2)))
 
 
-def test_lrn_of_bfloat16():
+def test_lrn_of_bfloat16_is_computed_in_float32():
     x = jnp.asarray(draw((2, 3, 3, 16), scale=100)[0], jnp.bfloat16)
     y = jax.jit(lambda x: local_response_norm(x, size=9))(x)
     assert y.dtype == jnp.bfloat16
@@ -364,7 +364,7 @@ def test_lrn_of_bfloat16():
 def test_statistics_are_global_over_devices():
     if jax.device_count() < 8:
         pytest.skip("needs 8 devices: XLA_FLAGS=--xla_force_host_platform_device_count=8")
-    # Every device's part has its own mean and deviation, so statistics of a part would show.
+    # Every device's shard has its own mean and deviation, so statistics of a single shard would be detected.
     level = np.arange(1, 9).repeat(2)[:, None, None, None]
     x = jnp.asarray((level * (draw((16, 3, 3, CHANNELS), seed=4)[0] + 2)), jnp.float32)
     variables, step = initial(BatchNorm(), x), train_step(BatchNorm())
@@ -384,7 +384,7 @@ SECOND_ORDER = {**FUNCTIONS, "lrn": lambda x, scale, bias: local_response_norm(x
 
 
 @pytest.mark.parametrize("name", SECOND_ORDER)
-def test_hessian_vector_product_and_vmap(name):
+def test_hessian_vector_products_under_vmap_equal_differences(name):
     shape = (2, 2, 2, CHANNELS)
     x, v, cotangent, scale, bias = draw(shape, shape, shape, CHANNELS, CHANNELS, seed=5)
     scale32, bias32, cotangent32 = (
@@ -392,7 +392,7 @@ def test_hessian_vector_product_and_vmap(name):
     )
 
     def reference(x):
-        return lrn_loop(x, 4, 0.1, 0.75, 1.0) * scale if name == "lrn" else normalise_loop(name, x, scale, bias)
+        return lrn_loop(x, 4, 0.1, 0.75, 1.0) * scale if name == "lrn" else normalize_loop(name, x, scale, bias)
 
     def product(x, v):
         gradient = jax.grad(lambda x: jnp.sum(SECOND_ORDER[name](x, scale32, bias32) * cotangent32))
@@ -413,7 +413,7 @@ MODULES = {
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_modules_are_called_alike(name):
+def test_modules_have_the_same_call(name):
     module, (x, scale, bias) = MODULES[name], draw((3, 2, 4, CHANNELS), CHANNELS, CHANNELS)
     variables = initial(module, *f32(x))
     if name == "lrn":
@@ -427,16 +427,16 @@ def test_modules_are_called_alike(name):
         np.testing.assert_array_equal(variables["params"]["scale"], np.ones(CHANNELS))
         np.testing.assert_array_equal(variables["params"]["bias"], np.zeros(CHANNELS))
         variables = {**variables, "params": dict(zip(("scale", "bias"), f32(scale, bias), strict=True))}
-        expected = normalise_loop(name, x, scale, bias)
+        expected = normalize_loop(name, x, scale, bias)
     y, _ = run(lambda x: module.apply(variables, x, train=True, mutable=["batch_stats"]), x)
     assert_close(y, expected)
 
 
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - {"instance"}))
-def test_modules_take_inputs_without_space(name):
+def test_modules_accept_inputs_without_positions(name):
     (x,) = draw((7, CHANNELS))
     y, _ = train_step(MODULES[name])(initial(MODULES[name], *f32(x)), *f32(x))
-    expected = lrn_loop(x, *LRN_WRITTEN_OUT["paper"]) if name == "lrn" else normalise_loop(name, x, 1.0, 0.0)
+    expected = lrn_loop(x, *LRN_WRITTEN_OUT["paper"]) if name == "lrn" else normalize_loop(name, x, 1.0, 0.0)
     assert_close(y, expected)
 
 
@@ -464,15 +464,15 @@ def test_group_norm_default_is_32_groups():
 
 
 def batches_of(counts, seed):
-    """Values [count, 3] of batches about means of their own."""
+    """Draw the values [count, 3] of batches, each with its own mean."""
     rng = np.random.default_rng(seed)
     return [rng.normal(100 + rng.normal(size=3), 0.5, (count, 3)) for count in counts]
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(2, 9), min_size=1, max_size=6), st.integers(0, 2**31))
-def test_population_statistics_closed_forms(counts, seed):
-    """Pooled ones are those of all values at once, digits and all where the mean is large."""
+def test_population_statistics_equal_their_closed_forms(counts, seed):
+    """Pooled statistics are those of all values together, accurate even for a large mean."""
     batches = batches_of(counts, seed)
     means, variances = np.array([b.mean(0) for b in batches]), np.array([b.var(0) for b in batches])
     every = np.concatenate(batches)
@@ -486,7 +486,7 @@ def test_population_statistics_closed_forms(counts, seed):
 
 
 def test_algorithm2_of_random_batches_is_unbiased():
-    """Its expected variance is that of the population, 4; without m/(m-1) it would be 3 for m = 4."""
+    """The expected variance is that of the population, 4; without m/(m-1) it would be 3 for m = 4."""
     x = np.random.default_rng(0).normal(5, 2, (20_000, 4, 2))
     found = population_statistics("algorithm2", x.mean(1), x.var(1), [4] * len(x))
     np.testing.assert_allclose(found.var, [4, 4], rtol=0.03)
@@ -494,7 +494,7 @@ def test_algorithm2_of_random_batches_is_unbiased():
 
 
 @pytest.mark.parametrize(("prior", "count"), [(0, 8), (16, 8), (2.5, 1), (1e30, 3)])
-def test_blend_of_schneider(prior, count):
+def test_blended_statistics_are_those_of_schneider_et_al(prior, count):
     source, target = (Statistics(*np.random.default_rng(s).random((2, 3)).astype(np.float32)) for s in (0, 1))
     found = blend_statistics(source, target, prior, count)
     for values, old, new in zip(found, source, target, strict=True):
@@ -507,28 +507,28 @@ X, ONES = jnp.ones((2, 3, 3, 48)), jnp.ones(48)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: local_response_norm(X, 0), "size is 0; it must be a whole number > 0"),
-        (lambda: local_response_norm(X, 2.5), "size is 2.5; it must be a whole number"),
+        (lambda: local_response_norm(X, 0), "size is 0; it must be an integer > 0"),
+        (lambda: local_response_norm(X, 2.5), "size is 2.5; it must be an integer"),
         (lambda: local_response_norm(X, alpha=-1.0), "alpha is -1.0; it must be a finite number >= 0"),
         (lambda: local_response_norm(X, beta=float("nan")), "beta is nan"),
         (lambda: local_response_norm(X, k=0.0), "k is 0.0; it must be a finite number > 0"),
         (lambda: local_response_norm(X, alpha_mode="maen"), "alpha_mode is 'maen'.*sum, mean. Did you mean 'mean'"),
-        (lambda: local_response_norm(X.astype(jnp.uint8)), "x is uint8.*floating point"),
+        (lambda: local_response_norm(X.astype(jnp.uint8)), "x is uint8.*floating-point"),
         (lambda: layer_norm(jnp.ones(48), ONES, ONES), "x is float32 of shape \\(48,\\).*at least 2 axes"),
         (lambda: layer_norm(X, ONES, ONES, epsilon=0.0), "epsilon is 0.0"),
         (lambda: batch_norm(X, ONES, ONES, ONES, ONES, epsilon=-1.0), "epsilon is -1.0"),
         (lambda: batch_statistics(X.astype(jnp.int32)), "x is int32"),
         (lambda: group_norm(X, ONES, ONES), "num_groups is 32; it must divide the 48 channels. .* 12, 16, 24, 48"),
         (lambda: group_norm(X, ONES, ONES, num_groups=0), "num_groups is 0"),
-        (lambda: group_norm(X[:, 0, 0], ONES, ONES, num_groups=48), "1 value a group"),
+        (lambda: group_norm(X[:, 0, 0], ONES, ONES, num_groups=48), "1 value per group"),
         (lambda: instance_norm(X[:, 0, 0], ONES, ONES), "shape \\(2, 48\\).*more than one position"),
         (lambda: instance_norm(X[:, :1, :1], ONES, ONES), "more than one position"),
         (lambda: InstanceNorm().init(jax.random.key(0), X[:, 0, 0]), "more than one position"),
         (lambda: unbiased_variance(ONES, 1), "count is 1; .* at least 2"),
         (lambda: update_running(Statistics(ONES, ONES), Statistics(ONES, ONES), momentum=1.0), "momentum is 1.0"),
         (lambda: population_statistics("poled", ONES[None], ONES[None], [4]), "kind is 'poled'"),
-        (lambda: population_statistics("algorithm2", ONES[None], ONES[None], [1]), "at least one batch, of 2 or more"),
-        (lambda: population_statistics("pooled", ONES[None][:0], ONES[None][:0], []), "at least one batch, of 1"),
+        (lambda: population_statistics("algorithm2", ONES[None], ONES[None], [1]), "at least one batch, and 2 or more"),
+        (lambda: population_statistics("pooled", ONES[None][:0], ONES[None][:0], []), "at least one batch, and 1 or"),
         (lambda: blend_statistics(Statistics(ONES, ONES), Statistics(ONES, ONES), -1, 4), "prior is -1"),
         (lambda: blend_statistics(Statistics(ONES, ONES), Statistics(ONES, ONES), 1, 0), "count is 0"),
     ],
@@ -539,7 +539,7 @@ def test_bad_input_is_one_message(call, message):
     assert "\n" not in str(caught.value)
 
 
-def test_one_value_a_channel_cannot_update_an_unbiased_variance():
+def test_one_value_per_channel_cannot_update_an_unbiased_variance():
     x = jnp.ones((1, 3))
     variables = initial(BatchNorm(), x)
     with pytest.raises(InputError, match="unbiased=False"):

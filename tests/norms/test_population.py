@@ -14,7 +14,7 @@ EPSILON = 1e-5
 
 
 class Net(nn.Module):
-    """Someone else's: names against the order of calls, one norm nested, dropout between."""
+    """A user's network: names in another order than the calls, one nested norm, and dropout in between."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -45,7 +45,7 @@ def variables():
 
 
 def by_hand(variables, x, first=None, last=None):
-    """Inputs of both normalizations and the logits, in NumPy; statistics given as (mean, var), None: those of x."""
+    """Compute the inputs of both normalizations and the logits in NumPy, with statistics (mean, var), or those of x."""
     p = jax.tree.map(np.float64, variables["params"])
     kernel = p["conv"]["kernel"]
     windows = np.stack([x[:, i : i + 2, j : j + 2] for i in range(2) for j in range(2)], 1)
@@ -66,12 +66,12 @@ def kept(variables):
     return [np.asarray(v[k]) for v in (found["z"], found["a"]["norm"]) for k in ("mean", "var")]
 
 
-def test_order_is_that_of_the_calls(variables):
+def test_paths_are_in_the_order_of_the_calls(variables):
     assert batch_norm_paths(Net(), variables, pixels(1)) == (("z",), ("a", "norm"))
 
 
 @pytest.mark.parametrize("by_batch", [True, False])
-def test_what_is_measured(variables, by_batch):
+def test_measured_statistics_equal_numpy(variables, by_batch):
     x, running = pixels(5), tuple(kept(variables)[:2])
     found = jax.jit(lambda v, x: measure(Net(), v, x, by_batch=by_batch))(variables, x)
     z, d, _ = by_hand(variables, x, None if by_batch else running)
@@ -83,7 +83,7 @@ def test_what_is_measured(variables, by_batch):
 
 @pytest.mark.parametrize("kind", ["algorithm2", "pooled", "full_pass"])
 def test_estimates_equal_numpy(variables, kind):
-    """Three batches, the last smaller; for full_pass they are one batch in the end."""
+    """Three batches, the last of which is smaller; for full_pass they count as one batch."""
     batches = [pixels(4, 1), pixels(4, 2), pixels(2, 3)]
     found = estimate_statistics(kind, Net(), variables, lambda: iter(batches))
     if kind == "full_pass":
@@ -104,8 +104,8 @@ def test_estimates_equal_numpy(variables, kind):
     assert kept(found)[0].dtype == np.float32
 
 
-def test_full_pass_is_training_mode_on_all_images(variables):
-    """Which pooling is not: there every batch is normalized by its own statistics."""
+def test_full_pass_equals_training_mode_on_all_images(variables):
+    """Pooling does not, because it normalizes every batch by its own statistics."""
     batches = [pixels(4, 1), pixels(4, 2)]
     model = Chain(
         (
@@ -127,7 +127,7 @@ def test_full_pass_is_training_mode_on_all_images(variables):
 
 
 @pytest.mark.parametrize("prior", [0.0, 3.0, 1e9])
-def test_blend(variables, prior):
+def test_blended_logits_equal_numpy(variables, prior):
     x, n = pixels(6), 6
     source = kept(variables)
     z, _, _ = by_hand(variables, x)
@@ -152,7 +152,7 @@ def test_blend(variables, prior):
         ("blend:0", ("blend", 0.0)),
     ],
 )
-def test_choices(text, expected):
+def test_choices_of_statistics_are_parsed(text, expected):
     assert parse_batch_stats(text) == expected
 
 

@@ -1,4 +1,4 @@
-"""Losses against SciPy, differences, and LeNet-5's section II.C."""
+"""Losses against SciPy, finite differences, and section II.C of LeNet-5's paper."""
 
 import functools
 
@@ -29,7 +29,7 @@ def cross_entropy_written_out(logits, labels):
 
 
 def map_written_out(logits, labels, j=10.0):
-    """Equation 9 on penalties."""
+    """Equation 9, on the penalties."""
     y = -logits
     columns = np.concatenate([-y, np.full((len(y), 1), -j)], axis=1)
     return y[range(len(labels)), labels] + logsumexp(columns, axis=1)
@@ -63,7 +63,7 @@ def test_the_penalty_of_the_reject_class_is_a_field_of_the_record():
         MaximumAPosteriori(j=0)
 
 
-def test_sums_leave_out_what_the_mask_leaves_out():
+def test_sums_exclude_masked_examples():
     logits, labels = jnp.array([[2.0, 1.0], [0.0, 3.0], [5.0, 0.0]]), jnp.array([0, 0, 1])
     batch = {"label": labels, "mask": jnp.array([True, True, False])}
     sums = CrossEntropy().sums(logits, batch)
@@ -71,13 +71,13 @@ def test_sums_leave_out_what_the_mask_leaves_out():
     assert float(sums["loss"]) == pytest.approx(np.log1p(np.exp(-1)) + np.log1p(np.exp(3)), rel=1e-6)
 
 
-def test_logits_that_are_nan_are_never_correct():
+def test_examples_with_nan_logits_are_never_correct():
     logits = jnp.array([[jnp.nan, jnp.nan], [0.0, jnp.nan], [jnp.nan, 1.0], [0.0, jnp.inf]])
     sums = CrossEntropy().sums(logits, {"label": jnp.array([0, 1, 1, 1])})
     assert (int(sums["correct"]), int(sums["n"])) == (1, 4)
 
 
-def test_labels_beyond_the_classes_do_what_is_documented():
+def test_labels_beyond_the_classes_behave_as_documented():
     logits = jnp.array([[2.0, 1.0, 0.0]])
     last = float(CrossEntropy().losses(logits, jnp.array([2]))[0])
     assert float(CrossEntropy().losses(logits, jnp.array([-1]))[0]) == last
@@ -91,15 +91,15 @@ def test_labels_beyond_the_classes_do_what_is_documented():
 @pytest.mark.parametrize("name", list(WRITTEN_OUT))
 @given(logits=LOGITS)
 @settings(max_examples=20, deadline=None)
-def test_losses_are_what_is_written_out_in_float64(name, logits):
+def test_losses_equal_their_formulas_in_float64(name, logits):
     expected = WRITTEN_OUT[name](logits.astype(np.float64), LABELS)
     _, found = compiled(name)(logits)
     assert found.shape == (5,)
-    # Float32 numbers of up to 400 are subtracted.
+    # Float32 values of up to 400 are subtracted.
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_the_penalty_of_the_reject_class_is_a_constant():
+def test_the_penalty_of_the_reject_class_may_be_traced():
     logits = np.array([[-2.0, -7.0], [-90.0, -0.5]], np.float32)
     labels = np.array([0, 0])
     losses = jax.jit(lambda j: maximum_a_posteriori(logits, labels, j=j))
@@ -109,7 +109,7 @@ def test_the_penalty_of_the_reject_class_is_a_constant():
 
 
 @pytest.mark.parametrize("name", list(WRITTEN_OUT))
-def test_gradients_are_those_of_small_differences(name):
+def test_gradients_equal_finite_differences(name):
     logits = np.random.default_rng(0).normal(scale=2, size=(5, 4))
     found, _ = compiled(name)(logits.astype(np.float32))
     expected, step = np.empty_like(logits), 1e-5
@@ -122,8 +122,8 @@ def test_gradients_are_those_of_small_differences(name):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_reject_class_keeps_a_pull_on_the_label_when_its_rivals_are_far():
-    """By equation 9 the derivative by y_D is e^-j / (e^-j + e^-y_D) when all other penalties are infinite."""
+def test_the_reject_class_keeps_a_gradient_on_the_label_if_all_other_penalties_are_large():
+    """By equation 9, the derivative with respect to y_D is e^-j / (e^-j + e^-y_D) if all others are infinite."""
     logits = np.full((5, 4), -400, np.float32)
     logits[range(5), LABELS] = -5
     gradients = {name: -np.asarray(compiled(name)(logits)[0])[range(5), LABELS] for name in ("map", "cross_entropy")}
@@ -140,7 +140,7 @@ def test_mse_is_the_squared_distance_to_the_labels_code():
 
 
 @pytest.mark.parametrize("name", list(WRITTEN_OUT))
-def test_logits_of_half_precision_lose_no_more_of_it(name):
+def test_logits_in_half_precision_give_float32_losses(name):
     logits = jnp.asarray(np.random.default_rng(0).normal(scale=5, size=(5, 4)), jnp.bfloat16)
     _, found = compiled(name)(logits)
     assert found.dtype == jnp.float32

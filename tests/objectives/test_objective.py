@@ -1,4 +1,4 @@
-"""Objectives with parameters of their own, and objectives that train some parameters alone."""
+"""Objectives with parameters of their own, and objectives that train only some parameters."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class Tempered(Classification):
 
 @dataclass(frozen=True)
 class Entropy(Objective):
-    """The entropy of the predictions; the scales and shifts of norms alone train (TENT)."""
+    """The entropy of the predictions; only the scales and shifts of norms train (TENT)."""
 
     def __call__(self, apply, params, model_state, batch, key):
         logits, model_state = apply(params, model_state, batch["image"], key)
@@ -62,7 +62,7 @@ class Entropy(Objective):
 
 
 class Linear(nn.Module):
-    """It has exactly its own parameters."""
+    """A network that checks that it receives only its own parameters."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -124,14 +124,14 @@ def test_own_parameters_are_saved_restored_and_resumed(tmp_path, capsys):
     assert_same(first.params[OWN]["drawn"], make_plan(experiment).initial_state().params[OWN]["drawn"])
     other = make_plan(override(experiment, {"seed": 1})).initial_state()
     assert np.abs(other.params[OWN]["drawn"] - first.params[OWN]["drawn"]).max() > 1e-3
-    # What uses a run sees the network alone; the objective changes none of its initial weights.
+    # Users of a run see only the network; the objective does not change its initial weights.
     assert set(jaxcnn.restore(tmp_path / "run")[1]["params"]) == {"conv", "norm", "output"}
     assert jaxcnn.evaluate_run(tmp_path / "run")[0].n == 40
     plain = make_plan(TINY).initial_state()
     assert_same({k: v for k, v in first.params.items() if k != OWN}, plain.params)
 
 
-def test_weights_go_from_a_run_with_own_parameters_to_one_without_and_back(tmp_path):
+def test_a_run_can_be_initialized_from_one_with_own_parameters_and_vice_versa(tmp_path):
     jaxcnn.train(override(TINY, {"objective": Tempered()}), tmp_path / "a", verbose=False)
     for name, source, experiment in (("b", "a", TINY), ("c", "b", override(TINY, {"objective": Tempered(3.0)}))):
         still = override(experiment, {"optimizer.learning_rate": 1e-30, "epochs": 1})
@@ -141,7 +141,7 @@ def test_weights_go_from_a_run_with_own_parameters_to_one_without_and_back(tmp_p
 
 
 @pytest.mark.parametrize("algorithm", ["sgd", "adam"])
-def test_what_the_mask_leaves_out_is_neither_updated_nor_decayed(tmp_path, algorithm, capsys):
+def test_parameters_outside_the_mask_are_neither_updated_nor_decayed(tmp_path, algorithm, capsys):
     changes = {"optimizer.weight_decay": 0.5, "optimizer.weight_decay_scope": "all", "optimizer.clip_norm": 1.0}
     changes |= {"optimizer.algorithm": algorithm, "objective": Entropy()}
     experiment = override(TINY, changes)
@@ -166,8 +166,8 @@ class Biases(CrossEntropy):
         return {"d": {"kernel": False, "bias": True}}
 
 
-def test_clipping_counts_what_trains_alone():
-    """The gradient of the kernel is above the limit; the update of the bias is as without a limit."""
+def test_clipping_counts_only_parameters_that_train():
+    """The kernel's gradient is above the limit, but the bias is updated as without a limit."""
     batch = batch_of(9)
     batch["image"] *= 1000
     params = Linear().init(jax.random.key(0), batch["image"], train=False)["params"]

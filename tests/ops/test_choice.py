@@ -1,4 +1,4 @@
-"""What `jax.jit` caches on, target platforms, and arrays that are distributed over eight devices."""
+"""The cache key of `jax.jit`, target platforms, and arrays that are distributed over eight devices."""
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +14,14 @@ N, CHANNELS, FEATURES = 16, 4, 6
 
 
 def operands():
-    """Every shard has another level, so a sum over one shard alone would show."""
+    """Every shard has a different level, so a sum over a single shard would be detected."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(N, 8, 8, CHANNELS)) * np.arange(1, N + 1)[:, None, None, None]
     return jnp.asarray(x, jnp.float32), jnp.asarray(rng.normal(size=(3, 3, CHANNELS, FEATURES)), jnp.float32)
 
 
 def network(x, kernel, stride=1, groups=1):
-    """Groups and strides have formulations of their own on a CPU."""
+    """A convolution, whose groups and strides have their own formulations on a CPU, and max pooling."""
     return ops.max_pool(jnp.tanh(ops.conv(x, kernel[:, :, : CHANNELS // groups], stride=stride, groups=groups)), 2, 1)
 
 
@@ -59,7 +59,7 @@ def mesh(axis_type):
 def test_inside_shard_map_kernel_gradients_are_summed_over_all_shards(check_vma, options):
     def local(x, kernel):
         y, dx, dkernel = everything(x, kernel, **options)
-        # With types that vary, the gradient of what does not vary is summed already.
+        # With varying types, the gradient of a value that does not vary is already summed.
         return y, dx, dkernel if check_vma else jax.lax.psum(dkernel, "data")
 
     sharded = jax.shard_map(
@@ -102,7 +102,7 @@ def test_vmap_and_second_derivatives_inside_shard_map():
 
 @pytest.mark.parametrize("in_context", [True, False])
 @pytest.mark.parametrize("axis_type", [AxisType.Explicit, AxisType.Auto], ids=["explicit", "auto"])
-def test_on_a_mesh(axis_type, in_context):
+def test_results_on_a_mesh_equal_those_on_one_device(axis_type, in_context):
     x, kernel = operands()
     over = mesh(axis_type)
     x = jax.device_put(x, NamedSharding(over, P("data")))
@@ -114,12 +114,12 @@ def test_on_a_mesh(axis_type, in_context):
         found = jax.jit(everything)(x, kernel)
     assert len(found[0].sharding.device_set) == 8
     assert_close(found, on_one_device())
-    # An explicit mesh keeps the types; an automatic one has our primitives.
+    # An explicit mesh uses `lax`; an automatic mesh uses our primitives.
     assert ("conv_output" in str(jax.make_jaxpr(network)(x, kernel))) == (axis_type == AxisType.Auto)
 
 
-def test_a_convolution_traced_without_a_mesh_is_refused_distributed_arrays():
-    """Replayed inside `jax.shard_map` it would lose the axes that its operands vary over."""
+def test_a_convolution_traced_without_a_mesh_refuses_distributed_arrays():
+    """Replayed inside `jax.shard_map`, it would lose the axes over which its operands vary."""
     x, kernel = operands()
     traced = jax.make_jaxpr(lambda x, kernel: ops.conv(x, kernel))(x[:2], kernel)
     replayed = jax.shard_map(
@@ -132,7 +132,7 @@ def test_a_convolution_traced_without_a_mesh_is_refused_distributed_arrays():
         jax.jit(replayed)(x, kernel)
 
 
-def test_jit_traces_again_where_the_choice_or_the_target_has_changed():
+def test_jit_traces_again_if_the_choice_or_the_target_has_changed():
     traces = []
 
     @jax.jit
@@ -152,7 +152,7 @@ def test_jit_traces_again_where_the_choice_or_the_target_has_changed():
         with ops.target("tpu"), ops.target("cpu"):
             traced.trace(*operands_)
     assert ["conv_output" in jaxpr for jaxpr in traces[:3]] == [True, False, False]
-    assert len(traces) == 4 and traces[3] == traces[0]  # One for each choice and target.
+    assert len(traces) == 4 and traces[3] == traces[0]  # One per choice and target.
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
@@ -165,7 +165,7 @@ def test_for_another_target_convolution_pooling_and_gradients_are_lax(platform):
     assert "stablehlo.convolution" in traced.lower(lowering_platforms=(platform,)).as_text()
 
 
-def test_the_backend_is_the_target_by_default(monkeypatch):
+def test_the_default_target_is_the_backend(monkeypatch):
     for backend, primitive in (
         ("cpu", "conv_output"),
         ("gpu", "conv_general_dilated"),

@@ -1,4 +1,4 @@
-"""The formulations of convolution against NumPy, and their derivatives and `jax.vmap` against XLA's own convolution."""
+"""The formulations of convolution against NumPy, and their derivatives and `jax.vmap` against XLA's convolution."""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ from jaxcnn.models import VGG
 from jaxcnn.training.state import create_state
 from jaxcnn.training.steps import make_train_step
 
-# One of each formulation: a window that covers its input, few channels (14 columns of the output in blocks of 5), maps
-# smaller than the window, strips (of which the last is not full), groups on their own, squares to channels, others.
+# One case per formulation: a window that covers its input, few channels (14 columns of the output in blocks of 5), maps
+# smaller than the window, strips (of which the last is not full), separate groups, squares to channels, others.
 COVERING = {"image": (5, 5), "window": (5, 5), "channels": (3, 4), "stride": 1, "padding": 0, "groups": 1}
 BANDED = {"image": (9, 13), "window": (3, 2), "channels": (2, 3), "stride": 1, "padding": 1, "groups": 1}
 SMALL = {"image": (2, 2), "window": (3, 3), "channels": (30, 4), "stride": 1, "padding": 1, "groups": 1}
@@ -26,7 +26,7 @@ CASES = {
     "covering": COVERING, "banded": BANDED, "small": SMALL, "strips": STRIPS, "grouped": GROUPED, "strided": STRIDED,
     "general": GENERAL,
 }  # fmt: skip
-# XLA's own input gradient of this one aborts the process.
+# XLA's own input gradient of this case aborts the process.
 FATAL = {"image": (9, 4), "window": (5, 2), "channels": (1, 2), "stride": 2, "padding": 1, "groups": 1}
 
 
@@ -50,7 +50,7 @@ def convolve(case, choice="auto"):
 
 
 def by_loops(x, kernel, dy, *, stride, padding, groups):
-    """Output and both gradients in float64, a position of the window at a time."""
+    """Return the output and both gradients in float64, computed one window position at a time."""
     x, kernel, dy = (np.asarray(a, np.float64) for a in (x, kernel, dy))
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     y, dx, dkernel = np.zeros_like(dy), np.zeros_like(padded), np.zeros_like(kernel)
@@ -70,7 +70,7 @@ def by_loops(x, kernel, dy, *, stride, padding, groups):
 
 
 def assert_close(found, expected, tolerance=1e-5):
-    """To 1e-5 of the largest value: sums of some hundred products, which may cancel."""
+    """Compare to 1e-5 of the largest value, because sums of some hundred products may cancel."""
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert a.shape == b.shape
         largest = max(1.0, float(np.abs(b).max()))
@@ -107,7 +107,7 @@ def cases(draw):
 @example(case=STRIDED, dtype="float32")
 @example(case=FATAL, dtype="float32")
 @settings(max_examples=25, deadline=None)
-def test_values_and_both_gradients_are_those_of_loops(case, dtype):
+def test_values_and_both_gradients_equal_those_of_loops(case, dtype):
     x, kernel = (a.astype(dtype) for a in arrays(**case))
     y = jax.eval_shape(convolve(case), x, kernel)
     dy = jnp.cos(jnp.arange(y.size)).reshape(y.shape).astype(dtype)
@@ -123,7 +123,7 @@ def test_values_and_both_gradients_are_those_of_loops(case, dtype):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_derivatives_of_every_kind_are_those_of_xla(case):
+def test_derivatives_of_every_kind_equal_those_of_xla(case):
     x, kernel = arrays(**case)
     tangents = (jnp.cos(x), jnp.cos(kernel))
 
@@ -147,7 +147,7 @@ def test_vmap_over_either_operand_and_both(case):
     x, kernel = arrays(**case)
     several_x, kernels = (jnp.stack([a, -2 * a, jnp.sin(a)]) for a in (x, kernel))
     y = jax.eval_shape(convolve(case), x, kernel)
-    fixed = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)  # Then one operand of a gradient is batched.
+    fixed = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)  # Batches one operand of a gradient.
 
     def everything(choice):
         conv = convolve(case, choice)
@@ -164,7 +164,7 @@ def test_vmap_over_either_operand_and_both(case):
         )
 
     def in_turn(conv):
-        """Without vmap, which XLA's own convolution might get wrong as well."""
+        """Compute one after the other, because XLA's own convolution might be wrong under vmap as well."""
 
         def gradients(x, kernel):
             y, pull = jax.vjp(conv, x, kernel)
@@ -185,7 +185,7 @@ def test_vmap_over_either_operand_and_both(case):
 
 
 def lowered(case, platform, choice="auto", *, of=1, members=False):
-    """The program for a platform, for the gradient of one operand alone: the kernel, or, with 0, the images."""
+    """Return the program for a platform that computes the gradient of the kernel, or of the images with `of=0`."""
     operands = arrays(**case)
 
     def program(x, kernel, dy):
@@ -199,14 +199,14 @@ def lowered(case, platform, choice="auto", *, of=1, members=False):
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_other_platforms_have_xlas_own(platform):
+def test_other_platforms_use_xlas_own_convolution(platform):
     for case in CASES.values():
         assert "stablehlo.dot_general" not in lowered(case, platform)
         assert "stablehlo.convolution" in lowered(case, platform)
 
 
-def test_a_cpu_has_products_where_they_are_faster():
-    """Else the tests above would compare XLA with itself."""
+def test_a_cpu_uses_products_where_they_are_faster():
+    """Otherwise the tests above would compare XLA with itself."""
     for case in (COVERING, SMALL, STRIPS, GROUPED, STRIDED | {"channels": (3, 2)}):
         assert "stablehlo.dot_general" in lowered(case, "cpu")
         assert "stablehlo.dot_general" not in lowered(case, "cpu", "lax")
@@ -218,7 +218,7 @@ def test_a_cpu_has_products_where_they_are_faster():
         assert "stablehlo.dot_general" in of_members and "stablehlo.while" not in of_members  # No strips.
 
 
-def test_what_does_not_fit_is_said_as_xla_says_it():
+def test_the_error_for_operands_that_do_not_fit_is_that_of_xla():
     x, kernel = arrays(**GENERAL)
     for wrong in (kernel[:, :, :2], kernel.astype(jnp.bfloat16)):
         said = []
@@ -230,8 +230,8 @@ def test_what_does_not_fit_is_said_as_xla_says_it():
 
 
 @pytest.mark.slow
-def test_a_step_of_vgg16_takes_little_more_memory_than_with_xlas_own():
-    """Patches of large maps would take nine times the maps."""
+def test_a_step_of_vgg16_needs_little_more_memory_than_with_xlas_own_convolution():
+    """Patches of large maps would need nine times the memory of the maps."""
 
     def temporary(choice):
         model, optimizer = VGG("D", ops=choice), optax.sgd(0.1, momentum=0.9)

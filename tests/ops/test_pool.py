@@ -1,4 +1,4 @@
-"""Max-pooling by slices against flax's, values and gradients."""
+"""Values and gradients of max-pooling by slices against those of Flax."""
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,9 @@ from jaxcnn import ops
     seed=st.integers(0, 99),
 )
 @settings(max_examples=8, deadline=None)
-def test_values_and_gradients_are_those_of_flax(size, stride, extra, seed):
+def test_values_and_gradients_equal_those_of_flax(size, stride, extra, seed):
     shape = (2, size + extra[0], size + extra[1], 3)
-    # Distinct values: of equal ones, each formulation lets others have the gradient.
+    # The values are distinct, because the formulations distribute the gradient of equal values differently.
     x = jnp.asarray(np.random.default_rng(seed).permutation(np.prod(shape)).reshape(shape), jnp.float32)
 
     def everything(pool):
@@ -43,7 +43,7 @@ def test_equal_values_share_the_gradient():
 @pytest.mark.parametrize(
     "platform, primitive", [("cpu", " max "), ("gpu", "reduce_window_max"), ("tpu", "reduce_window_max")]
 )
-def test_each_platform_has_its_own_with_the_same_values(monkeypatch, platform, primitive):
+def test_each_platform_has_its_own_formulation_with_the_same_values(monkeypatch, platform, primitive):
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     x = np.random.default_rng(0).normal(size=(1, 8, 9, 2)).astype(np.float32)
     assert primitive in str(jax.make_jaxpr(lambda x: ops.max_pool(x, 3, 2))(x))

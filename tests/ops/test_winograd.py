@@ -49,7 +49,7 @@ def input_gradient_by_sums(dy, kernel, window):
 
 @st.composite
 def layers(draw, largest, many):
-    """A window on maps of at most that side, a number of images, of channels (1, 5 or `many`) and of features."""
+    """A window on maps with at most this side, and numbers of images, of channels (1, 5 or `many`) and of features."""
     size = draw(st.integers(2, 5))
     image = draw(st.tuples(st.integers(size, largest), st.integers(size, largest)))
     window = Window(image, (size, size), padding=draw(st.integers(0, size + 1)))
@@ -58,7 +58,7 @@ def layers(draw, largest, many):
 
 @settings(max_examples=10, deadline=None)
 @given(layers(15, 64))
-def test_output_and_input_gradient_are_those_of_sums(layer):
+def test_output_and_input_gradient_equal_direct_sums(layer):
     window, n, channels, features = layer
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(n, *window.image, channels)), jnp.float32)
@@ -77,7 +77,7 @@ def test_output_and_input_gradient_are_those_of_sums(layer):
 
 @settings(max_examples=5, deadline=None)
 @given(layers(40, 160))
-def test_kernel_gradient_is_that_of_sums(layer):
+def test_kernel_gradient_equals_direct_sums(layer):
     window, n, channels, features = layer
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(n, *window.image, channels)), jnp.float32)
@@ -88,7 +88,7 @@ def test_kernel_gradient_is_that_of_sums(layer):
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5 * np.abs(expected).max())
 
 
-def test_images_in_several_strips_of_which_the_last_is_not_full():
+def test_kernel_gradient_with_several_strips_of_which_the_last_is_not_full():
     window = Window((13, 300), (3, 3), padding=1)
     rng = np.random.default_rng(0)
     x, dy = (jnp.asarray(rng.normal(size=(2, 13, 300, c)), jnp.float32) for c in (160, 3))
@@ -98,7 +98,7 @@ def test_images_in_several_strips_of_which_the_last_is_not_full():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_layer_of_vgg_has_its_three_operations_this_way(dtype):
+def test_a_layer_of_vgg_uses_it_for_all_three_operations(dtype):
     rng = np.random.default_rng(1)
     x, dy = (jnp.asarray(rng.normal(size=(8, 32, 32, c)), dtype) for c in (64, 96))
     kernel = jnp.asarray(rng.normal(size=(3, 3, 64, 96)), dtype)
@@ -116,13 +116,13 @@ def test_a_layer_of_vgg_has_its_three_operations_this_way(dtype):
         largest = np.abs(expected).max()
         np.testing.assert_allclose(np.asarray(found, float), expected, rtol=tolerance, atol=tolerance * largest)
     text = compiled.as_text()
-    for channels in (96, 64):  # Of the output, of the input gradient.
+    for channels in (96, 64):  # For the output and for the input gradient.
         assert len(re.findall(rf"= f32\[8,32,8,{channels}\]\S* convolution", text)) == 6
-    assert "f32[12,64,96]" in text  # Two rows of six products of the kernel's.
+    assert "f32[12,64,96]" in text  # The kernel gradient has two rows of six products.
 
 
 @pytest.mark.parametrize(("channels", "convolution"), [(16, "f32[8,8,8,72]"), (48, "f32[8,8,2,72]")])
-def test_members_of_vmap_take_turns_at_their_outputs(channels, convolution):
+def test_outputs_of_vmap_members_are_computed_sequentially(channels, convolution):
     rng = np.random.default_rng(3)
     x = jnp.asarray(rng.normal(size=(2, 8, 8, 8, channels)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(2, 3, 3, channels, 72)), jnp.float32)
@@ -143,7 +143,7 @@ def test_float64_keeps_its_precision():
         np.testing.assert_allclose(found, gradient_by_sums(x, dy, 3, 1), rtol=1e-12, atol=1e-12)
 
 
-def test_it_is_left_out_where_it_does_not_pay():
+def test_it_is_not_used_where_it_is_slower():
     window = Window((32, 32), (3, 3), padding=1)
     for operation in ("output", "input_gradient", "kernel_gradient"):
         assert winograd.pays(operation, window, 8, 64, 96, jnp.bfloat16)

@@ -1,4 +1,4 @@
-"""A file is replaced whole or not at all."""
+"""A file is replaced completely or not at all."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,21 +20,21 @@ def write(path, text):
         draft.write_text(text)
 
 
-def test_the_old_file_stands_until_the_block_ends(path):
+def test_the_old_file_remains_until_the_block_ends(path):
     with replacing(path) as draft:
         draft.write_text("new")
         assert path.read_text() == "old" and draft.parent == path.parent
     assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
 
 
-def test_a_file_of_the_longest_name_is_made(tmp_path):
+def test_a_file_with_the_longest_possible_name_is_written(tmp_path):
     path = tmp_path / ("a" * 255)
     write(path, "new")
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("error", [OSError("no space left"), TypeError("no JSON"), KeyboardInterrupt()])
-def test_an_error_leaves_the_old_file_alone(path, error):
+def test_an_error_leaves_the_old_file_unchanged(path, error):
     with pytest.raises(type(error)) as caught, replacing(path) as draft:
         draft.write_text("half")
         raise error
@@ -42,7 +42,7 @@ def test_an_error_leaves_the_old_file_alone(path, error):
     assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
 
 
-def test_a_block_that_writes_nothing(path):
+def test_a_block_that_writes_nothing_leaves_the_old_file_unchanged(path):
     with pytest.raises(FileNotFoundError), replacing(path):
         pass
     with pytest.raises(KeyError), replacing(path):
@@ -50,7 +50,7 @@ def test_a_block_that_writes_nothing(path):
     assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
 
 
-def test_a_path_that_cannot_be_replaced(tmp_path):
+def test_a_path_that_cannot_be_replaced_is_an_error(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for path, error in (("folder", IsADirectoryError), ("no/a", FileNotFoundError), ("file/a", NotADirectoryError)):
@@ -59,7 +59,7 @@ def test_a_path_that_cannot_be_replaced(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"folder", "file"}
 
 
-def test_threads_write_one_file_and_every_reader_sees_a_whole_one(path):
+def test_every_reader_sees_a_complete_file_while_threads_replace_it(path):
     texts = [letter * 10_000 for letter in "abcd"]
     write(path, texts[0])
     stop, seen = threading.Event(), set()

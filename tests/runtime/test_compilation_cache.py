@@ -1,4 +1,4 @@
-"""Compiled programs are kept where asked for, and their loss is never an error."""
+"""Compiled programs are cached on request, and an unusable cache is never an error."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxcnn.runtime import compilation_cache
 
 
 @pytest.fixture(autouse=True)
-def _as_before():
+def _restored_settings():
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
     yield
@@ -20,7 +20,7 @@ def _as_before():
     jax_cache.reset_cache()
 
 
-def test_programs_are_kept_and_found_again():
+def test_programs_are_cached_and_loaded_again():
     folder, said = compilation_cache.folder(), []
     compilation_cache.enable(said.append)
     assert jax.config.jax_compilation_cache_dir == str(folder) and said == []
@@ -33,27 +33,27 @@ def test_programs_are_kept_and_found_again():
     assert {path.name for path in folder.iterdir() if path.name.endswith("-cache")} == kept
 
 
-def test_the_folder_is_apart_for_another_processor(monkeypatch):
+def test_another_processor_has_its_own_folder(monkeypatch):
     here = compilation_cache.folder()
     monkeypatch.setattr(compilation_cache.platform, "machine", lambda: "another")
     assert compilation_cache.folder() != here and compilation_cache.folder().parent == here.parent
 
 
-def test_a_folder_given_to_jax_stays(tmp_path):
+def test_a_folder_that_jax_already_has_is_kept(tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
     compilation_cache.enable(pytest.fail)
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
 
 
-def test_a_run_goes_on_without_a_folder_and_with_another_setting(tmp_path, monkeypatch, capsys):
+def test_a_run_trains_without_a_cache_and_resumes_with_another_setting(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("JAXCNN_CACHE_DIR", str(tmp_path / "file"))
     tiny = override(load_config("tests/tiny.py"), {"epochs": 1})
     results = train(override(tiny, {"compilation_cache": True}), tmp_path / "run")
     said = [line for line in capsys.readouterr().out.splitlines() if "compiled programs" in line]
     assert said == [
-        f"compiled programs are not kept, {compilation_cache.folder()}: Not a directory; $JAXCNN_CACHE_DIR names "
-        "another cache folder"
+        f"compiled programs cannot be cached in {compilation_cache.folder()}: Not a directory; set $JAXCNN_CACHE_DIR "
+        "to another folder"
     ]
     assert jax.config.jax_compilation_cache_dir is None
     assert train(tiny, tmp_path / "run", verbose=False) == results

@@ -48,9 +48,9 @@ def is_whole(value):
 @given(value=ANYTHING)
 @example(value=True)
 @example(value=1.0)
-@example(value=2**53 + 1)  # No float.
+@example(value=2**53 + 1)  # No float represents it.
 @settings(max_examples=60, deadline=None)
-def test_a_value_passes_just_where_its_annotation_allows_it(hint, allowed, value):
+def test_a_value_is_accepted_exactly_if_its_annotation_allows_it(hint, allowed, value):
     if not allowed(value):
         with pytest.raises(ValueError):
             accept(value, hint)
@@ -72,7 +72,7 @@ def test_a_value_passes_just_where_its_annotation_allows_it(hint, allowed, value
         (np.int32(2), float, 2.0),
     ],
 )
-def test_numbers_from_numpy_become_pythons(value, hint, python):
+def test_numpy_numbers_become_python_numbers(value, hint, python):
     accepted = accept(value, hint)
     assert accepted == python
     assert type(accepted) is type(python)
@@ -91,7 +91,7 @@ def test_sequences_become_tuples_of_accepted_values():
         accept([1.0, math.nan], tuple[float, ...])
 
 
-def test_other_annotations_are_classes():
+def test_other_annotations_are_checked_as_classes():
     assert accept(math.sin, Callable[[float], float]) is math.sin
     assert accept({"a": 1}, dict[str, int]) == {"a": 1}
     with pytest.raises(ValueError):
@@ -103,19 +103,19 @@ def test_other_annotations_are_classes():
 @pytest.mark.parametrize(
     ("hint", "words"),
     [
-        (int, "a whole number"),
+        (int, "an integer"),
         (Positive, "a finite number > 0"),
         (Fraction, "a finite number >= 0 and < 1"),
-        (PositiveInt | None, "a whole number > 0 or None"),
+        (PositiveInt | None, "an integer > 0 or None"),
         (Literal["sgd", "adam"], "one of sgd, adam"),
         (bool, "True or False"),
-        (str, "a text"),
-        (tuple[Positive, ...], "a tuple, each a finite number > 0"),
-        (tuple[PositiveInt, PositiveInt], "a tuple of 2, each a whole number > 0"),
+        (str, "a string"),
+        (tuple[Positive, ...], "a tuple, each element a finite number > 0"),
+        (tuple[PositiveInt, PositiveInt], "a tuple of 2 elements, each an integer > 0"),
         (InputError, "InputError"),
     ],
 )
-def test_annotations_in_words(hint, words):
+def test_annotations_are_described_in_words(hint, words):
     assert describe(hint) == words
 
 
@@ -146,16 +146,16 @@ def test_check_converts_what_it_accepts():
         ({"kind": "fats"}, "Thing.kind is 'fats'; it must be one of fast, slow. Did you mean 'fast'?"),
         ({"kind": "xyz"}, "Thing.kind is 'xyz'; it must be one of fast, slow."),
         ({"pace": "slwo"}, "Thing.pace is 'slwo'; it must be one of fast, slow or None. Did you mean 'slow'?"),
-        ({"sizes": (1, 0)}, "Thing.sizes is (1, 0); it must be a tuple, each a whole number > 0."),
+        ({"sizes": (1, 0)}, "Thing.sizes is (1, 0); it must be a tuple, each element an integer > 0."),
     ],
 )
-def test_check_names_class_field_value_and_what_is_allowed(given, message):
+def test_check_names_the_class_the_field_the_value_and_what_is_allowed(given, message):
     with pytest.raises(InputError) as error:
         Thing(**given)
     assert str(error.value) == message
 
 
-def test_check_leaves_fields_that_are_not_named():
+def test_check_ignores_fields_that_are_not_named():
     assert Thing(other="anything").other == "anything"
 
 
@@ -175,25 +175,25 @@ def test_check_leaves_fields_that_are_not_named():
         (3, None),
     ],
 )
-def test_did_you_mean(word, meant):
+def test_did_you_mean_suggests_the_closest_known_word(word, meant):
     known = ["learning_rate", "momentum", "b1", "b2", "weight_decay", "batch_size", "epochs", "variant"]
     assert fields.did_you_mean(word, known) == (f" Did you mean {meant!r}?" if meant else "")
     assert fields.did_you_mean(word, []) == ""
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, np.dtype(jnp.bfloat16), jnp.dtype("bfloat16"), ml_dtypes.bfloat16])
-def test_a_dtype_is_taken_as_its_name(dtype):
+def test_a_dtype_becomes_its_name(dtype):
     model = LeNet5(dtype=dtype)
     assert model == LeNet5(dtype="bfloat16") and model.dtype == "bfloat16"
     assert accept(dtype, Literal["float32", "bfloat16"] | None) == "bfloat16"
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, np.float32, np.dtype("float32")])
-def test_a_dtype_of_numpy_too(dtype):
+def test_a_numpy_dtype_becomes_its_name(dtype):
     assert LeNet5(dtype=dtype) == LeNet5(dtype="float32")
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, float, np.dtype("int32"), LeNet5])
-def test_a_dtype_that_is_no_choice_is_refused(dtype):
+def test_a_dtype_that_is_not_a_choice_is_refused(dtype):
     with pytest.raises(InputError, match=r"LeNet5.dtype is .*; it must be one of float32, bfloat16\."):
         LeNet5(dtype=dtype)

@@ -1,4 +1,4 @@
-"""Runs are equal whatever JAX is set to."""
+"""Runs give the same results whatever the JAX settings are."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def experiment() -> Experiment:
 
 
 def outcome(run):
-    """Every number that a run leaves behind, and one evaluation by training images."""
+    """Every number that a run saves, and an evaluation with statistics from the training images."""
     leaves = {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(restore(run)[1])}
     assert {x.dtype for x in leaves.values()} == {np.dtype("float32")}
     found = evaluate_run(run, batch_stats=("ema", "algorithm2"))
@@ -61,9 +61,9 @@ def plain(tmp_path_factory):
     ],
 )
 @pytest.mark.parametrize("resident", [True, False])
-def test_a_setting_changes_no_number(name, value, resident, plain, tmp_path, monkeypatch):
+def test_a_setting_does_not_change_results(name, value, resident, plain, tmp_path, monkeypatch):
     if not resident:
-        monkeypatch.setattr(pipeline, "RESIDENT_BYTES", 0)  # Batches come from a thread.
+        monkeypatch.setattr(pipeline, "RESIDENT_BYTES", 0)  # A thread then prepares the batches.
     before = getattr(jax.config, name)
     jax.config.update(name, value)
     try:
@@ -75,7 +75,7 @@ def test_a_setting_changes_no_number(name, value, resident, plain, tmp_path, mon
     assert found == plain
 
 
-def test_a_process_with_all_of_them_gives_the_same_weights(plain, tmp_path):
+def test_a_process_with_all_settings_gives_the_same_weights(plain, tmp_path):
     settings = {
         "JAX_ENABLE_X64": "1",
         "JAX_NUMPY_DTYPE_PROMOTION": "strict",
@@ -89,7 +89,7 @@ def test_a_process_with_all_of_them_gives_the_same_weights(plain, tmp_path):
     assert outcome(tmp_path / "run") == plain
 
 
-def test_the_settings_hold_in_the_block_and_in_a_decorated_function():
+def test_the_settings_are_fixed_in_the_block_and_in_a_decorated_function():
     def types():
         return jnp.asarray(1.0).dtype, (jnp.ones(2, jnp.int8) + jnp.ones(2, jnp.float16)).dtype
 

@@ -35,7 +35,7 @@ def holder(tmp_path):
         process.kill()
 
 
-def test_the_second_process_is_told_which_has_the_folder(holder, tmp_path):
+def test_the_second_process_is_told_which_process_holds_the_lock(holder, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     message = rf"run is in use by process {holder.pid} on {socket.gethostname()} since 20"
     with pytest.raises(InputError, match=message), locked(tmp_path / "run"):
@@ -51,7 +51,7 @@ def test_a_dead_owner_does_not_block(holder, tmp_path):
         assert json.loads((tmp_path / "run" / ".owner.json").read_text())["pid"] == os.getpid()
 
 
-def test_the_lock_leaves_nothing_behind_but_what_was_written_meanwhile(tmp_path):
+def test_the_lock_leaves_only_files_written_while_it_was_held(tmp_path):
     with locked(tmp_path / "a" / "b"):
         assert (tmp_path / "a" / "b").is_dir()
     assert list(tmp_path.iterdir()) == []
@@ -62,7 +62,7 @@ def test_the_lock_leaves_nothing_behind_but_what_was_written_meanwhile(tmp_path)
         pytest.fail("held twice")
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written: Not a directory"), locked(tmp_path / "file" / "run"):
         pytest.fail("held")
@@ -83,7 +83,7 @@ def test_without_locks_a_record_keeps_the_second_process_out(lockless, tmp_path)
     run = tmp_path / "a" / "run"
     with locked(run):
         assert [path.name for path in run.iterdir()] == [".owner.json"]
-        message = rf"in use by process {os.getpid()} on .*until 10 minutes after its last sign of life\.$"
+        message = rf"in use by process {os.getpid()} on .*expires 10 minutes after its last update\.$"
         with pytest.raises(InputError, match=message), locked(run):
             pytest.fail("held twice")
         assert [path.name for path in run.iterdir()] == [".owner.json"]
@@ -101,7 +101,7 @@ def test_without_locks_a_dead_owner_blocks_for_ten_minutes(lockless, tmp_path):
             assert list(tmp_path.iterdir()) == []
 
 
-def test_without_locks_an_owner_shows_that_it_lives(lockless, tmp_path, monkeypatch):
+def test_without_locks_an_owner_updates_its_record(lockless, tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "_BEAT", 0.01)
     with locked(tmp_path):
         os.utime(tmp_path / ".owner.json", (0, 0))
@@ -113,7 +113,7 @@ def test_without_locks_an_owner_shows_that_it_lives(lockless, tmp_path, monkeypa
             pytest.fail("held twice")
 
 
-def test_without_locks_an_owner_taken_for_dead_leaves_the_next_ones_record(lockless, tmp_path, monkeypatch):
+def test_without_locks_an_owner_presumed_dead_keeps_the_record_of_its_successor(lockless, tmp_path, monkeypatch):
     with locked(tmp_path):
         os.utime(tmp_path / ".owner.json", (0, 0))
         second = locked(tmp_path)
@@ -123,7 +123,7 @@ def test_without_locks_an_owner_taken_for_dead_leaves_the_next_ones_record(lockl
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_in_the_block_stays_what_it_is(tmp_path):
+def test_an_error_in_the_block_is_raised_unchanged(tmp_path):
     with pytest.raises(OSError, match="mine"), locked(tmp_path / "run"):
         raise OSError("mine")
     assert list(tmp_path.iterdir()) == []

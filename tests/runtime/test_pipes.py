@@ -1,4 +1,4 @@
-"""A command whose output is read no further ends without a word."""
+"""A command whose output is no longer read exits silently."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def with_closed_output(*arguments):
-    """(status, stderr) of a Python command that writes into a pipe without a reader."""
+    """Return the status and stderr of a Python command that writes to a pipe without a reader."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -34,17 +34,17 @@ def with_closed_output(*arguments):
         ("-m", "jaxcnn", "describe", "lenet5", "--format=csv"),
     ],
 )
-def test_a_command_ends_quietly_when_its_reader_has_gone(arguments):
+def test_a_command_exits_silently_when_its_output_is_no_longer_read(arguments):
     assert with_closed_output(*arguments) == (1, "")
 
 
 @pytest.mark.parametrize("code", ["print('buffered')", "print('x' * 100_000)", "print('x', flush=True)"])
-def test_output_fails_at_the_end_at_once_or_in_between(code):
+def test_the_exit_is_silent_whether_the_output_is_buffered_or_not(code):
     program = f"from jaxcnn.runtime.pipes import exits_with_its_reader\nwith exits_with_its_reader():\n    {code}\n"
     assert with_closed_output("-c", program) == (1, "")
 
 
-def test_a_status_and_other_errors_pass_through(capsys):
+def test_exit_statuses_and_other_errors_pass_through(capsys):
     with pytest.raises(SystemExit, match="7"), exits_with_its_reader():
         print("told")
         sys.exit(7)

@@ -1,4 +1,4 @@
-"""Long work is shown as a bar on a terminal and as a line now and then elsewhere; short work not at all."""
+"""Long work is shown as a bar on a terminal and as occasional lines elsewhere; short work is not shown."""
 
 import time
 
@@ -10,7 +10,7 @@ from jaxcnn.runtime import progress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass only when a test adds some."""
+    """A clock that advances only when a test adds seconds."""
     passed = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: passed[0])
     return passed
@@ -23,7 +23,7 @@ def count(clock, seconds, **options):
             advance(100)
 
 
-def test_short_work_is_not_mentioned(clock, capsys):
+def test_short_work_is_not_shown(clock, capsys):
     count(clock, 0.9)
     assert capsys.readouterr() == ("", "")
 
@@ -34,7 +34,7 @@ def test_long_work_gets_a_line_after_ten_seconds_and_every_minute(clock, capsys)
     assert capsys.readouterr() == ("", "\n".join(lines) + "\n")
 
 
-def test_nothing_is_shown_where_nothing_is_asked_for(clock, capsys):
+def test_nothing_is_shown_with_show_false(clock, capsys):
     count(clock, 11, show=False)
     assert capsys.readouterr() == ("", "")
 

@@ -26,7 +26,7 @@ def outside(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_versions_devices_and_command(outside, monkeypatch):
+def test_the_record_has_versions_devices_and_command(outside, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["launch.py", "--workdir=a b"])
     record = provenance()
     assert record["command"] == [sys.executable, "launch.py", "--workdir=a b"]
@@ -39,17 +39,17 @@ def test_versions_devices_and_command(outside, monkeypatch):
     assert json.loads(json.dumps(record)) == record
 
 
-def test_the_revision_is_that_of_the_package_wherever_it_is_called(outside, tmp_path, monkeypatch):
+def test_the_revision_is_the_packages_whatever_the_current_folder_is(outside, tmp_path, monkeypatch):
     source = tmp_path / "checkout" / "package" / "file.py"
     source.parent.mkdir(parents=True)
     source.write_text("1")
     monkeypatch.setattr("jaxcnn.runtime.provenance._SOURCE", source)
     git(source.parents[1], "init", "--quiet")
-    assert provenance()["git"] == {"revision": None, "dirty": None}  # It is not part of the repository around it.
+    assert provenance()["git"] == {"revision": None, "dirty": None}  # The file is not yet tracked.
     git(source.parents[1], "add", ".")
     git(source.parents[1], "commit", "--quiet", "--message=a")
     revision = git(source.parents[1], "rev-parse", "HEAD")
-    git(outside, "init", "--quiet")  # The current folder is another repository's.
+    git(outside, "init", "--quiet")  # The current folder belongs to another repository.
     (source.parents[1] / "untracked.txt").write_text("1")
     assert provenance()["git"] == {"revision": revision, "dirty": False}
     (source.parents[1] / "new.py").write_text("1")
@@ -59,7 +59,7 @@ def test_the_revision_is_that_of_the_package_wherever_it_is_called(outside, tmp_
     assert provenance()["git"] == {"revision": revision, "dirty": True}
 
 
-def test_what_is_not_to_be_had_is_none(outside, monkeypatch):
+def test_values_that_cannot_be_determined_are_none(outside, monkeypatch):
     nothing = {"revision": None, "dirty": None}
     monkeypatch.setattr("jaxcnn.runtime.provenance._SOURCE", outside / "file.py")
     assert provenance()["git"] == nothing

@@ -1,4 +1,4 @@
-"""XLA's flags: set where they can matter, and never in the way of the user's own."""
+"""XLA flags are set only if they are known, and never override the user's own."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ FLAG = "--xla_cpu_experimental_ynn_fusion_type"
         ("--xla_a=1", (0, 13, 0), "--xla_a=1"),
     ],
 )
-def test_the_flag_is_added_once_where_it_is_known(before, version, after, monkeypatch):
+def test_the_flag_is_added_once_if_it_is_known(before, version, after, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", before or "")
     if before is None:
         monkeypatch.delenv("XLA_FLAGS")
@@ -33,7 +33,7 @@ def test_the_flag_is_added_once_where_it_is_known(before, version, after, monkey
 
 
 @pytest.mark.parametrize("arguments", [["train"], ["evaluate", "nowhere"]])
-def test_commands_set_it(arguments, monkeypatch, capsys):
+def test_commands_set_the_flag(arguments, monkeypatch, capsys):
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setattr(jax, "__version_info__", (0, 10, 2))
     commands.main(arguments)
@@ -42,7 +42,7 @@ def test_commands_set_it(arguments, monkeypatch, capsys):
 
 @pytest.mark.skipif(jax.__version_info__ >= (0, 13), reason="the flag may be unknown")
 @pytest.mark.parametrize("flags", ["", f"{FLAG}=individual_convolution"])
-def test_a_convolution_is_not_by_ynnpack_unless_asked(flags):
+def test_a_convolution_uses_ynnpack_only_on_request(flags):
     code = """
 import jax, jaxcnn
 jaxcnn.set_xla_flags()

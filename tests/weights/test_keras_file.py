@@ -1,4 +1,4 @@
-"""What Keras' files say besides their arrays: the order of layers, the backend, the epsilon of batch norms."""
+"""What Keras' files record besides arrays: the order of layers, the backend and the epsilon of batch norms."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from jaxcnn.weights.variance import fold_epsilon
 
 
 def config(tmp_path, *layers, side=6):
-    """A config file of a network of these layers, as the text of records."""
+    """Write a config file of a network of these layers, which are the source text of records."""
     path = tmp_path / "config.py"
     path.write_text(f"""
 from jaxcnn import Data, Experiment, Fake
@@ -35,7 +35,7 @@ def get_config():
 
 
 def legacy(path, layers, *, root="", attributes=(), split=False):
-    """As Keras 1 and 2 write it; layers: arrays by their names, by layer, in the order of the network."""
+    """Write a file like Keras 1 and 2; layers: arrays by name, by layer, in the order of the network."""
     with h5py.File(path, "w") as file:
         group = file.require_group(root) if root else file
         names = [layer.encode() for layer in layers]
@@ -59,7 +59,7 @@ def conv(name, rng, inputs=3, features=3):
 
 def norm(name, rng, channels=3):
     arrays = {leaf: rng.normal(size=channels) for leaf in ("gamma", "beta", "moving_mean")}
-    # Small, so that the epsilon counts.
+    # The variances are small, so that the epsilon matters.
     arrays["moving_variance"] = rng.uniform(1e-3, 5e-3, channels)
     return {f"{name}/{leaf}:0": array.astype(np.float32) for leaf, array in arrays.items()}
 
@@ -79,7 +79,7 @@ def test_layer_names_give_the_order(tmp_path, root, split):
         np.testing.assert_array_equal(params[ours]["kernel"], layers[theirs][f"{theirs}/kernel:0"])
 
 
-def test_without_layer_names_only_numbers_give_an_order(tmp_path):
+def test_without_layer_names_only_numbers_determine_the_order(tmp_path):
     rng = np.random.default_rng(0)
 
     def load(*names):
@@ -89,7 +89,7 @@ def test_without_layer_names_only_numbers_give_an_order(tmp_path):
     layers, found = load("conv2", "conv10")
     np.testing.assert_array_equal(found.variables()["params"]["conv2"]["bias"], layers["conv10"]["conv10/bias:0"])
     _, found = load("conv_z", "conv_a")
-    with pytest.raises(InputError, match=r"order its layers come, and several .* \(conv_a/\S+, conv_z/"):
+    with pytest.raises(InputError, match=r"record the order of its layers, and several .* \(conv_a/\S+, conv_z/"):
         found.check()
 
 
@@ -103,13 +103,13 @@ def test_a_model_inside_a_model_with_frozen_layers(tmp_path):
     np.testing.assert_array_equal(params["conv1"]["kernel"], blocks["block1_conv1"]["block1_conv1/kernel:0"])
     named = {name: conv(name, rng) for name in ("entry", "body")}
     path = legacy(tmp_path / "y.h5", {"vgg": named["entry"] | named["body"]})
-    with pytest.raises(InputError, match="does not say in which order"):
+    with pytest.raises(InputError, match="does not record the order"):
         weights.load(path, config(tmp_path, *CONVS)).check()
 
 
 @pytest.mark.parametrize("root", ["", "model_weights"])
 def test_kernels_of_theano_are_flipped(tmp_path, root):
-    """Theano's convolution is one: scipy's gives what Theano gave."""
+    """Theano computes a true convolution, so scipy's convolution is the reference."""
     rng, attributes = np.random.default_rng(0), {"backend": b"theano", "keras_version": b"2.0.6"}
     arrays = conv("conv", rng)
     image = rng.normal(size=(6, 6, 3)).astype(np.float32)
@@ -124,7 +124,7 @@ def test_kernels_of_theano_are_flipped(tmp_path, root):
             np.testing.assert_allclose(maps[..., feature], want + arrays["conv/bias:0"][feature], rtol=1e-4, atol=1e-5)
 
 
-def test_theanos_order_of_axes_and_flipped_files_are_named(tmp_path):
+def test_theanos_order_of_axes_and_flipped_files_are_refused(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {"conv_W": rng.normal(size=(4, 3, 3, 3)), "conv_b": rng.normal(size=4)}
     path = legacy(tmp_path / "x.h5", {"conv": arrays})
@@ -132,13 +132,13 @@ def test_theanos_order_of_axes_and_flipped_files_are_named(tmp_path):
         weights.load(path, config(tmp_path, 'Conv(4, name="conv1")'))
     path = legacy(tmp_path / "vgg16_weights_tf_dim_ordering_th_kernels.h5", {"conv": conv("conv", rng)})
     with pytest.raises(
-        InputError, match="by its name its kernels are flipped for Theano; use the file with tf_kernels"
+        InputError, match="has kernels flipped for Theano, according to its name; use the file with tf_kernels"
     ):
         weights.read(path)
     weights.read(path.rename(tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels.h5"))
 
 
-def test_keras_before_1_is_named(tmp_path):
+def test_keras_before_1_is_refused(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.attrs["nb_layers"] = 1
         file["layer_0/param_0"], file["layer_0/param_1"] = np.zeros((4, 3, 3, 3)), np.zeros(4)
@@ -179,7 +179,7 @@ def normed(rng, first="batch_normalization", second="batch_normalization_1"):
 
 
 def keras_1(layers):
-    """The names of Keras 1: `conv2d_W_1:0`, `batch_normalization_running_std_1:0`, which is the variance."""
+    """Rename arrays as in Keras 1: `conv2d_W_1:0`, `batch_normalization_running_std_1:0`, which is the variance."""
     old = {"kernel": "W", "bias": "b", "gamma": "gamma", "beta": "beta"}
     old |= {"moving_mean": "running_mean", "moving_variance": "running_std"}
     return {
@@ -194,7 +194,7 @@ def keras_3(path, layers, model):
         for layer, arrays in layers.items():
             for index, array in enumerate(arrays.values()):
                 file[f"layers/{layer}/vars/{index}"] = array
-        # The state of a dropout layer's random numbers, a metric, the optimizer.
+        # These are the random state of a dropout layer, a metric and the optimizer.
         file["layers/dropout/seed_generator/vars/0"] = np.zeros(2, np.uint32)
         file["metrics/mean/vars/0"] = np.float32(0)
         file["optimizer/vars/0"] = np.int64(3)
@@ -208,7 +208,7 @@ def keras_3(path, layers, model):
 
 
 def unordered(path, layers):
-    """A file from which the order of layers has been lost."""
+    """Write a file without the order of its layers."""
     with h5py.File(legacy(path, layers), "r+") as file:
         del file.attrs["layer_names"]
     return path
@@ -227,7 +227,7 @@ def model_config(epsilons):
 
 
 def keras_output(layers, image, epsilon):
-    """What Keras computes, in float64."""
+    """Compute the output of Keras, in float64."""
     x = image.astype(np.float64)
     for layer, arrays in layers.items():
         values = list(arrays.values())
@@ -300,7 +300,7 @@ def test_an_epsilon_is_folded_into_the_variance():
     assert fold_epsilon(var, 1e-5, 1e-5) is var
 
 
-def test_keras_networks_with_batch_norm_are_told_from_the_arrays(tmp_path, monkeypatch):
+def test_keras_networks_with_batch_norm_are_identified_from_the_arrays(tmp_path, monkeypatch):
     entry, names = ZOO["vgg_a_bn"], {"running_mean": "moving_mean:0", "running_var": "moving_variance:0"}
     arrays = {}
     for slot in slots(trace(entry.model.layers(), entry.shape)):

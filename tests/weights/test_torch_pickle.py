@@ -1,4 +1,4 @@
-"""Training checkpoints of PyTorch: the weights are found among all else, or the message says what there is."""
+"""Training checkpoints of PyTorch: the weights are found among other objects, or the message names the contents."""
 
 import argparse
 import collections
@@ -18,7 +18,7 @@ def network(torch):
 
 
 def trained(torch, network, optimizer):
-    """An optimizer after an update, so that it holds tensors."""
+    """Return the state of an optimizer after an update, so that it holds tensors."""
     network(torch.ones(2, 3, 3, 3)).sum().backward()
     optimizer.step()
     return optimizer.state_dict()
@@ -49,7 +49,7 @@ def test_weights_are_found_under_any_key(torch, tmp_path, network, key, zipped):
             np.testing.assert_array_equal(arrays[name], tensor.numpy())
 
 
-def test_weights_beside_others(torch, tmp_path, network):
+def test_weights_are_found_beside_others(torch, tmp_path, network):
     state = network.state_dict()
     other = {name: tensor + 1 for name, tensor in state.items()}
 
@@ -72,7 +72,7 @@ def test_weights_beside_others(torch, tmp_path, network):
         read({**state, "ema": other})
 
 
-def test_no_weights(torch, tmp_path, network):
+def test_files_without_weights_are_refused(torch, tmp_path, network):
     def message(content):
         torch.save(content, tmp_path / "x.pth")
         with pytest.raises(InputError) as caught:
@@ -82,8 +82,8 @@ def test_no_weights(torch, tmp_path, network):
     state = trained(torch, network, torch.optim.Adam(network.parameters()))
     said = message({"epoch": 3, "optimizer": state})
     assert "holds no weights under its keys (epoch, optimizer); save a model's state_dict()" in said
-    assert "holds one single tensor, no tensors by name" in message(torch.ones(3))
-    assert "holds one list, no tensors by name" in message([torch.ones(3)])
+    assert "holds one tensor instead of tensors by name" in message(torch.ones(3))
+    assert "holds one list instead of tensors by name" in message([torch.ones(3)])
     with zipfile.ZipFile(tmp_path / "jit.pt", "w") as archive:
         archive.writestr("jit/data.pkl", b"c__torch__\nNet\n)\x81.")
         archive.writestr("jit/constants.pkl", b").")

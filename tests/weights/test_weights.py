@@ -1,4 +1,4 @@
-"""Foreign weights: equal logits, exact inverses, files of every kind, and every way to be wrong."""
+"""Foreign weights: equal logits, exact inverses, files of every kind, and errors."""
 
 import functools
 import gc
@@ -37,7 +37,7 @@ DEPTHS = {"A": (1, 1, 2, 2, 2), "B": (2, 2, 2, 2, 2), "D": (2, 2, 3, 3, 3), "E":
 
 
 def torch_vgg(torch, configuration, norm, width=1.0, num_classes=1000):
-    """torchvision's VGG, written down again."""
+    """Return a reimplementation of torchvision's VGG."""
     nn = torch.nn
     features, channels = [], 3
     for maps, depth in zip((64, 128, 256, 512, 512), DEPTHS[configuration], strict=True):
@@ -57,7 +57,7 @@ def torch_vgg(torch, configuration, norm, width=1.0, num_classes=1000):
 
 
 def torch_alexnet(torch):
-    """torchvision's AlexNet, written down again."""
+    """Return a reimplementation of torchvision's AlexNet."""
     nn = torch.nn
     features = (
         *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
@@ -75,7 +75,7 @@ def torch_alexnet(torch):
 
 
 def _net(torch, features, side, classifier):
-    """Weights that keep the size of activations, so that logits depend on the image; no bias or statistic is 0 or 1."""
+    """Return a network whose logits depend on the image and whose biases and statistics are not 0 or 1."""
 
     class Net(torch.nn.Module):
         def __init__(self):
@@ -100,7 +100,7 @@ def _net(torch, features, side, classifier):
 
 
 def check_logits(torch, net, file, run, *options):
-    """File, conversion, run, restore: the logits of torch's `net()`, where the last pooling acts and where not."""
+    """Convert a file to a run, restore it, and compare its logits with those of torch's `net()` for two image sizes."""
     net, images, want = net(), {}, {}
     for size in (224, 256):
         images[size] = np.random.default_rng(size).normal(size=(2, size, size, 3)).astype(np.float32)
@@ -150,7 +150,7 @@ def test_vgg_logits_equal_torch(torch, tmp_path, configuration, norm):
 
 
 def narrow(model='VGG("D", width=1 / 32, num_classes=10)', side=64):
-    """A config file of a network that costs little; images of 64 pixels leave 2x2 maps to flatten."""
+    """Return the text of a config file of a small network; images of 64 pixels leave 2x2 maps to flatten."""
     return f"""
 from jaxcnn import Data, Experiment, Fake
 from jaxcnn.layers import BatchNorm, Conv, Dense, Flatten, GroupNorm
@@ -173,7 +173,7 @@ def config(tmp_path):
 
 
 def narrow_arrays(num_classes=10, seed=0):
-    """The arrays of `narrow` by torchvision's names, as torchvision has them."""
+    """Return the arrays of `narrow` in torchvision's layout."""
     rng, arrays = np.random.default_rng(seed), {}
     numbers, channels = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), 3
     for number, maps in zip(numbers, (2, 2, 4, 4, 8, 8, 8, *[16] * 6), strict=True):
@@ -187,7 +187,7 @@ def narrow_arrays(num_classes=10, seed=0):
 
 
 def failure(capsys, *arguments):
-    """The one line on stderr of a command that must fail."""
+    """Return the one line on stderr of a command that must fail."""
     capsys.readouterr()
     assert main(["convert", *map(str, arguments)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -212,7 +212,7 @@ def tiny_slots():
     return {slot.path: slot for slot in slots(trace(LAYERS, (8, 10, 6)))}
 
 
-def test_kernels_are_turned_as_loops_turn_them():
+def test_kernels_are_transposed_as_by_loops():
     places, rng = tiny_slots(), np.random.default_rng(0)
     conv, first, last = (places[f"params/{name}/kernel"] for name in ("conv1", "fc2", "fc3"))
     assert (conv.torch_shape, first.torch_shape, last.torch_shape) == ((4, 3, 3, 3), (5, 48), (3, 5))
@@ -230,7 +230,7 @@ def test_kernels_are_turned_as_loops_turn_them():
 
 @settings(deadline=None, max_examples=30)
 @given(st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3)), st.integers(1, 4), st.integers(0, 9))
-def test_dense_kernels_come_back(maps, features, seed):
+def test_dense_kernels_survive_a_round_trip(maps, features, seed):
     (slot, _) = slots(trace((Flatten(name="flatten"), Dense(features, name="fc")), maps))
     ours = np.random.default_rng(seed).normal(size=slot.shape)
     np.testing.assert_array_equal(slot.from_torch(slot.to_torch(ours)), ours)
@@ -272,7 +272,7 @@ def test_logits_from_torch_and_keras_files_equal_scipys(tmp_path):
 
 
 @pytest.mark.parametrize("output", ["x.safetensors", "x.npz", "x.npz --layout=torchvision"])
-def test_there_and_back(tmp_path, config, output):
+def test_a_file_survives_a_round_trip(tmp_path, config, output):
     name, *layout = output.split()
     arrays = narrow_arrays()
     save_file(arrays, tmp_path / "first.safetensors", metadata={"preprocessing": '{"mean": [0.25], "std": [0.5]}'})
@@ -316,7 +316,7 @@ def test_batch_statistics_are_kept(tmp_path, torch):
 
 
 def keras_legacy(path, arrays, root="", names=("W_1:0", "b_1:0")):
-    """As keras-applications' files: groups in no order, datasets under names of their own."""
+    """Write a file like keras-applications: groups without an order, datasets under individual names."""
     layers = [f"block{b}_conv{i}" for b, depth in enumerate(DEPTHS["D"], 1) for i in range(1, depth + 1)]
     layers += ["fc1", "fc2", "predictions"]
     with h5py.File(path, "w") as file:
@@ -332,7 +332,7 @@ def keras_legacy(path, arrays, root="", names=("W_1:0", "b_1:0")):
 
 
 def keras_3(path, arrays):
-    """As Keras 3 writes them: numbered by kind, which sorts conv2d_10 before conv2d_2."""
+    """Write a file like Keras 3: layers are numbered by kind, so that conv2d_10 is sorted before conv2d_2."""
     stream, seen = io.BytesIO(), {"conv2d": 0, "dense": 0}
     with h5py.File(stream, "w") as file:
         for kernel, bias in pairs(arrays):
@@ -350,7 +350,7 @@ def keras_3(path, arrays):
 
 
 def pairs(arrays):
-    """Kernels with their biases as Keras has them, of arrays by torchvision's names (values are of no matter here)."""
+    """Return kernels with their biases in Keras' layout, from arrays in torchvision's (values do not matter here)."""
     kernels = [array for name, array in arrays.items() if name.endswith("weight")]
     biases = [array for name, array in arrays.items() if name.endswith("bias")]
     turned = [k.transpose(2, 3, 1, 0) if k.ndim == 4 else np.ascontiguousarray(k.T) for k in kernels]
@@ -385,7 +385,7 @@ def test_keras_file_without_dense_layers(tmp_path, config, capsys):
     path = tmp_path / "notop.h5"
     keras_legacy(path, arrays)
     line = failure(capsys, path, f"--model={config}", f"--workdir={tmp_path / 'run'}")
-    assert "no dense layers (include_top=False); --drop_head draws fc6, fc7, fc8 anew" in line
+    assert "no dense layers (include_top=False); re-initialize fc6, fc7, fc8 with --drop_head." in line
     found = weights.load(path, str(config), drop_head=True)
     params = found.variables()["params"]
     limit = (6 / (64 + 128)) ** 0.5  # Glorot's uniform
@@ -428,7 +428,7 @@ def integers(values):
 
 
 def tensor_pickle(name, *, count, offset, shape, strides):
-    """The pickle of a state dict of one float tensor, opcode by opcode."""
+    """Return the pickle of a state dict of one float tensor, written opcode by opcode."""
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"J"
     storage += struct.pack("<i", count) + b"tQ"
     tensor = b"(" + storage + b"J" + struct.pack("<i", offset) + integers(shape) + integers(strides) + b"\x89}t"
@@ -436,7 +436,7 @@ def tensor_pickle(name, *, count, offset, shape, strides):
 
 
 def write_pth(path, content, numbers=b"", zipped=True):
-    """A file of torch.save around a pickle, in either form."""
+    """Write a pickle like torch.save, in either format."""
     if zipped:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", content)
@@ -474,7 +474,7 @@ def test_tensors_stay_in_their_storage(tmp_path, wrong, zipped):
     right = {"count": 12, "offset": 2, "shape": (2, 3), "strides": (1, 4)}
     content = tensor_pickle("a.weight", **(right | wrong))
     path = write_pth(tmp_path / "hand.pth", content, np.arange(12, dtype="<f4").tobytes(), zipped)
-    with pytest.raises(InputError, match=r"cut short, damaged or no \.pth file"):
+    with pytest.raises(InputError, match=r"truncated, damaged or not a \.pth file"):
         weights.read(path)
 
 
@@ -493,7 +493,7 @@ def test_tensors_stay_in_their_storage(tmp_path, wrong, zipped):
 def test_pickles_that_run_code_are_refused(tmp_path, capsys, content, named, zipped):
     path = write_pth(tmp_path / "evil.pth", content, zipped=zipped)
     line = failure(capsys, path, f"--workdir={tmp_path / 'run'}")
-    assert f"its pickle would run {named}, and only tensors are let through" in line
+    assert f"its pickle would run {named}, and only tensors are allowed" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -534,7 +534,7 @@ def test_damaged_files(tmp_path, capsys, suffix):
     for damaged in (content[: len(content) // 2], content[:10], b"", b"no weights at all" * 100):
         path.write_bytes(damaged)
         line = failure(capsys, path, run)
-        assert f"{path} cannot be read: it is cut short, damaged or no {suffix} file" in line
+        assert f"{path} cannot be read: it is truncated, damaged or not a {suffix} file" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -542,7 +542,7 @@ def test_files_of_no_use(tmp_path, capsys):
     save_file({}, tmp_path / "empty.safetensors")
     assert "holds no arrays" in failure(capsys, tmp_path / "empty.safetensors")
     write_pth(tmp_path / "number.pth", b"K\x07.")
-    assert "holds one int, no tensors by name" in failure(capsys, tmp_path / "number.pth")
+    assert "holds one int instead of tensors by name" in failure(capsys, tmp_path / "number.pth")
     (tmp_path / "model.onnx").write_bytes(b"x")
     line = failure(capsys, tmp_path / "model.onnx")
     assert "suffix '.onnx'; weights are read from .safetensors, .npz, .pth, .pt, .h5, .keras" in line
@@ -553,7 +553,7 @@ def test_files_of_no_use(tmp_path, capsys):
     with (tmp_path / "pickled.npz").open("wb") as file:
         pickle.dump({"a": 1}, file)
     line = failure(capsys, tmp_path / "pickled.npz")
-    assert "no .npz file (not an archive of np.savez)" in line and "pickle" not in line.replace("pickled.npz", "")
+    assert "not a .npz file (not an archive of np.savez)" in line and "pickle" not in line.replace("pickled.npz", "")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".npz", ".safetensors", ".h5", ".keras"])
@@ -563,11 +563,11 @@ def test_downloads_that_are_no_weights(tmp_path, capsys, suffix):
         path.write_bytes(page)
         assert "is a web page (HTML or XML), not weights; download the file itself" in failure(capsys, path)
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 553\n")
-    assert "is a Git LFS pointer in the place of the weights; fetch them with `git lfs pull`" in failure(capsys, path)
+    assert "is a Git LFS pointer instead of the weights; fetch them with `git lfs pull`" in failure(capsys, path)
 
 
 def save(tmp_path, changes=(), drop=(), **options):
-    """A file of the narrow network's arrays with some changed and some left out."""
+    """Write a file of the narrow network's arrays, with some changed and some left out."""
     arrays = narrow_arrays(**options) | dict(changes)
     path = tmp_path / "x.safetensors"
     save_file({name: array for name, array in arrays.items() if name not in drop}, path)
@@ -581,20 +581,20 @@ def test_arrays_that_do_not_fit(tmp_path, config, capsys):
         return failure(capsys, save(tmp_path, **wrong), model, run, *options)
 
     shape = line(changes={"features.5.weight": np.zeros((4, 3, 3, 3), np.float32)})
-    assert "features.5.weight is (4, 3, 3, 3), params/conv2_1/kernel needs (4, 2, 3, 3)." in shape
+    assert "features.5.weight has shape (4, 3, 3, 3), but params/conv2_1/kernel needs (4, 2, 3, 3)." in shape
     axes = line(changes={"features.5.weight": np.zeros((3, 3, 2, 4), np.float32)})
-    assert "features.5.weight is (3, 3, 2, 4), params/conv2_1/kernel needs (4, 2, 3, 3)." in axes
-    assert "nothing in it is params/fc7/bias (128,)." in line(drop=["classifier.3.bias"])
-    assert "features.0.mask (2,), which the network has not" in line(
+    assert "features.5.weight has shape (3, 3, 2, 4), but params/conv2_1/kernel needs (4, 2, 3, 3)." in axes
+    assert "it has no array for params/fc7/bias (128,)." in line(drop=["classifier.3.bias"])
+    assert "features.0.mask (2,), which the network does not have" in line(
         changes={"features.0.mask": np.zeros(2, np.float32)}
     )
-    assert "features.0.bias holds int8, params/conv1_1/bias needs floating point" in line(
+    assert "features.0.bias has dtype int8, but params/conv1_1/bias needs floating point" in line(
         changes={"features.0.bias": np.zeros(2, np.int8)}
     )
     classes = line(num_classes=7)
-    assert "it tells 7 classes apart, fc8 10. --num_classes=7 keeps them, --drop_head draws fc8 anew." in classes
+    assert "it has 7 classes, but fc8 has 10. Keep them with --num_classes=7, or re-initialize fc8 with" in classes
     layer = line(drop=["features.2.weight", "features.2.bias"])
-    assert "nothing in it is params/conv1_2/kernel (2, 2, 3, 3) (and 1 more)." in layer
+    assert "it has no array for params/conv1_2/kernel (2, 2, 3, 3) (and 1 more)." in layer
     assert not (tmp_path / "run").exists()
 
 
@@ -645,7 +645,7 @@ def test_options_that_do_not_fit(tmp_path, config, capsys):
     assert main(["convert", str(path), f"--model={config}", f"--workdir={run}"]) == 0
     before = sorted(run.rglob("*"))
     assert f"workdir {run} is not empty" in failure(capsys, path, f"--model={config}", f"--workdir={run}")
-    assert "--output names the file to write" in failure(capsys, run)
+    assert "name the .safetensors or .npz file to write with --output" in failure(capsys, run)
     assert "--model does not apply" in failure(capsys, run, "--model=vgg_d", f"--output={tmp_path / 'a.npz'}")
     assert "weights are written to .safetensors, .npz" in failure(capsys, run, f"--output={tmp_path / 'a.pth'}")
     assert "holds no run" in failure(capsys, tmp_path, f"--output={tmp_path / 'a.npz'}")
@@ -660,7 +660,7 @@ def test_layers_without_a_place(tmp_path, capsys):
     line = failure(capsys, save(tmp_path), f"--model={config}")
     assert "norm1_1 (GroupNorm) has no place" in line
     line = failure(capsys, save(tmp_path), f"--model={Path(__file__).parents[1] / 'tiny.py'}")
-    assert "Tiny is no jaxcnn.models.ConvNet; only arrays in the layout jaxcnn fit it" in line
+    assert "Tiny is not a jaxcnn.models.ConvNet; only arrays in the jaxcnn layout fit it" in line
 
 
 def test_dry_run_lists_what_is_wrong_and_writes_nothing(tmp_path, config, capsys):
@@ -680,7 +680,7 @@ def test_dry_run_lists_what_is_wrong_and_writes_nothing(tmp_path, config, capsys
 
 
 def pretend(monkeypatch, name, layout="torchvision", keep=lambda slot: True, num_classes=1000):
-    """As if a file held the arrays of a network of the zoo; they take no memory."""
+    """Simulate a file with the arrays of a network of the zoo, without using memory for them."""
     model, shape = ZOO[name].model.clone(num_classes=num_classes), ZOO[name].shape
     arrays = {}
     for slot in filter(keep, slots(trace(model.layers(), shape))):
@@ -698,7 +698,7 @@ PLAIN = [name for name in IMAGENET if name not in ("alexnet", "vgg_a_lrn")]
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_the_network_is_told_from_the_arrays(monkeypatch, name):
+def test_the_network_is_identified_from_the_arrays(monkeypatch, name):
     pretend(monkeypatch, name)
     found = weights.load("file.pth")
     found.check()
@@ -713,7 +713,7 @@ def test_the_network_is_told_from_the_arrays(monkeypatch, name):
     found.check()
     assert found.experiment.model.num_classes == weights.load("file.pth", name).experiment.model.num_classes == 10
     weights.load("file.pth", num_classes=10).check()
-    with pytest.raises(InputError, match=r"it tells 10 classes apart, fc[89] 20"):
+    with pytest.raises(InputError, match=r"it has 10 classes, but fc[89] has 20"):
         weights.load("file.pth", num_classes=20).check()
     dropped = weights.load("file.pth", drop_head=True)
     dropped.check()
@@ -721,7 +721,7 @@ def test_the_network_is_told_from_the_arrays(monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", ["vgg_d", "vgg_e"])
-def test_keras_networks_are_told_too(monkeypatch, name):
+def test_keras_networks_are_identified_from_the_arrays(monkeypatch, name):
     pretend(monkeypatch, name, layout="keras")
     found = weights.load("file.h5")
     found.check()
@@ -741,7 +741,7 @@ def test_images_are_preprocessed_as_the_source_did(monkeypatch):
         np.testing.assert_allclose(make_preprocess(settings)(image), want, rtol=1e-5, atol=1e-4)
 
 
-def test_what_cannot_be_told_is_asked(monkeypatch):
+def test_a_network_that_cannot_be_identified_must_be_named(monkeypatch):
     pretend(monkeypatch, "vgg_d", keep=lambda slot: slot.role == "conv")
     with pytest.raises(InputError, match=r"fits vgg_d, vgg_notes19; choose one with --model\."):
         weights.load("file.pth")
@@ -757,10 +757,10 @@ def test_what_cannot_be_told_is_asked(monkeypatch):
 @pytest.mark.parametrize(
     ("file", "model", "both"),
     [
-        ("vgg_d", "vgg_e", "features.17.weight is (512, 256, 3, 3), params/conv3_4/kernel needs (256, 256, 3, 3)"),
-        ("vgg_d_bn", "vgg_d", "it has features.1.weight (64,), which the network has not"),
-        ("vgg_b", "vgg_b_bn", "nothing in it is params/norm1_1/scale (64,)"),
-        ("alexnet_owt", "alexnet", "features.0.weight is (64, 3, 11, 11), params/conv1/kernel needs (96, 3, 11, 11)"),
+        ("vgg_d", "vgg_e", "has shape (512, 256, 3, 3), but params/conv3_4/kernel needs (256, 256, 3, 3)"),
+        ("vgg_d_bn", "vgg_d", "it has features.1.weight (64,), which the network does not have"),
+        ("vgg_b", "vgg_b_bn", "it has no array for params/norm1_1/scale (64,)"),
+        ("alexnet_owt", "alexnet", "has shape (64, 3, 11, 11), but params/conv1/kernel needs (96, 3, 11, 11)"),
     ],
 )
 def test_the_wrong_network_is_named(monkeypatch, file, model, both):
@@ -781,7 +781,7 @@ def test_names_do_not_matter_but_order_does(tmp_path, config):
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "net.", "module.net."])
-def test_an_npz_in_sorted_order_goes_by_torchvisions_names(tmp_path, config, prefix):
+def test_an_npz_in_sorted_order_is_matched_by_torchvisions_names(tmp_path, config, prefix):
     arrays = narrow_arrays()
     save_file(arrays, tmp_path / "plain.safetensors")
     np.savez(tmp_path / "x.npz", **{prefix + name: arrays[name] for name in sorted(arrays)})
@@ -790,7 +790,7 @@ def test_an_npz_in_sorted_order_goes_by_torchvisions_names(tmp_path, config, pre
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
-def test_layers_of_one_shape_whose_order_only_names_give(tmp_path, suffix):
+def test_layers_of_one_shape_whose_order_only_names_determine(tmp_path, suffix):
     config = tmp_path / "two.py"
     config.write_text(narrow(model='Chain((Conv(3, name="conv1"), Conv(3, name="conv2"), Conv(4, name="conv3")))'))
     rng = np.random.default_rng(0)
@@ -813,15 +813,15 @@ def test_layers_of_one_shape_whose_order_only_names_give(tmp_path, suffix):
         for layer, name in zip(("conv1", "conv2", "conv3"), names, strict=True):
             np.testing.assert_array_equal(params[layer]["bias"], arrays[f"{name}.bias"])
     _, found = load("entry", "body", "head")
-    message = "order its layers come, and several have the shape (3, 3, 3, 3) (body.weight, entry.weight). Save"
+    message = "the order of its layers, and several have the shape (3, 3, 3, 3) (body.weight, entry.weight). Save"
     with pytest.raises(InputError, match=re.escape(message)):
         found.check()
-    assert {pair.source for pair in found.pairs if pair.fate == "doubtful"} == {
+    assert {pair.source for pair in found.pairs if pair.fate == "ambiguous"} == {
         f"{name}.{role}" for name in ("entry", "body") for role in ("weight", "bias")
     }
 
 
-def test_batch_norms_whose_order_only_names_give(tmp_path):
+def test_batch_norms_whose_order_only_names_determine(tmp_path):
     config = tmp_path / "two.py"
     config.write_text(narrow(model='Chain((BatchNorm(name="norm1"), BatchNorm(name="norm2")))'))
     roles = ("weight", "bias", "running_mean", "running_var")
@@ -844,7 +844,7 @@ def test_an_npz_that_is_not_sorted_keeps_its_order(tmp_path):
     np.testing.assert_array_equal(params["conv1"]["bias"], arrays["entry.bias"].astype(np.float32))
 
 
-def test_timms_names_for_the_same_arrays(tmp_path, config):
+def test_timms_names_give_the_same_variables(tmp_path, config):
     arrays = narrow_arrays()
     renamed = {name: array for name, array in arrays.items() if name.startswith("features")}
     names = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
@@ -880,7 +880,7 @@ def test_the_run_is_like_a_trained_one(tmp_path, config, capsys):
     assert '"n": 4' in capsys.readouterr().out
 
 
-def test_a_dropped_head_is_drawn_from_the_seed(tmp_path, config):
+def test_a_dropped_head_is_reinitialized_from_the_seed(tmp_path, config):
     path = save(tmp_path, num_classes=7)
     kept, dropped = (weights.load(path, str(config), num_classes=n, drop_head=n == 5) for n in (7, 5))
     kept, again = kept.variables(), weights.load(path, str(config), num_classes=5, drop_head=True).variables()

@@ -1,4 +1,4 @@
-"""What a diagram shows of a traced network: its maps, one block each."""
+"""The blocks of a diagram: the maps and units of a traced network."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 
 @dataclass(frozen=True)
 class Mark:
-    """A layer that changes values but not their arrangement, shown on the block it works on."""
+    """A layer that changes values but not their shape, shown on the block it applies to."""
 
     kind: Literal["activation", "norm", "dropout", "unknown"]
     text: str
@@ -26,13 +26,13 @@ class Block:
     """The output of one layer.
 
     Attributes:
-        layer: that made it; None for the input.
-        text: what its kind is called in the legend.
-        window, stride: of the layer, on what it reads.
-        parts: towers it is drawn as, because the layer, or the one that reads it, works in so many groups.
-        marks: what happens to it before the next block.
-        opens: residual connections that begin at this block, by name.
-        closes: residual connections that are added to this block, by name, with the layers on the shortcut.
+        layer: layer that computes it; None for the input.
+        text: name of its kind in the legend.
+        window, stride: size and stride of the layer's window on its input.
+        parts: number of towers it is drawn as, which is the number of groups of the layer or of the one that reads it.
+        marks: layers applied to it before the next block.
+        opens: names of the residual connections that begin at this block.
+        closes: names of the residual connections that are added to this block, with the layers on the shortcut.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Block:
 
     @property
     def groups(self) -> int:
-        """Parts of the block before that the layer keeps apart."""
+        """Return the number of groups into which the layer splits its input."""
         window = self.layer and self.layer.window()
         return (window and window.groups) or 1
 
 
 def blocks(rows: Sequence[TracedLayer], shape: Shape) -> tuple[Block, ...]:
-    """The input of this shape and one block for each layer that makes maps or units; other layers become marks."""
+    """Return a block for the input and one for each layer that computes maps or units; other layers become marks."""
     made = [Block("input", "input", "input", shape)]
     sources: dict[str, int] = {}
     on_shortcut = {
@@ -85,13 +85,13 @@ def blocks(rows: Sequence[TracedLayer], shape: Shape) -> tuple[Block, ...]:
 
 
 def _inside(path: str) -> list[str]:
-    """Paths of the layers that one lies in: `a` and `a/b` of `a/b/c`."""
+    """Return the paths of the enclosing layers: `a` and `a/b` for `a/b/c`."""
     parts = path.split("/")
     return ["/".join(parts[:i]) for i in range(1, len(parts))]
 
 
 def _in_towers(made: Sequence[Block]) -> tuple[Block, ...]:
-    """A block and what pools it are split alike, into the groups that made it or that read it."""
+    """Split each block and the pooling that reads it into the groups that compute the block or read it."""
     starts = [i for i, block in enumerate(made) if block.kind != "pool"]
     towers: list[Block] = []
     for start, end in itertools.pairwise([*starts, len(made)]):
@@ -103,7 +103,7 @@ def _in_towers(made: Sequence[Block]) -> tuple[Block, ...]:
 
 
 def window_text(block: Block) -> str:
-    """`11x11 /4` or `5x5, 2 groups`: the window and, where it is not 1, the stride and the number of groups."""
+    """Return `11x11 /4` or `5x5, 2 groups`: the window, and the stride and number of groups where they are not 1."""
     if block.kind not in ("conv", "pool"):
         return ""
     if block.layer is None or block.layer.window() is None:
@@ -113,5 +113,5 @@ def window_text(block: Block) -> str:
 
 
 def shape_text(block: Block) -> str:
-    """`55x55x96`."""
+    """Return a shape as in `55x55x96`."""
     return _TIMES.join(map(str, block.shape))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Affine2D
 
 WIDTH = 1000
-"""Of every picture, in units; a unit is a pixel of the SVG, two of the PNG, and a point of the letters' size."""
+"""Width of every picture in units; a unit is one pixel of the SVG, two pixels of the PNG and one point of font size."""
 
 _FONT = "DejaVu Sans"
 
@@ -27,7 +27,7 @@ Anchor = Literal["start", "middle", "end"]
 
 @dataclass(frozen=True)
 class Stroke:
-    """A polygon, or a line where it is open."""
+    """A polygon, or a line if it is not closed."""
 
     style: str
     points: tuple[Point, ...]
@@ -36,7 +36,7 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Words:
-    """One line of text, `y` its baseline."""
+    """One line of text; `y` is its baseline."""
 
     style: str
     text: str
@@ -49,7 +49,7 @@ class Words:
 
 @dataclass
 class Canvas:
-    """What is drawn, later things over earlier ones."""
+    """The drawn items; later ones cover earlier ones."""
 
     items: list[Stroke | Words] = field(default_factory=list)
 
@@ -60,11 +60,11 @@ class Canvas:
         self.items.append(Stroke(style, points, False))
 
     def box(self, style: str, x: float, y: float, width: float, height: float) -> None:
-        """A rectangle from its top left corner."""
+        """Draw a rectangle from its top left corner."""
         self.polygon(style, (x, y), (x + width, y), (x + width, y + height), (x, y + height))
 
     def moved(self, right: float, down: float) -> list[Stroke | Words]:
-        """The items elsewhere."""
+        """Return the items, shifted."""
         return [
             replace(item, x=item.x + right, y=item.y + down)
             if isinstance(item, Words)
@@ -88,7 +88,7 @@ class Canvas:
 
 @functools.lru_cache(maxsize=4096)
 def width(text: str, size: float, bold: bool = False) -> float:
-    """Of one line, in units, from unhinted outlines, so that it is the same at every resolution."""
+    """Return the width of a line in units, from unhinted outlines, so that it is the same at every resolution."""
     from matplotlib.textpath import TextToPath
 
     return TextToPath().get_text_width_height_descent(text, _font(size, bold), False)[0]
@@ -101,7 +101,7 @@ def svg(
     paints: Mapping[str, Paint],
     at_night: Mapping[str, Paint] | None = None,
 ) -> bytes:
-    """The drawing with its words as text, in `at_night` where given and the viewer prefers a dark scheme."""
+    """Return the drawing with its words as text; `at_night` applies where the viewer prefers a dark scheme."""
     styles = sorted({item.style for item in canvas.items})
     sheet = "".join(_rule(style, paints[style]) for style in styles)
     if at_night:
@@ -145,7 +145,7 @@ def _number(value: float) -> str:
 
 
 def png(canvas: Canvas, height: int, paints: Mapping[str, Paint]) -> bytes:
-    """The drawing 2000 pixels wide."""
+    """Return the drawing, 2000 pixels wide."""
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.path import Path
     from matplotlib.transforms import Affine2D
@@ -179,7 +179,7 @@ def _rgb(colour: str | None) -> tuple[float, ...] | None:
 
 
 def _outline(item: Words) -> tuple["Path", "Affine2D"]:
-    """The letters as a path, and where it goes."""
+    """Return the letters as a path, and the transformation that places it."""
     from matplotlib.path import Path
     from matplotlib.textpath import TextToPath
     from matplotlib.transforms import Affine2D

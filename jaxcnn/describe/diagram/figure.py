@@ -13,20 +13,21 @@ from jaxcnn.layers import Shape, TracedLayer
 
 _TITLE = 17.0
 _LINE = 14.0
-# Up to so many maps or units are told apart by lines.
+# Up to this number, lines separate maps or units.
 _COUNTED = 20
 _READING = (
-    "On the blocks, a window (orange: of a convolution, dashed: of pooling) and the unit computed from it; below a "
-    "name its size and /stride.",
-    "Heights and widths, also of windows, follow the square root of pixels, depths that of maps, bars that of units.",
+    "A window on a block (orange: convolution, dashed: pooling) points at the unit computed from it; its size and "
+    "/stride are below the layer's name.",
+    "Heights and widths of maps and windows follow the square root of their pixels, depths that of the number of maps, "
+    "bars that of units.",
 )
-_SUMS = "A line above the blocks is the shortcut of a residual connection: + adds the block where it begins."
+_SUMS = "A line above the blocks is the shortcut of a residual connection; at the + its input is added."
 _SPOT = 12.0
-"""The most that one unit is high, where there are several."""
+"""Maximum height of one unit, where there are several."""
 
 
 def figure(rows: Sequence[TracedLayer], shape: Shape, title: str) -> tuple[Canvas, int]:
-    """The drawing of a traced network and its height."""
+    """Return the drawing of a traced network and its height."""
     canvas = Canvas()
     shown = blocks(rows, shape)
     words = 16 + 2 * _LINE + 6
@@ -36,7 +37,7 @@ def figure(rows: Sequence[TracedLayer], shape: Shape, title: str) -> tuple[Canva
     fitting = _TITLE * min(1.0, (WIDTH - 2 * MARGIN) / max(1.0, width(title, _TITLE, bold=True)))
     canvas.words(title, MARGIN, 30, fitting, bold=True, anchor="start")
     for line, following in itertools.pairwise(lines):
-        _carry(canvas, line, following, line.bottom + words + 16)
+        _connect_rows(canvas, line, following, line.bottom + words + 16)
     for line in lines:
         for placed in line.placed:
             _block(canvas, placed)
@@ -70,7 +71,7 @@ def _block(canvas: Canvas, placed: Placed) -> None:
 
 
 def _faces(box: Box, start: float, end: float) -> tuple[tuple[Point, ...], ...]:
-    """Front, top and right face of the part of a cuboid between two depths."""
+    """Return the front, top and right face of the part of a cuboid between two depths."""
     left, right, low, o = box.x + start, box.x + end, box.y + box.height, box.oblique
     front = ((left, box.y), (right, box.y), (right, low), (left, low))
     top = ((left, box.y), (left + o, box.y - o), (right + o, box.y - o), (right, box.y))
@@ -79,7 +80,7 @@ def _faces(box: Box, start: float, end: float) -> tuple[tuple[Point, ...], ...]:
 
 
 def _slices(canvas: Canvas, block: Block, box: Box) -> None:
-    """Lines between few maps, or few units of a bar."""
+    """Draw lines between maps, or units of a bar, where there are few."""
     count = block.shape[-1] // block.parts
     if count > _COUNTED:
         return
@@ -116,7 +117,7 @@ def _link(canvas: Canvas, source: Placed, target: Placed, scale: Scale) -> None:
 
 
 def _windows(canvas: Canvas, source: Placed, target: Placed, scale: Scale) -> None:
-    """The window of each tower on what it reads, and the unit that it makes."""
+    """Draw the window of each tower on its input, and the unit computed from it."""
     kind, reach = target.block.kind, scale.length(target.block.window)
     place = 0.3 if kind == "conv" else 0.62
     spots, windows = [], []
@@ -141,12 +142,12 @@ def _windows(canvas: Canvas, source: Placed, target: Placed, scale: Scale) -> No
 
 
 def _sheared(x: float, y: float, across: float, tall: float) -> tuple[Point, ...]:
-    """A part of a right face: its near top corner, and how far it recedes and hangs down."""
+    """Return a part of a right face from its near top corner, its receding width and its height."""
     return (x, y), (x + across, y - across), (x + across, y + tall - across), (x, y + tall)
 
 
 def _read(source: Block, target: Block) -> list[tuple[int, int]]:
-    """Pairs of a tower and a tower before it that it reads."""
+    """Return pairs of a target tower and a source tower that it reads."""
     groups = target.parts if target.kind == "pool" else target.groups
     pairs = []
     for t, s in itertools.product(range(target.parts), range(source.parts)):
@@ -159,7 +160,7 @@ def _read(source: Block, target: Block) -> list[tuple[int, int]]:
 
 
 def _hull(points: Sequence[Point]) -> list[Point]:
-    """Corners of the convex hull."""
+    """Return the corners of the convex hull."""
     points = sorted(set(points))
     halves = []
     for ordered in (points, points[::-1]):
@@ -177,7 +178,7 @@ def _turn(a: Point, b: Point, c: Point) -> float:
 
 
 def _fan(canvas: Canvas, source: Placed, target: Box) -> None:
-    """Every unit reads everything."""
+    """Draw a dense connection, in which every unit reads the whole input."""
     first, last = source.towers[0], source.towers[-1]
     near = (source.right, first.y - first.oblique), (source.right, last.y + last.height - last.oblique)
     far = (target.x, target.y), (target.x, target.y + target.height)
@@ -186,8 +187,8 @@ def _fan(canvas: Canvas, source: Placed, target: Box) -> None:
         canvas.line("fan-ray", a, b)
 
 
-def _carry(canvas: Canvas, line: Line, following: Line, y: float) -> None:
-    """The way from the end of a row to the start of the next."""
+def _connect_rows(canvas: Canvas, line: Line, following: Line, y: float) -> None:
+    """Draw the path from the end of a row to the start of the next."""
     last, first = line.placed[-1], following.placed[0]
     box = last.towers[0]
     start = (last.right, box.y - box.oblique + box.height / 2)
@@ -199,7 +200,7 @@ def _carry(canvas: Canvas, line: Line, following: Line, y: float) -> None:
 
 
 def _label(canvas: Canvas, line: Line) -> None:
-    """Name and window under each block, the shape once for a stage."""
+    """Write the name and the window under each block, and the shape once per stage."""
     y = line.bottom + 16
     for run in runs(line.placed):
         for placed in run:
@@ -216,7 +217,7 @@ def _label(canvas: Canvas, line: Line) -> None:
 
 
 def _insets(canvas: Canvas, shown: Sequence[Block], y: float) -> float:
-    """What layers carry, side by side as far as that fits; gives the y below."""
+    """Draw the insets of layers side by side as far as they fit, and return the y below them."""
     x, bottom = float(MARGIN), y
     for before, block in itertools.pairwise(shown):
         if not (piece := inset(block.layer, before)):
@@ -248,7 +249,7 @@ def _legend(canvas: Canvas, shown: Sequence[Block], y: float) -> float:
 def _caption(canvas: Canvas, rows: Sequence[TracedLayer], y: float) -> float:
     parameters = sum(row.info.parameters for row in rows)
     products = sum(row.info.multiply_adds for row in rows)
-    totals = f"{parameters:,} parameters, {products:,} multiply-adds an image"
+    totals = f"{parameters:,} parameters, {products:,} multiply-adds per image"
     canvas.words(totals, MARGIN, y + 16, 12.0, bold=True, anchor="start")
     reading = (*_READING, *((_SUMS,) if any(row.layer.branches() for row in rows) else ()))
     for i, text in enumerate(reading):

@@ -1,4 +1,4 @@
-"""What a layer carries beside its sizes: a table of connections, or codes that are pictures."""
+"""Insets of a diagram: a layer's table of connections, or its codes as bitmaps."""
 
 import math
 
@@ -8,7 +8,7 @@ from jaxcnn.describe.diagram.layout import MARGIN, SMALL
 from jaxcnn.layers import Conv, Layer, RadialBasis
 
 _HEAD, _LEFT = 36.0, 22.0
-# The largest cell of a table, in which its numbers fit; and the tallest table.
+# The largest cell of a table, in which the numbers fit, and the maximum height of a table.
 _CELL, _TALLEST = 18.0, 240.0
 _BITMAP = (12, 7)
 """Rows and columns of the codes of LeNet-5's output (LeCun et al. 1998, section II.B)."""
@@ -16,7 +16,7 @@ _DOT, _GAP, _MOST_CODES = 5.0, 10.0, 20
 
 
 def inset(layer: Layer | None, before: Block) -> tuple[Canvas, float, float] | None:
-    """A drawing, its width and its height, where the layer, which reads `before`, has something to show."""
+    """Return the inset of a layer that reads `before`, with its width and height; None if the layer has none."""
     if getattr(layer, "connections", None) is not None:
         return _connections(layer, before)
     codes = getattr(layer, "codes", ())
@@ -49,7 +49,7 @@ def _connections(layer: Conv, before: Block) -> tuple[Canvas, float, float]:
 
 def _codes(layer: RadialBasis) -> tuple[Canvas, float, float]:
     canvas, (tall, wide) = Canvas(), _BITMAP
-    title = f"{layer.name}: minus the squared distance to each of these"
+    title = f"{layer.name}: minus the squared distance to each of these codes"
     canvas.words(title, 0, 12, SMALL, anchor="start")
     top, pitch = _HEAD - 6, wide * _DOT + _GAP
     for k, code in enumerate(layer.codes):

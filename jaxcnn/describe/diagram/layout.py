@@ -1,4 +1,4 @@
-"""Where the blocks of a diagram stand and how large they are."""
+"""Positions and sizes of the blocks of a diagram."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from jaxcnn.describe.diagram.blocks import Block, shape_text, window_text
 from jaxcnn.describe.diagram.canvas import WIDTH, width
 
 NAME, SMALL = 12.0, 11.0
-"""Sizes of the letters: of names, and of everything else below the title. In a README column a unit is 0.83 pixels."""
+"""Font sizes of names and of all other text below the title. In a README column a unit is 0.83 pixels."""
 MARGIN = 16
 OBLIQUE = 0.36
-"""Of a length that recedes, to the right and up: half of it, at 45 degrees."""
+"""Factor of a receding length, to the right and up: half of the length, at 45 degrees."""
 STRIP = 4.0
 """Width of a mark at the end of a block."""
 
@@ -25,7 +25,7 @@ _BAR_DEPTH = 8.0
 
 @dataclass(frozen=True)
 class Scale:
-    """Units for the square root of a pixel, a map and a dense unit: monotone, and small maps stay visible."""
+    """Units per square root of pixels, maps and dense units; the square root keeps small maps visible."""
 
     side: float
     depth: float
@@ -49,12 +49,12 @@ class Box:
 
 @dataclass(frozen=True)
 class Placed:
-    """A block in its place.
+    """A block with its position.
 
     Attributes:
-        towers: from top to bottom, marks included in their depth.
-        middle: x of its words.
-        ghost: drawn as an outline, because the row above ends with it.
+        towers: from top to bottom; their depth includes the marks.
+        middle: x of the middle of its words.
+        ghost: whether it is drawn as an outline, because the row above ends with it.
     """
 
     block: Block
@@ -69,7 +69,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of blocks between `top` and `bottom`; words stand below."""
+    """A row of blocks between `top` and `bottom`, above its words."""
 
     placed: tuple[Placed, ...]
     top: float
@@ -78,7 +78,7 @@ class Line:
 
 @dataclass(frozen=True)
 class _Size:
-    """Of a block, before it has a place."""
+    """The size of a block that has no position yet."""
 
     block: Block
     depth: float
@@ -95,12 +95,12 @@ class _Size:
 
 
 def arrange(blocks: Sequence[Block], top: float, below: float) -> tuple[Scale, tuple[Line, ...]]:
-    """The blocks in as few rows as will do, as large as they then may be.
+    """Arrange blocks in as few rows as possible, as large as these rows allow.
 
     Args:
         blocks: in order.
-        top: where the first row begins.
-        below: room for the words under a row and for the way to the next.
+        top: y of the first row.
+        below: height of the words under a row and of the path to the next.
     """
     scales = [_scale(blocks, size, deep) for size, deep in _SCALES]
     sized = [[_size(block, scale) for block in blocks] for scale in scales]
@@ -115,13 +115,13 @@ def arrange(blocks: Sequence[Block], top: float, below: float) -> tuple[Scale, t
 
 
 def in_run(block: Block, following: Block) -> bool:
-    """Two convolutions of one stage: maps of the same shape, and stride 1 between them."""
+    """Whether two blocks are convolutions of one stage: maps of the same shape, and stride 1 between them."""
     alike = block.kind == following.kind == "conv" and block.shape == following.shape
     return alike and following.stride == block.parts == following.parts == 1
 
 
 def runs(row: Sequence[Placed]) -> list[list[Placed]]:
-    """A row without its ghost, cut into stages."""
+    """Split a row, without its ghost, into stages."""
     cut: list[list[Placed]] = []
     for placed in row:
         if placed.ghost:
@@ -135,7 +135,7 @@ def runs(row: Sequence[Placed]) -> list[list[Placed]]:
 
 def _scale(blocks: Sequence[Block], size: float, deep: float) -> Scale:
     maps = [block for block in blocks if len(block.shape) == 3]
-    # Two towers may be a little taller together than one block, more of them not.
+    # Two towers together may be a little taller than one block; more towers may not.
     tallest = max((max(block.shape[:2]) ** _POWER * max(1, block.parts / 1.6) for block in maps), default=1.0)
     return Scale(
         side=size * _SIDE / tallest,
@@ -157,13 +157,13 @@ def _size(block: Block, scale: Scale) -> _Size:
 
 
 def _even(sizes: Sequence[_Size], count: int) -> list[list[_Size]]:
-    """So many rows, as even as possible."""
+    """Split the blocks into `count` rows, as evenly as possible."""
     rooms = (*range(WIDTH // count, WIDTH, 20), WIDTH)
     return next(rows for room in rooms if len(rows := _fill(sizes, room)) == count)
 
 
 def _fill(sizes: Sequence[_Size], room: float) -> list[list[_Size]]:
-    """Rows no wider than room, each broken behind its last pooling if it has one."""
+    """Fill rows no wider than `room`, and break each after its last pooling if it has one."""
     rows: list[list[_Size]] = [[]]
     for size in sizes:
         row = rows[-1]
@@ -179,7 +179,7 @@ def _fill(sizes: Sequence[_Size], room: float) -> list[list[_Size]]:
 
 
 def _steps(row: Sequence[_Size]) -> list[float]:
-    """Least distances between the left edges of neighbours."""
+    """Return the minimum distances between the left edges of neighbours."""
     steps = []
     for i, (size, after) in enumerate(itertools.pairwise(row)):
         run = in_run(size.block, after.block) and not size.ghost
@@ -195,17 +195,17 @@ def _among(row: Sequence[_Size], i: int) -> bool:
 
 
 def _middle(row: Sequence[_Size], i: int) -> float:
-    """Where the words of a block stand, from its left edge."""
+    """Return the middle of a block's words, from its left edge."""
     return row[i].depth / 2 if _among(row, i) else (row[i].depth + row[i].oblique) / 2
 
 
 def _words(row: Sequence[_Size], i: int) -> float:
-    """How wide they are; a stage shares the words of its shape."""
+    """Return the width of a block's words; a stage shares those of its shape."""
     return max(row[i].words, row[i].shape_words / (2 if _among(row, i) else 1))
 
 
 def _ends(row: Sequence[_Size]) -> tuple[float, float]:
-    """Room that the first and the last block need left of their left edges and right of them."""
+    """Return the space needed left of the first block's left edge and right of the last block's left edge."""
     first, last = _middle(row, 0), _middle(row, len(row) - 1)
     left = max(0.0, _words(row, 0) / 2 - first)
     return left, max(row[-1].depth + row[-1].oblique, last + _words(row, len(row) - 1) / 2)
@@ -217,7 +217,7 @@ def _extent(row: Sequence[_Size]) -> float:
 
 
 def _justify(row: Sequence[_Size], top: float, height: float) -> tuple[Placed, ...]:
-    """The row over the whole width, wider between stages than within."""
+    """Spread a row over the whole width, with wider gaps between stages than within them."""
     steps = _steps(row)
     shares = [0.12 if in_run(a.block, b.block) and not a.ghost else 1.0 for a, b in itertools.pairwise(row)]
     spare = (WIDTH - _extent(row)) / max(sum(shares), 1.0)

@@ -1,7 +1,7 @@
-"""How each style of a diagram looks, by day and by night.
+"""The paint of each style of a diagram, in the light and in the dark scheme.
 
-Kinds of blocks differ in lightness as well as in hue, windows in their dashes, so that a greyscale print tells them
-apart.
+Kinds of blocks differ in lightness as well as in hue, and windows in their dashes, so that a greyscale print
+distinguishes them.
 """
 
 from dataclasses import dataclass, replace
@@ -60,7 +60,7 @@ _DAY = {
     "shortcut-sum": Paint("#ffffff", "#1a7f37", width=1.0),
     "grid": Paint(stroke="#afb8c1", width=0.6),
     "frame": Paint(stroke="#afb8c1", width=0.6),
-    # Its own edge, so that no seam shows between neighbours.
+    # Its edge has the same colour, so that no seam shows between neighbours.
     "dot": Paint("#1d4a7a", "#1d4a7a", width=0.3),
 }
 _NIGHT = {
@@ -102,7 +102,7 @@ def _styles() -> dict[str, Paint]:
 
 
 def _mix(colour: str, other: str, part: float) -> str:
-    """So much of the other colour in the first."""
+    """Mix a part of the other colour into the first."""
     pairs = ((int(colour[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5))
     return "#" + "".join(f"{round(a + part * (b - a)):02x}" for a, b in pairs)
 

@@ -7,22 +7,22 @@ from jaxcnn.describe.diagram.canvas import WIDTH, Canvas, Point
 from jaxcnn.describe.diagram.layout import MARGIN, SMALL, Line, Placed
 
 _LEVEL = 22.0
-"""Between the lines of nested residuals, with room for words on each."""
+"""Distance between the lines of nested residuals, with room for words on each."""
 _FIRST = 20.0
 _ARM = 3.0
 """Half of the plus sign's width."""
 _STUB = 4.0
-"""How far left of its middle a line leaves a block, and right of it one arrives."""
+"""How far right of its middle a line leaves a block, and how far left of it a line arrives."""
 
 
 def headroom(blocks: Sequence[Block]) -> float:
-    """Room that shortcuts need above every row of blocks."""
+    """Return the height that shortcuts need above every row of blocks."""
     levels = _levels(blocks)
     return _FIRST + _LEVEL * (max(levels.values()) + 1) if levels else 0.0
 
 
 def shortcuts(canvas: Canvas, blocks: Sequence[Block], lines: Sequence[Line]) -> None:
-    """Draw them on rows that have that room."""
+    """Draw the shortcuts above rows that have this height above them."""
     levels = _levels(blocks)
     for source in blocks:
         for path in source.opens:
@@ -31,7 +31,7 @@ def shortcuts(canvas: Canvas, blocks: Sequence[Block], lines: Sequence[Line]) ->
 
 
 def _levels(blocks: Sequence[Block]) -> dict[str, int]:
-    """How far up the line of each residual runs: above those inside it."""
+    """Return the level of each residual's line, above the lines of the residuals inside it."""
     paths = [path for block in blocks for path in block.opens]
     inside = {path: [other for other in paths if other.startswith(f"{path}/")] for path in paths}
     return {path: max((other.count("/") - path.count("/") for other in inside[path]), default=0) for path in paths}
@@ -58,12 +58,12 @@ def _shortcut(canvas: Canvas, lines: Sequence[Line], source: Block, target: Bloc
 
 
 def _parts(lines: Sequence[Line], source: Block, target: Block) -> Iterator[tuple[Line, Placed | None, Placed | None]]:
-    """Rows that the shortcut runs over, with the blocks where it begins and ends there."""
+    """Yield the rows that a shortcut crosses, with the blocks where it begins and ends in each."""
     begun = False
     for line in lines:
         start = next((placed for placed in line.placed if placed.block is source), None)
         end = next((placed for placed in line.placed if placed.block is target and not placed.ghost), None)
-        # A row that begins with the source as a ghost needs nothing on the row before.
+        # The next row begins with the source as a ghost, so the shortcut starts there.
         if start and line.placed[-1] is start and not start.ghost and not end:
             continue
         if start or begun:
@@ -74,6 +74,6 @@ def _parts(lines: Sequence[Line], source: Block, target: Block) -> Iterator[tupl
 
 
 def _foot(placed: Placed, aside: float) -> Point:
-    """The middle of a block's top edge, a little aside."""
+    """Return the middle of a block's top edge, shifted by `aside`."""
     box = placed.towers[0]
     return box.x + box.oblique + box.depth / 2 + aside, box.y - box.oblique
