@@ -33,10 +33,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON; a reader sees the old file or the new one, never half of one.
+    """Write `value` as indented JSON, atomically as in `replacing`.
 
     Raises:
-        ValueError: a number is NaN or infinite, which JSON cannot express.
+        ValueError: a number is NaN or infinite, which JSON cannot represent.
     """
     with replacing(path) as draft:
         draft.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")

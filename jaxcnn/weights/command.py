@@ -97,9 +97,9 @@ def _to_file(
 
 
 def _refuse(why: str, **options: object) -> None:
-    given = [name for name, value in options.items() if value is not None and value is not False]
-    if given:
-        raise InputError(f"{why}; --{given[0]} does not apply, so leave it out.")
+    misplaced = [name for name, value in options.items() if value is not None and value is not False]
+    if misplaced:
+        raise InputError(f"{why}; --{misplaced[0]} does not apply, so leave it out.")
 
 
 def _console() -> Console:

@@ -433,7 +433,7 @@ def test_a_wrong_value_is_one_error_from_constructor_override_and_file(tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("part", "given", "words"),
+    ("part", "values", "words"),
     [
         (Data, {"source": "tfds"}, "Data.name is empty; source 'tfds' needs one, for example mnist."),
         (Schedule, {"name": "step"}, "Schedule.drops is empty; name 'step' needs epochs, for example (30, 60)."),
@@ -467,8 +467,8 @@ def test_a_wrong_value_is_one_error_from_constructor_override_and_file(tmp_path,
         (Fake, {"shape": (8, 8)}, "Fake.shape is (8, 8); it must be a tuple of 3 elements, each an integer > 0."),
     ],
 )
-def test_an_invalid_field_is_one_message(part, given, words):
-    assert message(part, **given).startswith(words)
+def test_an_invalid_field_is_one_message(part, values, words):
+    assert message(part, **values).startswith(words)
 
 
 # --- override

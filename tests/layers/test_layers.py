@@ -82,7 +82,7 @@ def shapes(layers, shape):
     except (InputError, TypeError, ValueError, AssertionError):
         return None
     outputs = {
-        name: given["__call__"][0].shape[1:] for name, given in variables["intermediates"].items() if name[:1] == "l"
+        name: calls["__call__"][0].shape[1:] for name, calls in variables["intermediates"].items() if name[:1] == "l"
     }
     parameters = {name: sum(p.size for p in jax.tree.leaves(t)) for name, t in variables.get("params", {}).items()}
     return {name: (s, parameters.get(name, 0)) for name, s in outputs.items()}

@@ -139,7 +139,7 @@ def test_check_converts_what_it_accepts():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("values", "message"),
     [
         ({"rate": math.nan}, "Thing.rate is nan; it must be a finite number > 0."),
         ({"rate": "1"}, "Thing.rate is '1'; it must be a finite number > 0."),
@@ -149,9 +149,9 @@ def test_check_converts_what_it_accepts():
         ({"sizes": (1, 0)}, "Thing.sizes is (1, 0); it must be a tuple, each element an integer > 0."),
     ],
 )
-def test_check_names_the_class_the_field_the_value_and_what_is_allowed(given, message):
+def test_check_names_the_class_the_field_the_value_and_what_is_allowed(values, message):
     with pytest.raises(InputError) as error:
-        Thing(**given)
+        Thing(**values)
     assert str(error.value) == message
 
 
