@@ -1,7 +1,7 @@
 """What happens beside the updates of a run: hooks that the loop calls at a step, an evaluation, a checkpoint and the
 end. Rows of metrics, checkpoints, pictures and the summary are hooks; `train(..., hooks=...)` adds others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from jaxcnn.runs.clock import Clock
 from jaxcnn.runs.plan import Plan
 from jaxcnn.runs.selection import evaluated_part
 from jaxcnn.runs.workdir import Results
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.training.state import TrainState
 from jaxcnn.training.steps import Readings
 
@@ -102,3 +103,16 @@ class Hook:
             results: of the last step.
             logits: [n, classes], of the test images.
         """
+
+
+def check_hooks(hooks: Sequence[Hook]) -> None:
+    """Raise InputError unless these are hooks whose readings have an interval."""
+    if not isinstance(hooks, Sequence):
+        raise InputError(f"hooks is {type(hooks).__name__}; it must be a list of Hook.")
+    for number, hook in enumerate(hooks):
+        if not isinstance(hook, Hook):
+            name = hook.__name__ if isinstance(hook, type) else type(hook).__name__
+            what = f"the class {name}; give an instance of it" if isinstance(hook, type) else f"{name}; it must be Hook"
+            raise InputError(f"hooks[{number}] is {what}.")
+        if not isinstance(hook.every, int) or hook.every < 1:
+            raise InputError(f"{type(hook).__name__}.every is {hook.every!r}; it must be an integer > 0.")

@@ -20,7 +20,7 @@ from jaxcnn.objectives import trained
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.clock import Clock
 from jaxcnn.runs.ending import Pictures, Summary
-from jaxcnn.runs.hooks import Hook, Run
+from jaxcnn.runs.hooks import Hook, Run, check_hooks
 from jaxcnn.runs.init_from import starting_weights
 from jaxcnn.runs.metrics import accuracies, read_rows
 from jaxcnn.runs.plan import Plan, make_plan
@@ -77,6 +77,9 @@ def train(
         SaveError: a checkpoint or another file of the run could not be written.
         RestoreError: a checkpoint could not be read, for a reason that is not its own; nothing has been changed.
     """
+    if not isinstance(experiment, Experiment):
+        raise InputError(f"experiment is {type(experiment).__name__}; it must be Experiment.")
+    check_hooks(hooks)
     workdir = check_workdir(workdir)
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
     source = Source.of(experiment, init_from, arrays, init_from_checkpoint)
