@@ -194,11 +194,11 @@ def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
     given = iter(arguments)
     for argument in given:
         if argument == "--config":
-            file = next(given, "--")
-            if file.startswith("--"):
-                raise InputError("--config needs a file, for example --config=my.py.")
+            file = next(given, "")
         elif argument.startswith("--config="):
             file = argument.removeprefix("--config=")
         else:
             rest.append(argument)
+        if file is not None and (not file or file.startswith("--")):
+            raise InputError("--config needs a file, for example --config=my.py.")
     return file, rest

@@ -53,6 +53,9 @@ MISTAKES = {
     "rule for another optimizer": (lambda d: ["--config.optimizer.weight_decay_form=krizhevsky"], "sgd"),
     "no config file": (lambda d: [f"--config={d}/none.py"], "does not exist"),
     "no config value": (lambda d: ["--config"], "--config needs a file"),
+    "an option as config": (lambda d: ["--config", "--dry_run"], "--config needs a file"),
+    "empty config value": (lambda d: ["--config="], "--config needs a file"),
+    "folder as config": (lambda d: [f"--config={d}"], "is a folder; name a Python file"),
     "syntax error": (lambda d: config_file(d / "bad.py", "x = 1\ndef ("), "bad.py, line 2: syntax error"),
     "no get_config": (lambda d: config_file(d / "empty.py", "x = 1"), "no function get_config"),
     "field of a config file": (
