@@ -1,7 +1,7 @@
-"""Conversion of settings from and to their names in runs saved before version 0.2.
+"""Conversion of settings between today's names and those of the first saved runs.
 
-`current` lets those runs load. `original` preserves their run ids: a run id is computed from the original names
-wherever they can express a setting. Each change of a field is one entry of `_CHANGES`.
+`current` lets those runs load. `original` preserves their run ids: a run id is computed from the original names if they
+can express the setting. Each change of a field is one entry of `_CHANGES`.
 """
 
 from collections.abc import Callable

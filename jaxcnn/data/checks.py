@@ -1,4 +1,4 @@
-"""Checks for probable mistakes in images and labels: an error if they cannot be intended, otherwise a warning."""
+"""Checks for probable mistakes in images and labels: an error if the values are impossible, otherwise a warning."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -32,12 +32,12 @@ class Range(NamedTuple):
 
     @property
     def signed(self) -> bool:
-        """Whether negative values are larger than resizing artefacts (ringing)."""
+        """Whether the lowest value is below -10 % of the largest magnitude, more than the ringing of a resize gives."""
         return self.low < -0.1 * self.size
 
 
 def check_layout(images: np.ndarray, where: str) -> None:
-    """Check that channels are the last axis.
+    """Check that channels are the last axis, unless a last or third axis of at most 4 leaves no doubt.
 
     Args:
         images: [n, height, width, channels].
@@ -55,16 +55,17 @@ def check_layout(images: np.ndarray, where: str) -> None:
         )
 
 
-def doubts(train: Split | None, test: Split, config: Data) -> Iterator[str]:
+def warnings_about(train: Split | None, test: Split, config: Data) -> Iterator[str]:
     """Yield a warning, one or two sentences with the likely cause, for each probable mistake in the user's images and
     labels.
 
     Args:
-        train, test: splits of one dtype, not empty; train is None if there are only test images.
+        train, test: splits of one dtype, not empty; train is None if there are only test images, whose labels are then
+            not checked.
         config: its `mean` and `std` determine the expected scale.
 
     Raises:
-        InputError: pixels are in a scale that cannot be intended.
+        InputError: pixels are in an impossible scale.
     """
     first = test if train is None else train
     yield from _scale("test_images" if train is None else "train_images", first.images.dtype, _range(first), config)
@@ -91,7 +92,8 @@ def _range(part: Split) -> Range:
 
 
 def _scale(name: str, dtype: np.dtype, found: Range, config: Data) -> Iterator[str]:
-    """Yield a warning if images are not in 0..1 (uint8: 0..255) and mean and std do not account for their scale."""
+    """Yield a warning, or raise InputError if images are uint8 in 0..1, if images are not in 0..1 (uint8: 0..255) and
+    mean and std do not account for their scale."""
     mean, std = config.mean or (0.0,), config.std or (1.0,)
     unit = 255 if dtype == np.uint8 else 1
     seen = f"{name} are {dtype} in {found.low * unit:g}..{found.high * unit:g}, and data.mean {mean} and data.std {std}"
@@ -114,7 +116,7 @@ def _scale(name: str, dtype: np.dtype, found: Range, config: Data) -> Iterator[s
 
 
 def _two_ranges(train: Range, test: Range) -> Iterator[str]:
-    """Yield a warning if training and test images are in different ranges."""
+    """Yield a warning if the ranges of training and test images differ, or raise InputError from a factor of 100 on."""
     small, large = sorted((train.size, test.size))
     message = (
         f"train_images are in {train.low:.4g}..{train.high:.4g} and test_images in {test.low:.4g}..{test.high:.4g} "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.config import Data, Fake
-from jaxcnn.data.checks import check_layout, doubts, unseen_classes
+from jaxcnn.data.checks import check_layout, unseen_classes, warnings_about
 from jaxcnn.data.dataset import Dataset, MissingData, Rows, Split, fit, padded
 from jaxcnn.data.digits import digits
 from jaxcnn.data.streams import Stream
@@ -51,7 +51,7 @@ def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None, *, ne
         train, test, class_names = read[config.source]()
         train, test = (part and Split(_framed(part.images, config), part.labels) for part in (train, test))
     _check_parts(train, test, config.source)
-    doubtful = [*doubts(train, test, config)] if config.source == "arrays" else []
+    doubtful = [*warnings_about(train, test, config)] if config.source == "arrays" else []
     if config.source in ("arrays", "tfds") and train is not None:
         doubtful += unseen_classes(train, test)
     for doubt in doubtful:

@@ -92,24 +92,25 @@ def make_protocol(
 ) -> Protocol:
     """Create a protocol for images of one size.
 
-    Stored images are resized; in a resized data set they are central squares and not, as in the papers, the whole
-    rectangles of the originals. Scales above the stored side enlarge them.
+    All scales are made from the stored images, which larger scales enlarge. If the data set is stored as central
+    squares, the views differ from those of the papers, which used whole rectangles.
 
     Args:
         name: center, ten_crop, multi_crop, dense or multi_scale.
         size: height and width of the stored images.
         crop: side of the windows; None: the whole stored image.
-        scales: None: the stored side S for center, ten_crop and dense. For multi_crop and multi_scale S-32, S, S+32
-            (VGG section 4.2), in steps of S/8 if S is below 256, and all increased so that the first is at least the
-            crop. After training with jitter in [low, high], dense uses the midpoint; multi_crop and multi_scale use
-            low, midpoint and high.
-        flip: None: True for ten_crop and multi_crop, which include mirrored views, if `mirroring`; else False.
+        scales: short sides of the images in pixels. None, without jitter: S, the short side of the stored images, for
+            center, ten_crop and dense; S-32, S, S+32 for multi_crop and multi_scale (VGG section 4.2), in steps of S/8
+            if S is below 256, and all increased so that the first is at least the crop. None, with jitter in
+            [low, high]: the midpoint for dense; low, midpoint and high for multi_crop and multi_scale.
+        flip: whether mirrored views are added. None: for ten_crop and multi_crop if the training mirrored images.
         jitter: `Augment.scale_jitter` of the training.
         mirroring: `Augment.flip` of the training. Images that must not be mirrored in training, such as digits, must
             not be mirrored in testing.
 
     Raises:
-        InputError: the name is unknown; the crop is larger than the image at some scale; or all windows would coincide.
+        InputError: the name is unknown; the crop is larger than the image at some scale (dense and multi_scale, which
+            use whole images, excepted); or all windows would coincide.
     """
     check_name(name)
     window = size if crop is None else (crop, crop)

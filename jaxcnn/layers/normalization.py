@@ -59,7 +59,7 @@ class _ScaleAndBias(Norm):
 
 @dataclass(frozen=True)
 class BatchNorm(_ScaleAndBias):
-    """Batch normalization (Ioffe & Szegedy 2015), by `norms.BatchNorm`."""
+    """Layer for the module `norms.BatchNorm` (Ioffe & Szegedy 2015)."""
 
     module = norms.BatchNorm
     acts_on = "position"
@@ -91,7 +91,7 @@ class BatchNorm(_ScaleAndBias):
 
 @dataclass(frozen=True)
 class LayerNorm(_ScaleAndBias):
-    """Layer normalization (Ba et al. 2016), by `norms.LayerNorm`."""
+    """Layer for the module `norms.LayerNorm` (Ba et al. 2016)."""
 
     module = norms.LayerNorm
 
@@ -101,7 +101,7 @@ class LayerNorm(_ScaleAndBias):
 
 @dataclass(frozen=True)
 class GroupNorm(_ScaleAndBias):
-    """Group normalization (Wu & He 2018), by `norms.GroupNorm`."""
+    """Layer for the module `norms.GroupNorm` (Wu & He 2018)."""
 
     module = norms.GroupNorm
 
@@ -122,7 +122,7 @@ class GroupNorm(_ScaleAndBias):
 
 @dataclass(frozen=True)
 class InstanceNorm(_ScaleAndBias):
-    """Instance normalization (Ulyanov et al. 2016), by `norms.InstanceNorm`."""
+    """Layer for the module `norms.InstanceNorm` (Ulyanov et al. 2016)."""
 
     module = norms.InstanceNorm
 

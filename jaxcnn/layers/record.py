@@ -82,9 +82,10 @@ class Layer:
         name: name of the layer and of its parameters. A record without a name is a template, which a network names.
         role: kind of layer for tables, diagrams and stages.
         acts_on: the inputs that one output value depends on. unit: only the same input value; position: the channels at
-            the same position; map: more than these. Dense evaluation keeps layers behind the flattening only if they
-            act on units, or if they act on positions and the maps have one pixel.
-        affine: whether the layer is an affine map at test time, so that averages over positions can be taken after it.
+            the same position; map: more than these. After the flattening, dense evaluation keeps a layer
+            only if it acts on units, or if it acts on positions and the maps have one pixel; dense layers are replaced.
+        affine: whether dense evaluation may move an average over positions from before this layer to after it; False is
+            always safe.
     """
 
     role: ClassVar[Role] = "other"

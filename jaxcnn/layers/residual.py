@@ -22,7 +22,8 @@ class Residual(Layer):
 
     Attributes:
         layers: layers of the branch, F(x) of equation 1.
-        shortcut: layers of the shortcut, W x of equation 2, if the branch changes the shape; empty: the identity.
+        shortcut: layers of the shortcut, W x of equation 2, which is needed if the branch changes the shape; empty: the
+            identity. The names of all layers in both must be unique.
     """
 
     layers: tuple[Layer, ...]

@@ -23,7 +23,7 @@ def convolutional(
         output = layer.info(shape).output_shape
         if len(output) < len(shape):
             maps = shape
-        elif maps is not None and output != shape:
+        elif maps is not None and (output != shape or layer.acts_on == "map"):
             maps = (1, 1, *output)
         shape = output
     return tuple(made)

@@ -134,7 +134,8 @@ def estimate_statistics(
     """Return variables whose `batch_stats` are re-estimated from training images; the weights are unchanged.
 
     algorithm2 and pooled run the network as in training but without dropout, normalize every batch by its own
-    statistics, and combine the statistics at each normalization (`norms.population_statistics`). full_pass computes the
+    statistics, and combine the statistics at each normalization (`norms.population_statistics`): algorithm2 averages
+    the unbiased variances of the batches, pooled adds the variance of their means. full_pass computes the
     mean and the biased variance that all images would have as one single batch: the statistics of the first
     normalization are pooled over all images, then those of the second with the first already replaced, and so on, with
     one pass over the images per normalization.
@@ -143,8 +144,8 @@ def estimate_statistics(
         kind: algorithm2, pooled or full_pass.
         model: any linen module with `__call__(x, *, train)`.
         variables: its `params` and `batch_stats`.
-        batches: returns preprocessed images [n, height, width, channels], the same at every call; for algorithm2 they
-            are drawn at random.
+        batches: returns batches of preprocessed images [n, height, width, channels], the same ones at every call. For
+            algorithm2 the caller must have drawn them at random.
 
     Raises:
         InputError: the network has no batch normalization, there are no batches, or they are too small.

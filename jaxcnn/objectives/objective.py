@@ -25,8 +25,8 @@ OWN = "~objective"
 class Objective:
     """What a training step minimizes: a frozen record that is hashable, comparable and saved with the experiment.
 
-    A subclass defines `__call__` and `sums`, and if needed `init` and `trains`. Its options are its fields, which are
-    checked against their annotations.
+    A subclass is decorated with `@dataclass(frozen=True)`. It defines `__call__` and `sums`, and if needed `init` and
+    `trains`. Its options are its fields, which are checked against their annotations.
     """
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class Objective:
             key: random key for dropout and other randomness.
 
         Returns:
-            The loss, a float32 scalar, and a pair of the new `model_state` and the sums over the batch.
+            The loss, a float32 scalar, and a pair of the new `model_state` and the sums over the batch, with `n`.
         """
         raise NotImplementedError
 

@@ -163,10 +163,10 @@ def make_optimizer(
     - decoupled (Loshchilov & Hutter, Decoupled Weight Decay Regularization, as in PyTorch's AdamW):
       `v = m v + g; w = w - e (v + a w)`. In the long run l2 shrinks weights 1 / (1 - m) times as much per update.
 
-    Under l2 and decoupled, nesterov replaces v in the step by `m v` plus the latest increment of v; Adam replaces v by
-    its own direction. The plateau reduction multiplies e: the mean of `value` over each epoch, including the warm-up,
-    must fall 0.01 % below the minimum so far to count as an improvement, and the rate drops at the last update of the
-    `patience`-th consecutive epoch without one.
+    Under l2 and decoupled, nesterov uses `m v + d` instead of v in the step, where v is the new buffer and d what was
+    added to it (l2: g + a w; decoupled: g). Adam replaces v by its own direction. The plateau reduction multiplies e:
+    the mean of `value` over each epoch, including the warm-up, must fall 0.01 % below the minimum so far to count as an
+    improvement, and the rate drops at the last update of the `patience`-th consecutive epoch without one.
 
     Args:
         config: the optimizer.
@@ -179,7 +179,8 @@ def make_optimizer(
         this step, is needed by the plateau schedule and ignored by the others; `hyper` has the values of
         `hyperparameters(config)` as arrays, which may be traced; without it the values of `config` are used. The state
         is a dict of arrays by stage: "decay", "momentum" or "adam", "learning_rate", and "clip" and "plateau" if they
-        are on. The decay and momentum stages are present at a strength of 0 too, because 0 is a value like any other.
+        are on. The decay and momentum stages are always present. If `config.weight_decay` is 0, nothing decays,
+        whatever `hyper` says, because the scope then may select nothing.
 
     Raises:
         InputError: as in `make_schedule` and `decay_mask`.

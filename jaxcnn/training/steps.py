@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxcnn.data.streams import StepStream
 from jaxcnn.objectives import OWN, Batch, CrossEntropy, Objective, Sums, network_params, trained
 from jaxcnn.training.state import IMPLEMENTATION, TrainState
 
@@ -57,7 +58,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums, Readings]:
         root = jax.random.wrap_key_data(state.key, impl=IMPLEMENTATION)
         # A key is derived only where it is used: on a CPU, XLA takes a second to compile each derivation.
-        augment_key, dropout_key = (jax.random.fold_in(root, 2 * state.step + use) for use in (0, 1))
+        augment_key, dropout_key = (jax.random.fold_in(root, 2 * state.step + use) for use in StepStream)
         images = batch["image"]
         if augment:
             images = _once(lambda images: augment(augment_key, images), images, state.step)

@@ -193,3 +193,12 @@ def test_chain_equals_applying_its_layers():
     variables, x = draw(model, shape), images(2, 18, 2)
     assert model.layers() == UNPADDED and trace(model.layers(), shape)[-1].info.output_shape == (4,)
     np.testing.assert_array_equal(forward(model, variables, x), forward(Direct(), variables, x))
+
+
+@pytest.mark.parametrize("features", [15, 16])
+def test_a_dense_layer_may_keep_the_length_of_the_flattened_maps(features):
+    layers = (Conv(4, kernel=3, name="c"), Flatten(name="g"), Dense(features, name="a"), Dense(3, name="b"))
+    model, shape = Chain(layers), (4, 4, 1)
+    variables, x = draw(model, shape), images(2, 4, 1)
+    chain, rewritten = densify(model, variables, shape)
+    np.testing.assert_allclose(forward(chain, rewritten, x)[:, 0, 0], forward(model, variables, x), rtol=1e-5)
