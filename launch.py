@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train: `python launch.py --config=configs/lenet5_mnist.py --workdir=runs/a --config.seed=1`.
 
-Without `--config` it is LeNet-5 on digits, configs/lenet5_digits.py. The rest is as in `jaxcnn train`.
+Without `--config` it trains LeNet-5 on digits, configs/lenet5_digits.py. Everything else is as in `jaxcnn train`.
 """
 
 import sys

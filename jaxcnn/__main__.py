@@ -1,4 +1,7 @@
-"""`jaxcnn COMMAND`, also `python -m jaxcnn COMMAND`. Each command is one function here and imports what it runs."""
+"""The command line `jaxcnn COMMAND`, also `python -m jaxcnn COMMAND`.
+
+Each command is a function that imports what it runs.
+"""
 
 import contextlib
 import sys
@@ -36,17 +39,17 @@ app = SubcommandApp()
 
 @app.command
 def train() -> None:
-    """Train the network of a config file, or continue: --config=FILE; add --help to see every field and its value."""
-    # For the list of commands alone: which options there are depends on the config file, so `main` parses them.
+    """Train the network of a config file, --config=FILE, or continue a run; --help shows every field and its value."""
+    # Only for the list of commands: the options depend on the config file, so `main` parses them.
 
 
 @app.command
 def prepare(name: Name, data_dir: Folder = None, manual_dir: Folder = None) -> None:
-    """Download a TFDS image data set and write it in the form that training reads (needs TensorFlow).
+    """Download a TFDS image data set and write it in the format that training reads (needs TensorFlow).
 
     Args:
-        name: the data set: mnist, cifar10:3.0.2, imagenet_resized/32x32, imagenet2012.
-        data_dir: folder of prepared data sets; None: $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+        name: data set, such as mnist, cifar10:3.0.2, imagenet_resized/32x32, imagenet2012.
+        data_dir: folder of prepared data sets; None: $TFDS_DATA_DIR, otherwise ~/tensorflow_datasets.
         manual_dir: folder of files that must be downloaded by hand; None: downloads/manual in data_dir.
     """
     from jaxcnn.data.prepare import prepare
@@ -63,15 +66,15 @@ def describe(
     explain: FlagCreatePairsOff[bool] = False,
     diagram: Picture = None,
 ) -> None:
-    """Show a network layer by layer, in words or as a picture; or what a norm does, step by step.
+    """Describe a network layer by layer, in words or as a picture; or explain a norm step by step.
 
     Args:
-        targets: a network by name (vgg_d, alexnet, lenet5), a config file, a run folder, batch_norm or
+        targets: name of a network (vgg_d, alexnet, lenet5), a config file, a run folder, batch_norm or
             local_response_norm.
-        shape: of an image; None: the paper's, or that of the data of the config file or run.
-        format: of the tables; json and csv for programs.
-        compare: several networks side by side, as table 1 of the VGG paper.
-        explain: the architecture in words: what each part is for and why it was chosen.
+        shape: image shape; None: as in the paper, or as in the data of the config file or run.
+        format: format of the tables; json and csv are for programs.
+        compare: show several networks side by side, as in table 1 of the VGG paper.
+        explain: explain the architecture in words: the purpose of each part and why it was chosen.
         diagram: picture to draw, .svg or .png.
     """
     from jaxcnn.cli.describe import describe
@@ -98,23 +101,22 @@ def evaluate(
     """Test a run's network as the papers tested theirs: top-1 and top-5 error, NLL, calibration error.
 
     Args:
-        run: its workdir.
-        protocol: center, ten_crop (AlexNet), multi_crop, dense or multi_scale (VGG); or several, with commas.
-        batch_stats: what batch normalization divides by: ema, the running averages; algorithm2 (of its paper), pooled
-            or full_pass, from training images; batch, each test batch's own; blend:N, both, the averages counting as N
-            images; or several, with commas.
-        checkpoint: last; best, by accuracy on the validation part, or on the test part if none was set aside; or the
-            step of one.
-        part: of the data.
-        crop: side of the network's input in pixels; None: as the run was trained.
-        scales: short sides to which images are resized; None: as the papers did.
+        run: folder of the run.
+        protocol: center, ten_crop (AlexNet), multi_crop, dense or multi_scale (VGG); or several, separated by commas.
+        batch_stats: statistics batch normalization uses: ema, the running averages; algorithm2 (of its paper), pooled
+            or full_pass, estimated from training images; batch, those of each test batch; blend:N, both, where the
+            averages count as N images; or several, separated by commas.
+        checkpoint: last; best, by accuracy on the validation split, or on the test split if there is none; or a step.
+        part: split of the data to test on.
+        crop: side of the network's input in pixels; None: as in training.
+        scales: lengths to which the short side of images is resized; None: as in the papers.
         flip: also show mirrored views; None: in ten_crop and multi_crop, if the run was trained with mirroring.
-        data_dir: folder of prepared data sets, in the place of the run's.
-        batch_size: images at a time; None: the run's data.eval_batch_size, but for batch and blend:N, whose result
-            depends on it, its data.batch_size.
-        stats_batches: training batches for algorithm2 and pooled.
-        format: of what is printed.
-        output: file to write as JSON.
+        data_dir: folder of prepared data sets, instead of the run's.
+        batch_size: images per batch; None: the run's data.eval_batch_size, except for batch and blend:N, whose result
+            depends on it: the run's data.batch_size.
+        stats_batches: number of training batches for algorithm2 and pooled.
+        format: format of the printed results.
+        output: JSON file to write.
     """
     from jaxcnn.runs.evaluation import evaluate_run, parse_scales, show
     from jaxcnn.runtime.xla_flags import set_xla_flags
@@ -149,22 +151,22 @@ def convert(
     checkpoint: Checkpoint | None = None,
     dry_run: FlagCreatePairsOff[bool] = False,
 ) -> None:
-    """Make a run of foreign weights (torchvision, Keras VGG, NumPy), or foreign weights of a run.
+    """Convert a weight file (torchvision, Keras VGG, NumPy) to a run, or a run to a weight file.
 
-    `convert vgg16_bn.pth` makes runs/vgg16_bn, which evaluate, --init_from and jaxcnn.restore take as any other run.
-    `convert runs/a --output=a.safetensors` goes the other way. Every array is listed. Code in a file is never run.
+    `convert vgg16_bn.pth` creates runs/vgg16_bn, which evaluate, --init_from and jaxcnn.restore accept like any run.
+    `convert runs/a --output=a.safetensors` is the other direction. Every array is listed. Code in a file is never run.
 
     Args:
-        source: file of weights: .safetensors, .pth, .pt, .npz, .h5, .keras; or the folder of a run.
-        workdir: of a file: folder to make; None: runs/NAME for a file NAME.pth.
-        model: of a file: the network, a name for ImageNet (vgg_d_bn, alexnet_owt), a config file or a run; None: as the
-            shapes of the arrays tell.
-        num_classes: of a file: its classes; None: as the file or the model has it.
-        drop_head: of a file: draw the last dense layer anew (every dense layer if the file has none).
-        output: of a run: file to write, .safetensors or .npz.
-        layout: of a run: names and order of axes; None: torchvision for .safetensors, jaxcnn for .npz.
-        checkpoint: of a run: last, best or the step of one; None: last.
-        dry_run: list every array, write nothing.
+        source: weight file: .safetensors, .pth, .pt, .npz, .h5, .keras; or the folder of a run.
+        workdir: for a weight file: run folder to create; None: runs/NAME for a file NAME.pth.
+        model: for a weight file: the network, a name for ImageNet (vgg_d_bn, alexnet_owt), a config file or a run;
+            None: determined from the shapes of the arrays.
+        num_classes: for a weight file: its number of classes; None: as in the file or the model.
+        drop_head: for a weight file: re-initialize the last dense layer (every dense layer if the file has none).
+        output: for a run: file to write, .safetensors or .npz.
+        layout: for a run: names and order of axes; None: torchvision for .safetensors, jaxcnn for .npz.
+        checkpoint: for a run: last, best or a step; None: last.
+        dry_run: list every array, but write nothing.
     """
     from jaxcnn.weights import convert
 
@@ -183,12 +185,12 @@ def convert(
 
 @app.command
 def report(runs: Runs, name: str, results: str = "configs/results", readme: str = "README.md") -> None:
-    """Keep what finished runs of one experiment found, and renew the README's table.
+    """Store the results of finished runs of one experiment, and update the README's table.
 
     Args:
-        runs: workdirs of runs that differ in their seed alone.
-        name: of the experiment, as in configs/NAME.py.
-        results: folder of NAME.jsonl (a line a seed) and NAME.png (learning curves).
+        runs: workdirs of runs that differ only in their seed.
+        name: name of the experiment, as in configs/NAME.py.
+        results: folder of NAME.jsonl (one line per seed) and NAME.png (learning curves).
         readme: file whose tables are made from the results.
     """
     from jaxcnn.cli.report import collect, marked, update_tables
@@ -215,17 +217,17 @@ def bench(
     """Measure the speed of networks, alone or against plain flax and PyTorch in processes that take turns.
 
     Args:
-        cases: lenet5, vgg_d_bn_32, alexnet, vgg_d, or another network by name; none: these four.
-        what: steps of networks; launch, the time from launch.py to the first step; pipeline, the share of the input
-            pipeline in a training step.
-        mode: of the steps.
-        dtype: of the steps.
-        batch_size: images a step; None: the case's own.
-        peer: what to compare with: plain linen layers, PyTorch.
-        seconds: that each is measured for in every case.
-        threads: CPUs of each process; None: all that there are.
-        format: of what is printed.
-        output: .json file to write, with a chart beside it if there is a peer.
+        cases: lenet5, vgg_d_bn_32, alexnet, vgg_d, or the name of another network; without a name, these four.
+        what: what to measure: steps of networks; launch, the time from launch.py to the first step; pipeline, the share
+            of the input pipeline in a training step.
+        mode: modes of the steps.
+        dtype: dtypes of the steps.
+        batch_size: images per step; None: the batch size of the case.
+        peer: libraries to compare with: plain linen layers, PyTorch.
+        seconds: measured time per library and case.
+        threads: CPUs per process; None: all available ones.
+        format: format of the printed results.
+        output: .json file to write; if there is a peer, a chart is written beside it.
         readme: Markdown file whose tables are made from the folder of output, such as configs/results/README.md.
     """
     from jaxcnn.bench.tables import failures
@@ -253,11 +255,11 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command line.
 
     Args:
-        args: without the program's name; None: those of this process.
+        args: arguments without the program's name; None: the arguments of this process.
 
     Returns:
-        The exit status: 0, or 2 after a message on stderr about input that can be mended or where no command is named,
-        3 after one about numbers that are not finite, or 130 after Ctrl-C; of `train` those of `jaxcnn.cli.launch`.
+        The exit status: 0; 2 after a message on stderr about invalid input, or without a command; 3 after a message
+        about numbers that are not finite; 130 after Ctrl-C. For `train` it is as in `jaxcnn.cli.launch`.
     """
     command, *rest = [*(sys.argv[1:] if args is None else args)] or [""]
     prog = "jaxcnn" if Path(sys.argv[0]).stem == "jaxcnn" else "python -m jaxcnn"
@@ -288,7 +290,9 @@ def _check_command(command: str) -> None:
     known = (train, prepare, describe, evaluate, convert, report, bench)
     names = [function.__name__ for function in known]
     if command and not command.startswith("-") and command not in names:
-        raise InputError(f"{command!r} is no command.{did_you_mean(command, names)} There are {', '.join(names)}.")
+        raise InputError(
+            f"{command!r} is not a command.{did_you_mean(command, names)} Commands are {', '.join(names)}."
+        )
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def test_help_lists_every_command_and_is_printed_without_a_command(capsys):
 def test_a_misspelled_command_suggests_the_nearest(capsys):
     assert main(["trian"]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.startswith("error: 'trian' is no command. Did you mean 'train'? There are train, ")
+    assert out == "" and err.startswith("error: 'trian' is not a command. Did you mean 'train'? Commands are train, ")
 
 
 @pytest.mark.parametrize(("program", "shown"), [("/a/bin/jaxcnn", "jaxcnn"), ("/a/__main__.py", "python -m jaxcnn")])

@@ -45,7 +45,7 @@ def grids(record: Record) -> Iterator[Grid]:
         yield _libraries(record["steps"])
     if launches := [m for m in record["launch"] if "error" not in m]:
         rows = tuple((m["config"], f"{m['cold_seconds']:.1f}", f"{m['cached_seconds']:.1f}") for m in launches)
-        headings = ("experiment", "all compiled anew, s", "all compiled before, s")
+        headings = ("experiment", "compilation from scratch, s", "compilation cache filled, s")
         yield Grid("From `python launch.py` to the first step", headings, rows)
     if pipelines := [m for m in record["pipeline"] if "error" not in m]:
         headings = ("experiment", "images", "step, ms", "input pipeline", "without augmentation")
@@ -136,9 +136,9 @@ def _ratio(measured: Record, peer: str) -> str:
     """Return the median and, with enough rounds, the quartiles."""
     ratio = shown_ratio(measured, "jaxcnn", peer)
     if ratio is None:
-        return "too few turns" if peer in measured["ratios"] else ""
+        return "too few rounds" if peer in measured["ratios"] else ""
     enough = ratio["rounds"] >= QUARTILE_ROUNDS
-    spread = _range(ratio["quartiles"], ".2f") if enough else f"{ratio['rounds']} turns"
+    spread = _range(ratio["quartiles"], ".2f") if enough else f"{ratio['rounds']} rounds"
     return f"{ratio['ratio']:.2f} ({spread})"
 
 

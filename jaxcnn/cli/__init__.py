@@ -1,1 +1,1 @@
-"""Command lines."""
+"""Commands of the command line."""

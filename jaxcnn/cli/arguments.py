@@ -1,4 +1,4 @@
-"""Arguments for the fields of an experiment, in the forms that people type."""
+"""Command-line arguments for the fields of an experiment, in the forms in which people type them."""
 
 import dataclasses
 import functools
@@ -20,18 +20,18 @@ _FIELD = "--config."
 
 
 def for_tyro(arguments: Sequence[str], experiment: Experiment) -> list[str]:
-    """The arguments with every `--config.FIELD` in the one form that tyro takes.
+    """Return the arguments with every `--config.FIELD` in the form that tyro accepts.
 
-    What is added to that form, by the field's annotation: true and false in any case, and nothing at all for true;
-    none and null in any case for None; and a tuple in one word, such as 0.1,0.2 or (0.1, 0.2). Values that do not fit
-    stay as they are, for tyro to say so.
+    Depending on the field's annotation, these forms are also accepted: true and false in any case, and no value for
+    true; none and null in any case for None; and a tuple as one word, such as 0.1,0.2 or (0.1, 0.2). Values that do not
+    fit are left unchanged, so that tyro reports them.
 
     Args:
-        arguments: of the command line.
-        experiment: whose fields they change.
+        arguments: arguments of the command line.
+        experiment: experiment whose fields they change.
 
     Raises:
-        InputError: there is no such field, with the nearest one; or it has fields of its own.
+        InputError: there is no such field, and the message names the nearest one; or it has fields of its own.
     """
     hints = dict(paths(experiment))
     words, rest = [], deque(arguments)
@@ -51,14 +51,14 @@ def for_tyro(arguments: Sequence[str], experiment: Experiment) -> list[str]:
 
 
 def registry(experiment: Experiment) -> ConstructorRegistry:
-    """What tyro is to know of fields such as `model.norm`: names to choose from while no part is chosen.
+    """Return tyro's rules for fields such as `model.norm`: names to choose from, as long as no part is chosen.
 
-    By itself tyro makes a subcommand for each kind of part.
+    By default tyro makes a subcommand for each kind of part.
     """
-    made = ConstructorRegistry()
+    rules = ConstructorRegistry()
     chosen = any(dataclasses.is_dataclass(_value(experiment, path)) for path, hint in paths(experiment) if _named(hint))
 
-    @made.primitive_rule
+    @rules.primitive_rule
     def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         if chosen or not _named(info.type):
             return None
@@ -70,7 +70,7 @@ def registry(experiment: Experiment) -> ConstructorRegistry:
             str_from_instance=lambda value: [str(value)],
         )
 
-    return made
+    return rules
 
 
 def _value(part: Any, path: str) -> Any:
@@ -78,19 +78,19 @@ def _value(part: Any, path: str) -> Any:
 
 
 def _named(hint: Any) -> bool:
-    """Whether a field holds a part for which names stand."""
+    """Return whether a field holds a part that can be given by name."""
     kinds = _kinds(hint)
     return Literal in kinds and any(map(_is_part, kinds.values()))
 
 
 def take_names(arguments: Sequence[str], experiment: Experiment) -> tuple[list[str], Experiment]:
-    """The experiment with the parts that names among the arguments stand for, and the other arguments.
+    """Apply the arguments that give a part by name; return the other arguments and the changed experiment.
 
     `--config.model.norm=batch` changes the norm, whose options then are fields: `--config.model.norm.momentum=0.99`.
 
     Args:
-        arguments: of the command line.
-        experiment: which they change.
+        arguments: arguments of the command line.
+        experiment: experiment that they change.
 
     Raises:
         InputError: no part has that name.
@@ -111,7 +111,7 @@ def take_names(arguments: Sequence[str], experiment: Experiment) -> tuple[list[s
     except InputError:
         if any(dataclasses.is_dataclass(_value(experiment, path)) for path in changes):
             raise
-        # Together with the other arguments they may fit.
+        # They may fit together with the other arguments.
         return [*arguments], experiment
 
 
@@ -120,7 +120,7 @@ def _is_option(word: str) -> bool:
 
 
 def _words(option: str, values: list[str], kinds: dict[Any, Any]) -> list[str]:
-    """The option and its values, of a field that takes these kinds of value."""
+    """Return the option and its values in tyro's form, for a field that accepts these kinds of values."""
     choices = [
         choice for hint in kinds.values() if typing.get_origin(hint) is Literal for choice in typing.get_args(hint)
     ]
@@ -136,7 +136,7 @@ def _words(option: str, values: list[str], kinds: dict[Any, Any]) -> list[str]:
 
 
 def _kinds(hint: Any) -> dict[Any, Any]:
-    """What an annotation takes, by type: `tuple[int, int] | None` takes `tuple` and `NoneType`."""
+    """Return the alternatives of an annotation, by type: `tuple[int, int] | None` has `tuple` and `NoneType`."""
     origin = typing.get_origin(hint)
     if origin is Annotated:
         return _kinds(hint.__origin__)
@@ -146,23 +146,23 @@ def _kinds(hint: Any) -> dict[Any, Any]:
 
 
 def _hint(path: str, hints: dict[str, Any]) -> Any:
-    """The annotation of the field at a path.
+    """Return the annotation of the field at a path.
 
     Raises:
-        InputError: there is no such field, or none that takes a value.
+        InputError: there is no such field, or it takes no value.
     """
     if path not in hints:
         parent = path.rpartition(".")[0]
         if parent in hints and not _names(parent, hints):
             raise InputError(
-                f"{_FIELD}{path} is no field of this experiment: {_FIELD}{parent} has no fields with its present value."
+                f"{_FIELD}{path} is not a field of this experiment: {_FIELD}{parent}, as it is set, has no fields."
             )
         near, part = nearest(path, hints), path
         while not _names(part, hints):
             part = part.rpartition(".")[0]
         where = _FIELD + part if part else "the experiment"
         more = f"Did you mean {_FIELD}{near}?" if near else f"The fields of {where} are {_names(part, hints)}."
-        raise InputError(f"{_FIELD}{path} is no field of this experiment. {more}")
+        raise InputError(f"{_FIELD}{path} is not a field of this experiment. {more}")
     if all(_is_part(kind) for kind in _kinds(hints[path])):
         own = _names(path, hints)
         change = f"set its fields {own}, or replace it in the config file" if own else "replace it in the config file"
@@ -175,5 +175,5 @@ def _is_part(kind: Any) -> bool:
 
 
 def _names(part: str, hints: dict[str, Any]) -> str:
-    """Names of the fields of a part, "" for the experiment itself."""
+    """Return the names of the fields of a part, "" for the experiment itself."""
     return ", ".join(path.rpartition(".")[2] for path in hints if path.rpartition(".")[0] == part)

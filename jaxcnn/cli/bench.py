@@ -1,4 +1,4 @@
-"""What `python -m jaxcnn bench` does."""
+"""The command `python -m jaxcnn bench`."""
 
 import functools
 import importlib.metadata
@@ -53,27 +53,27 @@ def bench(
     output: str | Path | None = None,
     readme: str | Path | None = None,
 ) -> Record:
-    """Measure, print, and write what was found.
+    """Run a benchmark, print the results and write them to files.
 
     Args:
-        cases: names of `cases.CASES` or of the zoo; none: all of `CASES`.
-        what: steps of networks; launches of `LAUNCHES`; the input pipelines of `PIPELINES`.
-        mode, dtype: of the steps.
-        batch_size: images a step; None: the case's own.
+        cases: names of `cases.CASES` or of the zoo; if empty, all of `CASES`.
+        what: what to measure: steps of networks, launches of `LAUNCHES`, or the input pipelines of `PIPELINES`.
+        mode, dtype: modes and dtypes of the steps.
+        batch_size: images per step; None: the batch size of the case.
         peer: libraries to compare with.
-        seconds: that every library is measured for, in every case.
-        threads: CPUs of each process; None: all that this one may use.
-        format: of what is printed.
-        output: .json file to write, with the chart beside it where there is something to compare with.
+        seconds: measured time per library and case.
+        threads: CPUs per process; None: all that this process may use.
+        format: format of the printed results.
+        output: .json file to write; if there is a peer, a chart is written beside it.
         readme: Markdown file whose tables are made from the files in the folder of `output`.
 
     Returns:
-        `provenance`, and under `steps`, `launch` and `pipeline` what `compare`, `time_launches` and `pipeline.measure`
-        give, or an `error`.
+        `provenance`, and under `steps`, `launch` and `pipeline` the results of `compare`, `time_launches` and
+        `pipeline.measure`, or an `error`.
 
     Raises:
-        InputError: an argument does not fit; nothing has been measured. Or `output` or `readme` cannot be written; what
-            was found has been printed.
+        InputError: an argument does not fit, and nothing has been measured; or `output` or `readme` cannot be written,
+            and the results have been printed.
     """
     chosen = [named(name) for name in cases or CASES]
     threads = _checked(what, peer, threads, seconds, batch_size, output, readme)
@@ -84,17 +84,17 @@ def bench(
     with console.status("") as status:
         for case, way, kind in itertools.product(chosen if "steps" in what else (), mode, dtype):
             step = replace(case, model=case.model.clone(dtype=kind))
-            told = functools.partial(_tell, status, f"{case.name} {way} {kind}")
-            found = compare(step, way, ("jaxcnn", *peer), seconds=seconds, threads=threads, report=told)
+            report = functools.partial(_show_status, status, f"{case.name} {way} {kind}")
+            found = compare(step, way, ("jaxcnn", *peer), seconds=seconds, threads=threads, report=report)
             record["steps"].append(found)
             times = (f"{NAMES[name]} {v['milliseconds']:,.1f} ms" for name, v in found["variants"].items())
             console.print(f"{step_name(found)}: {', '.join(times)}")
         for config in LAUNCHES if "launch" in what else ():
-            _tell(status, "launch", config)
-            record["launch"].append(_one(config, lambda path: time_launches(path, threads)))
+            _show_status(status, "launch", config)
+            record["launch"].append(_measured(config, lambda path: time_launches(path, threads)))
         for config in PIPELINES if "pipeline" in what else ():
-            _tell(status, "pipeline", config)
-            record["pipeline"].append(_one(config, lambda path: _pipeline(path, seconds, threads)))
+            _show_status(status, "pipeline", config)
+            record["pipeline"].append(_measured(config, lambda path: _pipeline(path, seconds, threads)))
     variants = [v for found in record["steps"] for v in found["variants"].values()]
     record["provenance"]["device"] = variants[0]["device"] if variants else None
     for line in failures(record):
@@ -120,11 +120,11 @@ def _checked(
     output: str | Path | None,
     readme: str | Path | None,
 ) -> int:
-    """The number of threads, if the arguments go together."""
+    """Check that the arguments fit together, and return the number of threads."""
     if {"launch", "pipeline"} & {*what} and not (ROOT / "launch.py").is_file():
         raise InputError(
             "what is launch or pipeline, which measure experiments that come with the source repository, not with the "
-            "installed package; run this in a clone of it."
+            "installed package; run this command in a clone of the repository."
         )
     cpus = len(usable_cpus())
     if threads is not None and not 1 <= threads <= cpus:
@@ -138,14 +138,14 @@ def _checked(
     if output is not None and (Path(output).suffix != ".json" or not Path(output).parent.is_dir()):
         raise InputError(f"output is {str(output)!r}; it must be a .json file in a folder that exists.")
     if readme is not None and (output is None or not Path(output).name.startswith("bench_")):
-        raise InputError(f"readme shows files bench_NAME.json; output is {output}, so name it like that.")
+        raise InputError(f"output is {output}; with readme it must be a file bench_NAME.json.")
     if readme is not None:
         marked(readme)
     return threads or cpus
 
 
 def _provenance(peer: Sequence[Peer], threads: int, seconds: float) -> Record:
-    """Command line, revision, versions, processor."""
+    """Return the command line, revision, versions, processor and settings."""
     source = software()
     known = ("python", "jax", "jaxlib", "flax", "optax")
     versions = {name: source["versions"][name] for name in known}
@@ -161,7 +161,7 @@ def _provenance(peer: Sequence[Peer], threads: int, seconds: float) -> Record:
 
 
 def _torch_version() -> str | None:
-    """Without importing it."""
+    """Return the version of PyTorch without importing it; None if it is not installed."""
     try:
         return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
@@ -169,18 +169,18 @@ def _torch_version() -> str | None:
 
 
 def _processor() -> str:
-    """As Linux names it, else what Python knows."""
+    """Return the name of the processor from Linux, otherwise from Python."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
-def _tell(status: Status, what: str, text: str) -> None:
+def _show_status(status: Status, what: str, text: str) -> None:
     status.update(f"{what}: {text}")
 
 
-def _one(config: str, measure: Callable[[Path], Record]) -> Record:
-    """What was measured of an experiment of configs/, or why not."""
+def _measured(config: str, measure: Callable[[Path], Record]) -> Record:
+    """Return the measurement of an experiment in configs/, or its `error`."""
     try:
         return {"config": config} | measure(ROOT / "configs" / f"{config}.py")
     except WorkerError as error:

@@ -1,4 +1,4 @@
-"""What `python -m jaxcnn describe` prints and draws."""
+"""The command `python -m jaxcnn describe`."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ from jaxcnn.runtime.jax_settings import fixed_settings
 
 Format = Literal["text", "markdown", "json", "csv"]
 NORMS = ("batch_norm", "local_response_norm")
-"""What `describe` explains besides networks."""
+"""Norms that `describe` explains."""
 
 _KNOWN = f"Networks are {', '.join(ZOO)}, a config file (.py) or a run folder; norms are {', '.join(NORMS)}."
 
@@ -46,19 +46,19 @@ def describe(
     explain: bool = False,
     diagram: str | None = None,
 ) -> None:
-    """What `python -m jaxcnn describe` does: draw where asked to, and print.
+    """Print a description of networks or of a norm, and draw a picture if requested.
 
     Args:
-        targets: names of the zoo, config files, run folders, or one of `NORMS`.
-        shape: of an image, "height,width,channels"; None: that of the zoo, or of the data that the experiment names.
-        format: of what is printed.
-        compare: several networks side by side.
-        explain: the architecture in words and by stage, instead of the table of its layers.
+        targets: names in the zoo, config files, run folders, or one of `NORMS`.
+        shape: image shape, "height,width,channels"; None: as in the zoo, or as in the data of the experiment.
+        format: output format.
+        compare: show several networks side by side.
+        explain: explain the architecture in words and by stage, instead of showing the table of its layers.
         diagram: picture to draw, .svg or .png.
 
     Raises:
-        InputError: an unknown target, options that do not go together, an image that the network cannot take, a
-            picture that cannot be written. Nothing has been printed then.
+        InputError: a target is unknown, options do not fit together, the network does not accept the image shape, or
+            the picture cannot be written; nothing has been printed.
     """
     _check(targets, shape, format, compare, explain, diagram)
     if targets[0] in NORMS:
@@ -73,8 +73,8 @@ def describe(
         for target, (model, _) in found.items():
             if not isinstance(model, ConvNet) and (compare or explain or diagram or format != "text"):
                 raise InputError(
-                    f"{target} has a {type(model).__name__}, which is no jaxcnn.models.ConvNet; leave out --compare, "
-                    "--explain, --diagram and --format: there is only a table as text."
+                    f"{target} has a {type(model).__name__}, which is not a jaxcnn.models.ConvNet; leave out "
+                    "--compare, --explain, --diagram and --format, since only a text table is available."
                 )
         parts = _compared(found, format) if compare else _described(targets[0], *found[targets[0]], format, explain)
         if diagram is not None:
@@ -93,14 +93,14 @@ def describe(
 def _check(
     targets: Sequence[str], shape: str | None, format: Format, compare: bool, explain: bool, diagram: str | None
 ) -> None:
-    """Whether the options go together, and the picture has a place."""
+    """Check that the options fit together and that the folder of the picture exists."""
     if not targets:
-        raise InputError(f"describe what? {_KNOWN}")
+        raise InputError(f"describe needs a target. {_KNOWN}")
     if (len(targets) > 1) != compare:
-        given = f"{len(targets)} target{'s' * (len(targets) > 1)} {'with' if compare else 'without'} --compare"
-        raise InputError(f"{given}; describe takes one, or several with --compare.")
+        counted = f"{len(targets)} target{'s' * (len(targets) > 1)} {'with' if compare else 'without'} --compare"
+        raise InputError(f"{counted}; describe takes one target, or several with --compare.")
     if len(set(targets)) < len(targets):
-        raise InputError("--compare has a target twice; give each once.")
+        raise InputError("--compare has a duplicate target; give each target once.")
     norms = [target for target in targets if target in NORMS]
     clashes = {
         "--compare": compare and (norms or explain or diagram is not None),
@@ -110,12 +110,14 @@ def _check(
     }
     if wrong := [option for option, clash in clashes.items() if clash]:
         others = {"--compare": "a norm, --explain or --diagram", "--explain": f"--format={format}"}
-        raise InputError(f"{wrong[0]} does not go with {others.get(wrong[0], norms and norms[0])}; leave out one.")
+        raise InputError(
+            f"{wrong[0]} cannot be combined with {others.get(wrong[0], norms and norms[0])}; leave out one."
+        )
     if diagram is not None:
         if Path(diagram).suffix not in (".svg", ".png"):
             raise InputError(f"--diagram is {diagram!r}; the file must end in .svg or .png.")
         if not os.path.isdir(Path(diagram).parent):
-            raise InputError(f"--diagram is {diagram!r}; there is no such folder. Make it, or choose another.")
+            raise InputError(f"--diagram is {diagram!r}; its folder does not exist. Create it or choose another.")
 
 
 @contextlib.contextmanager
@@ -128,7 +130,7 @@ def _drawing(diagram: str) -> Iterator[None]:
 
 
 def _find(target: str, shape: str | None) -> tuple[nn.Module, Shape]:
-    """A network and the shape of its images."""
+    """Return a network and the shape of its images."""
     if target in ZOO:
         entry = named(target)
         return entry.model, entry.shape if shape is None else _parsed(shape)

@@ -1,9 +1,9 @@
-"""Training from the command line: what `jaxcnn train` and launch.py do.
+"""Training from the command line, with `jaxcnn train` and launch.py.
 
-Exit status: 0 finished, or a dry run without a mistake, whether the data are there or not; 1 a checkpoint or another
-file could not be written or read; 2 an argument, a file or the data cannot be used; 3 the loss, a weight or an
-evaluation is not finite; 75 stopped by SIGTERM or Ctrl-C with the state saved (the same command continues); 130 Ctrl-C
-before training began, or a second time.
+The exit status is 0 for a finished run, and for a dry run without errors, whether or not the data exist; 1 if a
+checkpoint or another file could not be written or read; 2 if an argument, a file or the data cannot be used; 3 if the
+loss, a weight or an evaluation is not finite; 75 if SIGTERM or Ctrl-C stopped the run with its state saved (the same
+command continues it); 130 after Ctrl-C before training began, or after a second Ctrl-C.
 """
 
 import contextlib
@@ -42,18 +42,18 @@ _STATUSES = {InputError: 2, NonFinite: 3, SaveError: 1, RestoreError: 1, Preempt
 
 
 def main(arguments: list[str], *, prog: str, default_config: Path | None = None) -> int:
-    """Train as the arguments say, or show what would be trained; errors become one message on stderr.
+    """Train as the arguments specify, or show the plan of the run; an error is one message on stderr.
 
     Args:
-        arguments: of the command line, without the program's name.
+        arguments: arguments of the command line, without the program's name.
         prog: name of the program in help and messages.
-        default_config: config file used where `--config` names none; None: `--config` must name one.
+        default_config: config file to use if `--config` names none; None: `--config` must name one.
 
     Returns:
         The exit status.
     """
     if "--deterministic" in arguments:
-        # JAX reads the flags once, when it makes its backends.
+        # JAX reads the flags once, when it creates its backends.
         os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     set_xla_flags()
     _quiet_orbax()
@@ -80,7 +80,7 @@ def main(arguments: list[str], *, prog: str, default_config: Path | None = None)
 
 
 def _quiet_orbax() -> None:
-    """Orbax logs what it also raises, and its threads print tracebacks that add nothing to the one message."""
+    """Silence orbax, which logs errors that it also raises and prints tracebacks from its threads."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda _: None
@@ -88,48 +88,48 @@ def _quiet_orbax() -> None:
 
 @dataclass(frozen=True)
 class Launch:
-    """What a command line asks for."""
+    """The options of a command line."""
 
     config: tyro.conf.FlagConversionOff[Experiment]
     """The experiment; `--config=FILE` chooses the file, `--config.any.field=value` changes a field."""
     workdir: str
     """Folder of the run; the same folder again resumes it."""
     init_from: str | None = None
-    """Start from the weights of the run in this folder, without its optimizer state."""
+    """Initialize from the weights of the run in this folder, without its optimizer state."""
     init_from_checkpoint: Choice = "last"
-    """Which of its checkpoints: last, best (by accuracy on its validation part, else on the test part) or a step."""
+    """Which of its checkpoints: last, best (by accuracy on its validation split, else on the test split) or a step."""
     accept_changed_code: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Go on with a run although the code of its network, or of files that it imports, has changed since."""
+    """Continue a run although the code of its network, or of files that it imports, has changed."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Print the resolved experiment, the network and the plan; write nothing. Data need not be there yet."""
+    """Print the resolved experiment, the network and the plan; write nothing. The data need not exist yet."""
     require_platform: Literal["cpu", "gpu", "tpu"] | None = None
-    """Stop if JAX does not run on this platform."""
+    """Fail if JAX does not run on this platform."""
     deterministic: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Ask the GPU for bit-identical repeats (slower); a CPU repeats itself anyway."""
+    """Request bit-identical results from a GPU (slower); a CPU repeats its results anyway."""
     config_file: tyro.conf.Suppress[str | None] = None
-    """The file that `--config` named, or the default one; None where only help is shown."""
+    """The file that `--config` names, or the default file; None if only help is shown."""
 
 
 def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> Launch:
-    """The arguments as a `Launch`.
+    """Parse the arguments.
 
-    The config file is read first: its values are the defaults that `--help` shows and other arguments change. Without
-    `--workdir` the run goes to `runs/NAME` for a file NAME.py.
+    The config file is read first: its values are the defaults that `--help` shows and that other arguments change.
+    Without `--workdir` the folder of the run is `runs/NAME` for a file NAME.py.
 
     Args:
-        arguments, prog, default_config: as for `main`.
+        arguments, prog, default_config: as in `main`.
 
     Raises:
-        InputError: no config file is named or it cannot be used, or the platform required is not there.
-        SystemExit: tyro has printed help, or what is wrong with an argument.
+        InputError: no config file is named, or it cannot be used, or the required platform is not available.
+        SystemExit: tyro has printed help, or an error in an argument.
     """
     named, rest = _config_file(arguments)
     file = named or default_config
     if file is not None:
-        experiment, about = load_config(file), f"Train the network of a config file (now {file})."
+        experiment, about = load_config(file), f"Train the network of a config file (here {file})."
     elif {"-h", "--help"} & {*rest}:
         experiment = Experiment(model=LeNet5())
-        about = "Train the network of a config file, --config=FILE. Shown is LeNet-5; add a file to see its values."
+        about = "Train the network of a config file, --config=FILE. Without a file, the fields are shown for LeNet-5."
     else:
         raise InputError(
             "--config is missing; name a Python file whose function get_config() returns a jaxcnn.Experiment, as in "
@@ -154,11 +154,11 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
 
 @fixed_settings()
 def show_plan(launch: Launch) -> None:
-    """Print what the run would be; where its data are missing, what is known without them, and how to get them.
+    """Print the plan of a run; if its data are missing, print how to get them and what is known without them.
 
     Raises:
-        InputError: what the run would refuse: the experiment does not fit its data or itself, the workdir cannot be one
-            or holds another run, or there are no such weights to start from.
+        InputError: what the run would refuse: parts of the experiment do not fit together or do not fit the data, the
+            workdir is not usable or holds another run, or the weights to start from do not exist or do not fit.
     """
     workdir, experiment = check_workdir(launch.workdir), launch.config
     source = Source.of(experiment, launch.init_from, None, launch.init_from_checkpoint)
@@ -191,10 +191,10 @@ def _show_network(experiment: Experiment, shape: tuple[int, int, int]) -> None:
 
 def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
     rest, file = [], None
-    given = iter(arguments)
-    for argument in given:
+    remaining = iter(arguments)
+    for argument in remaining:
         if argument == "--config":
-            file = next(given, "")
+            file = next(remaining, "")
         elif argument.startswith("--config="):
             file = argument.removeprefix("--config=")
         else:

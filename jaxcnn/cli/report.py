@@ -1,4 +1,4 @@
-"""Results of finished runs as lines in configs/results/, and the README's tables."""
+"""The command `python -m jaxcnn report`: results of finished runs in configs/results/, and the README's tables."""
 
 import json
 import statistics
@@ -17,23 +17,24 @@ from jaxcnn.runtime.json_object import read_object
 
 
 def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
-    """Write what finished runs of one experiment found, a line a seed, and their learning curves.
+    """Write the results of finished runs of one experiment, one line per seed, and their learning curves.
 
     Args:
-        runs: workdirs; the runs may differ in nothing but `seed`.
-        name: of the files, `NAME.jsonl` and `NAME.png`.
-        folder: holds the results, `configs/results`.
+        runs: workdirs of runs that differ only in their `seed`.
+        name: name of the files, `NAME.jsonl` and `NAME.png`.
+        folder: folder of the results, `configs/results`.
 
     Returns:
         The path of `NAME.jsonl`.
 
     Raises:
-        InputError: a run is not finished, is of another experiment than the first, or lacks a file that can be read.
+        InputError: a run is not finished, has no test error, is from another experiment than the first, or lacks a
+            file that can be read.
     """
     from jaxcnn.plots import learning_curves_of_seeds
 
     if not runs:
-        raise InputError("no runs are named; give the workdirs of finished runs.")
+        raise InputError("runs is empty; give the workdirs of finished runs.")
     lines, kept = {}, ("git", "versions", "device_kind", "time")
     for run in map(Path, runs):
         if not (run / "results.json").is_file():
@@ -46,10 +47,10 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
         same["code"] = codes[1:] in ([], codes[:1])
         other += [f"{name}: {first.get(name)} and {record.get(name)}" for name, equal in same.items() if not equal]
         if other:
-            raise InputError(f"{run} is not the experiment of {runs[0]} with another seed: {other[0]}.")
+            raise InputError(f"{run} differs from {runs[0]} in more than the seed: {other[0]}.")
         results = read_object(run / "results.json", "test", "seconds")
         if "error" not in results["test"]:
-            raise InputError(f"{run} has no test error, which the table shows; its objective measures none.")
+            raise InputError(f"{run} has no test error, which the table needs; its objective does not measure one.")
         lines[experiment.seed] = results | {
             "command": " ".join(["python", *record["command"][1:]]),
             **{key: record[key] for key in kept},
@@ -63,8 +64,8 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
 
 
 def results_table(folder: str | Path) -> str:
-    """Markdown: for every `NAME.jsonl` in the folder the test error of its seeds, their spread, and time a run."""
-    rows = ["| experiment | test error, % | spread | seeds | minutes a run |", "|---|---|---|---|---|"]
+    """Return a Markdown table with the test error, its spread, the seeds and the time per run of every `NAME.jsonl`."""
+    rows = ["| experiment | test error, % | spread | seeds | minutes per run |", "|---|---|---|---|---|"]
     for path in sorted(Path(folder).glob("*.jsonl")):
         runs = read_rows(path)
         errors = [100 * run["test"]["error"] for run in runs]
@@ -79,7 +80,7 @@ def results_table(folder: str | Path) -> str:
 
 
 def zoo_table() -> str:
-    """Markdown: every network of the zoo with its size and what others have published of it."""
+    """Return a Markdown table with the size and the published errors of every network of the zoo."""
     rows = [
         "| name | source | input | parameters | multiply-adds | error in the paper, % | torchvision's weights, % |",
         "|---|---|---|---|---|---|---|",
@@ -100,8 +101,8 @@ _TABLES: dict[str, Callable[[str | Path], str]] = {
 
 
 def marked(page: str | Path) -> dict[str, str]:
-    """The tables of a Markdown page: what stands between their marks, `<!-- results: begin -->` and
-    `<!-- results: end -->`, by name; to be read before anything is written for it.
+    """Return the tables of a Markdown page by name: the text between the marks `<!-- results: begin -->` and
+    `<!-- results: end -->`. Call it before writing results, to check the page.
 
     Raises:
         InputError: the page cannot be read, or has no marks.
@@ -113,7 +114,7 @@ def marked(page: str | Path) -> dict[str, str]:
     found = {name: text.partition(begin)[2].partition(end)[0] for name, (begin, end) in _MARKS.items() if end in text}
     if not found:
         raise InputError(
-            f"{page} has no lines <!-- results: begin --> and <!-- results: end --> for a table to stand between."
+            f"readme {page} has no lines <!-- results: begin --> and <!-- results: end -->; add them for the table."
         )
     return found
 
@@ -122,15 +123,15 @@ _MARKS = {name: (f"<!-- {name}: begin -->\n", f"\n<!-- {name}: end -->") for nam
 
 
 def update_tables(page: str | Path, folder: str | Path) -> None:
-    """Replace the tables that a Markdown page has marks for: `results` (`results_table`), `zoo` (`zoo_table`) and
+    """Replace the tables for which a Markdown page has marks: `results` (`results_table`), `zoo` (`zoo_table`) and
     `bench`, the tables of all benchmarks in the folder.
 
     Args:
-        page: README.md, or that of the folder.
-        folder: configs/results.
+        page: README.md, or the README.md of the folder.
+        folder: folder of the results, configs/results.
 
     Raises:
-        InputError: as `marked`.
+        InputError: as in `marked`.
     """
     names = marked(page)
     text = Path(page).read_text()

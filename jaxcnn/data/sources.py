@@ -28,7 +28,7 @@ def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None, *, ne
         config: the source, and how its images are resized and padded.
         seed: seed of the experiment; selects the validation split, unless `config.split_seed` does, and nothing else.
         arrays: for source "arrays" without a file: train_images, train_labels, test_images and test_labels, as arrays
-            [n, height, width] or [n, height, width, channels], uint8 or float, and whole numbers [n].
+            [n, height, width] or [n, height, width, channels], uint8 or float, and integers [n].
         need_train: False: arrays need not have training images; `train` is then None.
 
     Raises:
@@ -196,9 +196,9 @@ def _images(images: np.ndarray, where: str) -> np.ndarray:
 
 def _labels(labels: np.ndarray, where: str) -> np.ndarray:
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise InputError(f"{where} is {labels.dtype} of shape {labels.shape}; it must be whole numbers [n].")
+        raise InputError(f"{where} is {labels.dtype} of shape {labels.shape}; it must be integers [n].")
     outside = (labels < 0) | (labels > np.iinfo(np.int32).max)
     if outside.any():
         row = int(np.argmax(outside))
-        raise InputError(f"{where}[{row}] is {labels[row]}; labels are whole numbers from 0.")
+        raise InputError(f"{where}[{row}] is {labels[row]}; labels are integers from 0.")
     return labels.astype(np.int32)

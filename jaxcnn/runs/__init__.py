@@ -1,1 +1,1 @@
-"""Experiments run in a folder: the loop, its programs, checkpoints, evaluation."""
+"""Runs of experiments in folders: the training loop, its programs, checkpoints and evaluation."""

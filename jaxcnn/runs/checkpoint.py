@@ -1,6 +1,6 @@
-"""Checkpoints of a run: written in the background, kept or removed, restored.
+"""Checkpoints of a run: saving them in the background, selecting which are kept, and restoring them.
 
-A step folder holds the items of a state (`items`) and `info`, which has their digests (`digests`).
+A step folder holds the items of a state (`items`) and `info`, which contains their digests (`digests`).
 """
 
 import contextlib
@@ -26,33 +26,33 @@ class SaveError(RuntimeError):
 
 
 class Checkpoints:
-    """Writes the checkpoints of one run in the background; the latest two and the best one are kept.
+    """Writes the checkpoints of one run in the background, and keeps the latest two and the best one.
 
-    Use as a context manager: leaving it waits for the last write and raises what went wrong in it.
+    Use it as a context manager: on exit it waits for the last write, and raises SaveError if that failed.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open `folder` (made if needed) for writing."""
+        """Open the folder for writing; it is created if needed."""
         ocp, self.folder, self._keep = orbax(), folder, _LatestAndBest()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._keep,
             cleanup_tmp_directories=True,
-            # Where folders cannot be made in the background, orbax keeps the process from ending for five minutes.
+            # If a folder cannot be created in the background, orbax keeps the process from ending for five minutes.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         )
         with self._failures(None):
             self._manager = ocp.CheckpointManager(folder, options=options)
 
     def save(self, state: TrainState, *, carry: dict[str, Any], accuracies: Mapping[int, float]) -> None:
-        """Start writing `state`; returns when its arrays may be donated.
+        """Start to write a state, and return as soon as its arrays may be donated.
 
         Args:
-            state: what to save, under its own step.
-            carry: JSON values that the loop needs back on resume.
-            accuracies: of all evaluations so far, by step; they decide which checkpoint is best.
+            state: state to save, under its own step.
+            carry: JSON values that the loop needs on resume.
+            accuracies: accuracy of every evaluation so far, by step; it decides which checkpoint is the best.
 
         Raises:
-            SaveError: this write or the one before it failed.
+            SaveError: this write or the previous one failed.
         """
         ocp, step = orbax(), int(state.step)
         items = items_of(state)
@@ -66,7 +66,7 @@ class Checkpoints:
                 raise SaveError(f"orbax declined to save step {step}")
 
     def check(self) -> None:
-        """Raise SaveError if a write in the background has failed."""
+        """Raise SaveError if a background write has failed."""
         with self._failures(None):
             if not self._manager.is_saving_in_progress():
                 self._manager.wait_until_finished()
@@ -92,37 +92,37 @@ class Checkpoints:
 
 
 def best(accuracies: Mapping[int, float], saved: Iterable[int]) -> int | None:
-    """The step of the best checkpoint: the one with the highest accuracy; among equal accuracies, the newest.
+    """Return the step of the checkpoint with the highest accuracy; among equal accuracies, the newest.
 
     Args:
-        accuracies: of evaluations, by step; NaN is no accuracy.
-        saved: steps with a checkpoint.
+        accuracies: accuracy of each evaluation, by step; NaN counts as no accuracy.
+        saved: steps that have a checkpoint.
 
     Returns:
-        None where no checkpoint has been evaluated.
+        The step; None if no checkpoint has been evaluated.
     """
     known = (step for step in saved if not math.isnan(accuracies.get(step, math.nan)))
     return max(known, key=lambda step: (accuracies[step], step), default=None)
 
 
 class _LatestAndBest:
-    """Orbax's preservation policy: the latest two and the best one.
+    """A preservation policy for orbax that keeps the latest two checkpoints and the best one.
 
-    Orbax's own best-of-n knows accuracies by a file in the step folder, one more that may be damaged, and passes over a
-    checkpoint that was saved before it was evaluated.
+    Orbax's own best-of-n policy reads accuracies from a file in the step folder, which may be damaged too, and ignores
+    a checkpoint that was saved before it was evaluated.
     """
 
     accuracies: Mapping[int, float] = MappingProxyType({})
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Which of the checkpoints, ascending by step, stay."""
+        """Return for each checkpoint, in ascending order of steps, whether it is kept."""
         saved = [checkpoint.step for checkpoint in checkpoints]
         kept = {*saved[-2:], best(self.accuracies, saved)}
         return [step in kept for step in saved]
 
 
 def steps(folder: Path) -> list[int]:
-    """Steps with a finished checkpoint folder, good or not, ascending."""
+    """Return the steps that have a finished checkpoint folder, damaged or not, in ascending order."""
     if not os.path.isdir(folder):
         return []
     return sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
@@ -131,19 +131,19 @@ def steps(folder: Path) -> list[int]:
 def restore_state(
     folder: Path, like: TrainState, report: Callable[[str], None]
 ) -> tuple[TrainState, dict[str, Any]] | None:
-    """The newest good state and what the loop carried, or None where there is none.
+    """Restore the newest good state and the values that the loop saved with it (`carry`); None if there is none.
 
-    A step folder that is empty, truncated or damaged is reported and the one before is tried. When the search is over,
-    damaged ones are moved to `<folder>_damaged`.
+    A step folder that is empty, truncated or damaged is reported, and the previous one is tried. After the search,
+    damaged folders are moved to `<folder>_damaged`.
 
     Args:
-        folder: the run's `checkpoints`.
-        like: a state of ShapeDtypeStructs with the shardings wanted now; those of the saved arrays do not matter.
-        report: takes one line for every step folder that is passed over.
+        folder: the folder `checkpoints` of the run.
+        like: the state as ShapeDtypeStructs with the requested shardings; those of the saved arrays do not matter.
+        report: called with one line for every damaged step folder.
 
     Raises:
-        InputError: a good checkpoint of another network or optimizer, naming the first difference.
-        RestoreError: a checkpoint could not be read for a reason that is not its own; nothing has been moved.
+        InputError: a good checkpoint belongs to another network or optimizer; the message names the first difference.
+        RestoreError: a checkpoint could not be read, and nothing shows that it is damaged; nothing has been moved.
     """
     damaged: list[int] = []
     found, saved = None, steps(folder)
@@ -163,7 +163,7 @@ def restore_state(
 
 
 def _read_state(step_folder: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-    """The state and what the loop carried, or None where the checkpoint is damaged."""
+    """Return the state and the values that the loop saved with it; None if the checkpoint is damaged."""
     info = read_info(step_folder)
     if info is None:
         return None
@@ -179,22 +179,23 @@ def _read_state(step_folder: Path, like: TrainState) -> tuple[TrainState, dict[s
 
 
 Order = Callable[[Sequence[int]], Iterable[int]]
-"""From the steps of the checkpoints in a folder, ascending, to the steps to read: the first that is good is taken."""
+"""A function from the steps of all checkpoints, ascending, to the steps to try in order; the first good one is used."""
 
 
 def restore_variables(
     folder: Path, order: Order = reversed, report: Callable[[int], None] = lambda _: None
 ) -> tuple[int, dict[str, Any]]:
-    """Step and variables (`params`, `batch_stats`, NumPy arrays) of a good checkpoint; changes nothing.
+    """Return the step and the variables (`params`, `batch_stats`, NumPy arrays) of a good checkpoint; change no file.
 
     Args:
-        folder: the run's `checkpoints`; where a run that trains saves or removes one meanwhile, all is begun again.
-        order: which checkpoints to try; by default the newest first.
-        report: takes the step of every damaged checkpoint that was tried before the good one.
+        folder: the folder `checkpoints` of the run. If a run that is training saves or removes a checkpoint meanwhile,
+            the search starts again.
+        order: which checkpoints to try; the default is the newest first.
+        report: takes the step of each damaged checkpoint that was tried before the good one.
 
     Raises:
-        InputError: there is no good checkpoint among them, or what `order` raises.
-        RestoreError: one could not be read, and nothing shows that it is damaged.
+        InputError: none of them is good, or `order` raises it.
+        RestoreError: a checkpoint could not be read, and nothing shows that it is damaged.
     """
     saved = steps(folder)
     tried = [*order(saved)]
@@ -213,13 +214,13 @@ def restore_variables(
             return restore_variables(folder, order, report)
     if others := [step for step in saved if step not in tried]:
         raise InputError(
-            f"checkpoint {folder}/{tried[0]} is damaged; there are also those of steps {', '.join(map(str, others))}."
+            f"checkpoint {folder}/{tried[0]} is damaged; give one of the other steps: {', '.join(map(str, others))}."
         )
     raise InputError(f"{folder} has no checkpoint that can be read; give a folder in which a run has saved one.")
 
 
 def _read_variables(step_folder: Path) -> dict[str, Any] | None:
-    """The variables as NumPy arrays, or None where the checkpoint is damaged."""
+    """Return the variables as NumPy arrays; None if the checkpoint is damaged."""
     info = read_info(step_folder)
     if info is None:
         return None
@@ -236,8 +237,8 @@ def _read_variables(step_folder: Path) -> dict[str, Any] | None:
 
 
 def variables_digest(folder: Path, order: Order = reversed) -> str | None:
-    """Digest of the variables that `restore_variables` would read, as recorded in their checkpoint; None where none can
-    be read."""
+    """Return the digest of the variables that `restore_variables` would read, as recorded in their checkpoint; None if
+    no checkpoint can be read."""
     with contextlib.suppress(InputError, RestoreError, OSError):
         for step in order(steps(folder)):
             info = read_info(folder / str(step))

@@ -1,7 +1,8 @@
-"""What a checkpoint says of its items, so that damage shows: the one place that reads files of orbax.
+"""Digests of the items of a checkpoint, which reveal damage. Only this module reads orbax's files.
 
-`info` in a step folder has names, shapes, dtypes and a digest of every other item, what the training loop carries, and
-a digest of all that. Orbax restores a damaged array without a word, so the digests decide whether a checkpoint is good.
+`info` in a step folder contains the names, shapes, dtypes and a digest of every other item, the values that the
+training loop saves (`carry`), and a digest of all of these. Orbax restores a damaged array without an error, so the
+digests decide whether a checkpoint is good.
 """
 
 import contextlib
@@ -18,22 +19,22 @@ import numpy as np
 
 
 class RestoreError(RuntimeError):
-    """A checkpoint could not be read, and nothing shows that it is damaged; the message names it and the cause."""
+    """A checkpoint could not be read, and nothing shows that it is damaged; the message gives folder and cause."""
 
 
 def info_of(items: Mapping[str, Any], carry: dict[str, Any]) -> dict[str, Any]:
-    """The `info` of a checkpoint with these items, in JSON's types.
+    """Return the `info` of a checkpoint with these items, as JSON values.
 
     Args:
-        items: trees of arrays.
-        carry: JSON values that the loop needs back on resume.
+        items: trees of arrays, by name.
+        carry: JSON values that the loop needs on resume.
     """
     info = {name: {"tree": tree_of(item), "digest": _digest(item)} for name, item in items.items()} | {"carry": carry}
     return {**info, "digest": _info_digest(info)}
 
 
 def tree_of(item: Any) -> dict[str, list]:
-    """Shape and dtype of every leaf by its path, "params/conv1/kernel": [[3, 3, 1, 4], "float32"]."""
+    """Return the shape and dtype of every leaf by its path, as in "params/conv1/kernel": [[3, 3, 1, 4], "float32"]."""
     leaves = jax.tree_util.tree_leaves_with_path(item)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): [list(x.shape), str(x.dtype)] for path, x in leaves}
 
@@ -50,17 +51,17 @@ def _info_digest(info: dict[str, Any]) -> str:
 
 
 def orbax() -> ModuleType:
-    """Orbax, imported when a checkpoint is first written or read."""
+    """Return orbax, which is imported only when a checkpoint is written or read."""
     import orbax.checkpoint
 
     return orbax.checkpoint
 
 
 def read_info(step_folder: Path) -> dict[str, Any] | None:
-    """The `info` of a checkpoint, without its own digest; None if it is damaged.
+    """Return the `info` of a checkpoint, without its own digest; None if it is damaged.
 
     Raises:
-        RestoreError: it could not be read, and nothing shows that it is damaged.
+        RestoreError: `info` could not be read, and nothing shows that it is damaged.
     """
     ocp = orbax()
     with _damage(step_folder):
@@ -70,16 +71,16 @@ def read_info(step_folder: Path) -> dict[str, Any] | None:
 
 
 def read_item(step_folder: Path, name: str, info: dict[str, Any], like: Any) -> Any:
-    """An item of a checkpoint; None if it is damaged.
+    """Return an item of a checkpoint; None if it is damaged.
 
     Args:
-        step_folder: the checkpoint.
-        name: of the item.
-        info: from `read_info`.
-        like: the item as ShapeDtypeStructs with the shardings that its arrays shall have.
+        step_folder: folder of the checkpoint.
+        name: name of the item.
+        info: result of `read_info`.
+        like: the item as ShapeDtypeStructs with the requested shardings.
 
     Raises:
-        RestoreError: it could not be read, and nothing shows that it is damaged.
+        RestoreError: the item could not be read, and nothing shows that it is damaged.
     """
     ocp = orbax()
     with _damage(step_folder):
@@ -90,8 +91,8 @@ def read_item(step_folder: Path, name: str, info: dict[str, Any], like: Any) -> 
 
 
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
-# Malformed files raise all kinds of errors. Those of the machine are few: no memory, the operating system's, and what
-# orbax's storage library reports of both, with a status and the cause in the message of a ValueError.
+# Malformed files raise many kinds of errors. Errors of the machine are few: a lack of memory, errors of the operating
+# system, and both as reported by orbax's storage library, with a status and the cause in the message of a ValueError.
 _MACHINE = re.compile(
     "^(PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED|UNAUTHENTICATED): |"
     "input/output error|permission denied|too many open files|cannot allocate|out of memory|stale file",
@@ -101,11 +102,12 @@ _MACHINE = re.compile(
 
 @contextlib.contextmanager
 def _damage(step_folder: Path) -> Iterator[None]:
-    """Suppress what shows that the files of a checkpoint are malformed, or that one is missing in a folder that can be
-    listed. Everything else (no memory, no permission, an error of the disk or the network) says nothing of them.
+    """Suppress errors which show that files of a checkpoint are malformed, or missing from a folder that can be listed.
+
+    Other errors (lack of memory, a missing permission, an error of the disk or the network) do not show damage.
 
     Raises:
-        RestoreError: something else; naming the folder and the cause.
+        RestoreError: another error occurred; the message names the folder and the cause.
     """
     try:
         yield
@@ -120,5 +122,5 @@ def _damage(step_folder: Path) -> Iterator[None]:
             return
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RestoreError(
-            f"checkpoint {step_folder} could not be read: {cause}. Nothing was changed; the same command tries again."
+            f"checkpoint {step_folder} could not be read: {cause}. Nothing was changed; run the command again."
         ) from error

@@ -1,4 +1,4 @@
-"""The hooks of a finished run: its pictures and its summary."""
+"""Hooks for the end of a run: the pictures and the summary."""
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ from jaxcnn.runs.workdir import Results
 
 
 class Pictures(Hook):
-    """Draws the pictures of a run; where one cannot be drawn, a line says so."""
+    """Draws the pictures of a run; if one cannot be drawn, it prints a line and does not fail."""
 
     def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
         try:
@@ -38,7 +38,7 @@ def _draw(run: Run, logits: np.ndarray) -> None:
 
 
 class Summary(Hook):
-    """Prints what a run has found, and its files."""
+    """Prints the results of a run and a list of its files."""
 
     def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
         test = results.test
@@ -54,9 +54,9 @@ class Summary(Hook):
             run.console.print(hint)
         for name, what in (
             ("results.json", "the numbers above"),
-            ("metrics.jsonl", "a row a logged step; TensorBoard: tensorboard/"),
+            ("metrics.jsonl", "one row per logged step; TensorBoard: tensorboard/"),
             ("*.png", "learning curves, confusion matrix, confident errors, first-layer filters"),
             ("checkpoints/", f"the latest two and the best by {run.evaluated_part} accuracy"),
-            ("config.json, provenance.json", "what ran, and on what"),
+            ("config.json, provenance.json", "the experiment, its code and the machine"),
         ):
             run.console.print(f"  {run.workdir}/{name}: {what}")

@@ -1,4 +1,4 @@
-"""The evaluation of a run: its network by the papers' test protocols, with this or that population statistics."""
+"""Evaluation of a run: its network is tested by the papers' protocols, with a choice of population statistics."""
 
 import json
 import sys
@@ -37,21 +37,21 @@ from jaxcnn.runtime.progress import counted
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a protocol found.
+    """The result of one protocol.
 
     Attributes:
-        protocol: its name.
-        batch_stats: the population statistics, as asked for.
-        part: of the data.
-        checkpoint: the step of the weights.
-        selected_by: the part of the data whose accuracy chose that step, where it was asked for as the best; where that
-            is the tested part, errors are biased low.
-        crop: height and width of a window, the network's input.
-        scales: short sides to which images were resized.
-        flip: whether every view was mirrored, too.
-        views: looks at each image.
-        top1_error, top5_error, nll, ece, n: as `scores.score` has them.
-        seconds: spent on the views, with compilation, without the statistics.
+        protocol: name of the protocol.
+        batch_stats: population statistics, as requested.
+        part: split of the data.
+        checkpoint: step of the weights.
+        selected_by: split on which that step had the best accuracy, if the best checkpoint was requested; if it is also
+            the tested split, errors are biased low.
+        crop: height and width of a window, which is the network's input.
+        scales: lengths to which the short side of the images was resized.
+        flip: whether every view was also shown mirrored.
+        views: number of views of each image.
+        top1_error, top5_error, nll, ece, n: as in `scores.score`.
+        seconds: time of the views, including compilation, without the estimation of statistics.
     """
 
     protocol: str
@@ -88,35 +88,35 @@ def evaluate_run(
     arrays: Mapping[str, Any] | None = None,
     verbose: bool = False,
 ) -> tuple[Evaluation, ...]:
-    """Test a run's weights by every protocol with every choice of population statistics; writes nothing.
+    """Test a run's weights with every protocol and every choice of population statistics; write nothing.
 
     Args:
         run: folder of a run with a checkpoint.
         protocol: center, ten_crop, multi_crop, dense, multi_scale, or several; see `Protocol`.
-        batch_stats: ema, algorithm2, pooled, full_pass, batch, blend:N, or several; see `parse_batch_stats`. What is
-            estimated on training images is on the run's training part, the centre of images without augmentation, in
-            batches of the run's `data.batch_size`.
-        checkpoint: `last`, `best` or a step. Without a validation part the best checkpoint is chosen by the test part,
-            on which its error is then biased low; `show` says so.
-        part: test, validation or train.
-        crop: side of the network's input; None: the run's own, `augment.crop`, else the image.
-        scales, flip: see `make_protocol`; with flip None no view is mirrored where the run was trained without
-            mirroring (`augment.flip`).
-        data_dir: in the place of the run's own.
-        batch_size: images at a time; None: the run's `data.eval_batch_size`, but for batch and blend, whose result
-            depends on it, the run's `data.batch_size`.
-        stats_batches: batches, drawn by the run's seed, for algorithm2 and pooled, at most as many as the training part
-            has; some 10^4 images are enough (Wu and Johnson 2021, arXiv:2105.07576).
-        arrays: images and labels, where the run had them in memory; those of the test part alone will do where neither
-            `part` nor `batch_stats` asks for others.
-        verbose: a progress bar on stderr if that is a terminal.
+        batch_stats: ema, algorithm2, pooled, full_pass, batch, blend:N, or several; see `parse_batch_stats`. Statistics
+            from training images are estimated on the run's training split, on the centre of images without
+            augmentation, in batches of the run's `data.batch_size`.
+        checkpoint: `last`, `best` or a step. Without a validation split the best checkpoint is selected on the test
+            split, so its test error is biased low; `show` says so.
+        part: split to test on: test, validation or train.
+        crop: side of the network's input; None: the run's `augment.crop`, otherwise the image.
+        scales, flip: see `make_protocol`; if flip is None and the run was trained without mirroring (`augment.flip`),
+            no view is mirrored.
+        data_dir: folder of prepared data sets, instead of the run's.
+        batch_size: images per batch; None: the run's `data.eval_batch_size`, except for batch and blend, whose result
+            depends on it: the run's `data.batch_size`.
+        stats_batches: number of batches for algorithm2 and pooled, selected by the run's seed, at most as many as the
+            training split has; about 10^4 images are enough (Wu and Johnson 2021, arXiv:2105.07576).
+        arrays: images and labels, if the run had them in memory; the test arrays are sufficient if neither `part` nor
+            `batch_stats` needs others.
+        verbose: show progress on stderr.
 
     Returns:
-        An evaluation for each pair, by statistics and then by protocol in the order given.
+        One evaluation per pair, ordered by statistics and then by protocol.
 
     Raises:
-        InputError: something given is unknown or does not fit, the run has no checkpoint, or its data are not there;
-            before anything is computed.
+        InputError: an argument is unknown or does not fit, the run has no checkpoint, or its data are missing; nothing
+            has been computed.
         NonFinite: the network gives a score that is NaN or infinite.
     """
     for name, value in (("batch_size", batch_size), ("stats_batches", stats_batches)):
@@ -131,7 +131,7 @@ def evaluate_run(
     model, variables = experiment.model, selection.variables
     passed_over = f"{run}: the weights are those of {selection}" if selection.damaged else None
     for text in filter(None, (other_code(run, experiment), passed_over)):
-        _tell(text) if verbose else warnings.warn(text, stacklevel=3)
+        _note(text) if verbose else warnings.warn(text, stacklevel=3)
     settings, augment = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir), experiment.augment
     estimated = any(kind in get_args(EstimatedKind) for kind, _ in kinds.values())
     dataset = data.load(settings, experiment.seed, arrays, need_train=estimated or part != "test")
@@ -144,11 +144,11 @@ def evaluate_run(
         for name in names
     ]
     if verbose and not augment.flip:
-        _tell_of_mirroring(names, chosen)
+        _note_mirroring(names, chosen)
     _check(model, variables, dataset, chosen, normalized=any(kind != "ema" for kind, _ in kinds.values()))
     shape = (*chosen[0].crop, split.images.shape[-1])
     if verbose and "ema" in kinds and (text := running_statistics_hint(run, model, variables, shape, selection.step)):
-        _tell(text)
+        _note(text)
 
     preprocess = data.make_preprocess(settings)
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
@@ -162,12 +162,12 @@ def evaluate_run(
             total = _batches_read(kind, variables, dataset.train, settings.batch_size, limit)
             with counted(f"statistics, {text}", total, "batches", show=verbose) as advance:
                 batches = partial(_training_images, experiment, dataset.train, preprocess, sharding, limit, advance)
-                # Statistics that lie elsewhere than the others would be another program.
+                # Statistics with another sharding would compile another program.
                 used = jax.device_put(estimate_statistics(kind, model, variables, batches), replicated)
         images = batch_size or (settings.eval_batch_size if prior is None else settings.batch_size)
         for each in chosen:
-            looks = len(views(each, size))
-            total, begun = looks * -(-len(split) // images), time.perf_counter()
+            view_count = len(views(each, size))
+            total, begun = view_count * -(-len(split) // images), time.perf_counter()
             with counted(f"{each.name}, {text}", total, "views of a batch", show=verbose) as advance:
                 scores = evaluate_model(
                     model,
@@ -182,44 +182,44 @@ def evaluate_run(
                     poll=advance,
                 )
             seconds = time.perf_counter() - begun
-            shown = (each.crop, each.scales, each.flip, looks)
+            shown = (each.crop, each.scales, each.flip, view_count)
             of = (each.name, text, part, selection.step, selection.selected_by)
             found.append(Evaluation(*of, *shown, **scores, seconds=seconds))
     return tuple(found)
 
 
-def _tell_of_mirroring(names: Sequence[str], protocols: Sequence[Protocol]) -> None:
-    """A line on stderr about the mirrored views of a run that was trained without mirroring."""
+def _note_mirroring(names: Sequence[str], protocols: Sequence[Protocol]) -> None:
+    """Print a line on stderr about the mirrored views of a run that was trained without mirroring."""
     shown = [protocol.name for protocol in protocols if protocol.flip]
     left_out = [name for name in names if mirrors(name) and name not in shown]
     if left_out:
-        _tell(f"{' and '.join(left_out)} without mirrored views, as the run was trained; --flip=True adds them")
+        _note(f"{' and '.join(left_out)} without mirrored views, as the run was trained; --flip=True adds them")
     if shown:
-        _tell(
+        _note(
             f"{' and '.join(shown)} with mirrored views, although the run was trained without; --flip=False omits them"
         )
 
 
-def _tell(text: str) -> None:
+def _note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
 def parse_scales(text: str | None) -> tuple[int, ...] | None:
-    """Whole numbers of pixels, as in "224,256,288".
+    """Parse lengths in pixels, as in "224,256,288".
 
     Raises:
-        InputError: it is something else.
+        InputError: one of them is not an integer.
     """
     try:
         return text and tuple(map(int, text.split(",")))
     except ValueError:
-        raise InputError(f"scales is {text!r}; it must be whole numbers of pixels, for example 224,256,288.") from None
+        raise InputError(f"scales is {text!r}; it must be integers (pixels), for example 224,256,288.") from None
 
 
 def show(
     evaluations: Sequence[Evaluation], format: Literal["text", "json"] = "text", output: str | None = None
 ) -> None:
-    """Print evaluations as a table or as JSON, and write the JSON to `output`, if given.
+    """Print evaluations as a table or as JSON; if `output` is a file, also write the JSON to it.
 
     Raises:
         InputError: the file cannot be written; the evaluations have been printed.
@@ -239,7 +239,7 @@ def show(
 
 
 def _table(evaluations: Sequence[Evaluation]) -> Table:
-    """One line an evaluation; a top-5 error that says nothing is left blank."""
+    """Return a table with one row per evaluation; a top-5 error of None is left blank."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("protocol", "scales", "batch_stats", "views", "top-1 error", "top-5 error", "NLL", "ECE", "n", "s"):
         table.add_column(heading, justify="left" if heading in ("protocol", "scales", "batch_stats") else "right")
@@ -269,7 +269,7 @@ def _part(dataset: data.Dataset, part: str) -> data.Split:
     split = getattr(dataset, part)
     if split is None:
         raise InputError(
-            "part is 'validation', but this run set none aside (data.validation is 0); give test or train."
+            "part is 'validation', but this run has no validation split (data.validation is 0); give test or train."
         )
     return split
 
@@ -282,7 +282,7 @@ def _check(
     *,
     normalized: bool,
 ) -> None:
-    """What does not fit is found before anything is computed."""
+    """Check, before anything is computed, that the network, the data and the protocols fit together."""
     shape = dataset.test.images.shape[1:]
     for protocol in protocols:
         protocol_network(model, variables, protocol, shape)
@@ -293,7 +293,7 @@ def _check(
 
 
 def _batches_read(kind: str, variables: dict[str, Any], train: data.Split, batch_size: int, limit: int | None) -> int:
-    """How many batches `estimate_statistics` reads, all in each of its passes."""
+    """Return the number of batches that `estimate_statistics` reads over all its passes."""
     size = min(batch_size, len(train))
     each = -(-len(train) // size) if limit is None else min(limit, len(train) // size)
     passes = sum(path[-1] == "mean" for path in flatten_dict(variables["batch_stats"])) if kind == "full_pass" else 1
@@ -308,7 +308,7 @@ def _training_images(
     limit: int | None,
     advance: Callable[[], None],
 ) -> Iterator[jax.Array]:
-    """Batches of training images as the network sees them at test: so many, drawn at random, or all in order."""
+    """Yield batches of training images, preprocessed as at test time: `limit` random ones, or all images in order."""
     size, order = min(experiment.data.batch_size, len(train)), np.arange(len(train))
     even = len(train) // size * size
     if limit is not None:
@@ -316,7 +316,7 @@ def _training_images(
         order = shuffled(len(train), experiment.seed, Stream.STATISTICS)[:even]
     for rows in filter(len, (order[:even], order[even:])):
         some, together = data.Split(data.Rows(train.images, rows), train.labels[rows]), min(size, len(rows))
-        # A batch that does not divide among the devices would be filled with zeros, which would be measured, too.
+        # A batch that cannot be split evenly over the devices would be padded with zeros, which would be measured too.
         spread = None if together % sharding.mesh.size else sharding
         for batch in data.eval_batches(some, together, sharding=spread):
             yield preprocess(data.center_crop(batch["image"], experiment.augment.crop))

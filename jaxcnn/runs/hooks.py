@@ -1,5 +1,7 @@
-"""What happens beside the updates of a run: hooks that the loop calls at a step, an evaluation, a checkpoint and the
-end. Rows of metrics, checkpoints, pictures and the summary are hooks; `train(..., hooks=...)` adds others."""
+"""Hooks, which the loop calls at every step, evaluation and checkpoint, and at the end of a run.
+
+Metrics, checkpoints, pictures and the summary are hooks; `train(..., hooks=...)` adds others.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,15 +26,15 @@ class Run:
     """One launch of a run, as its hooks see it.
 
     Attributes:
-        plan: its experiment, data and programs.
-        workdir: its folder.
-        console: prints nothing where the run is silent.
-        state: after the newest update. The next update donates its arrays, so a hook copies what it keeps.
-        carry: JSON values that every checkpoint keeps and a resumed run gets back; a hook has its own under a name.
-        clock: seconds of the run, and images in a second.
-        accuracies: of the evaluations on `evaluated_part` so far, by step; NaN where the objective has no accuracy.
-        learning_rate: that the update which `on_step` reports used.
-        saved: step of the newest checkpoint; -1 where there is none.
+        plan: experiment, data and programs of the run.
+        workdir: folder of the run.
+        console: prints nothing if the run is silent.
+        state: state after the newest update. The next update donates its arrays, so a hook must copy what it keeps.
+        carry: JSON values that are saved in every checkpoint and restored on resume; a hook keeps its own under a name.
+        clock: seconds of the run, and images per second.
+        accuracies: accuracy of every evaluation on `evaluated_part` so far, by step; NaN if the objective has none.
+        learning_rate: learning rate of the update that `on_step` reports.
+        saved: step of the newest checkpoint; -1 if there is none.
     """
 
     plan: Plan
@@ -47,60 +49,60 @@ class Run:
 
     @property
     def evaluated_part(self) -> str:
-        """validation, or test where none is set aside."""
+        """validation, or test if the run has no validation split."""
         return evaluated_part(self.plan.experiment.data)
 
 
 class Hook:
-    """What is to happen at the events of a run. Every method does nothing here; a subclass defines those that it needs.
+    """Base class of hooks. Its methods do nothing; a subclass overrides those that it needs.
 
-    An exception in a hook ends the run, which the same call continues from its newest checkpoint; at the end of the run
-    the other hooks are called first.
+    An exception in a hook ends the run; the same call continues it from its newest checkpoint. After an exception in
+    `on_end`, the remaining hooks are still called before the run ends.
 
     Attributes:
-        readings: `(state, batch, gradients, updates) -> tree of arrays`, computed within the jitted step with the state
-            before the update, or None. Steps with and without readings are two compiled programs, of which the number
-            of the step chooses one. A function is compiled once for all runs in a process, a method once for each hook.
-        every: updates from one reading to the next.
+        readings: `(state, batch, gradients, updates) -> tree of arrays`, computed within the jitted step from the state
+            before the update, or None. Steps with and without readings are two compiled programs; the step number
+            selects one. A function is compiled once for all runs in a process, a method once per hook.
+        every: number of updates from one reading to the next.
     """
 
     readings: Callable[[TrainState, Batch, Any, Any], Readings] | None = None
     every: int = 1
 
     def reads(self, step: int) -> bool:
-        """Whether update `step`, counted from 1, computes the readings."""
+        """Return whether update `step`, counted from 1, computes the readings."""
         return step % self.every == 0
 
     def on_step(self, run: Run, step: int, sums: dict[str, float], readings: Readings | None) -> None:
-        """After every update, one update late: the device works on update `step + 1` already.
+        """Handle an update. The call is one update late: the device is already computing update `step + 1`.
 
         Args:
-            run: whose `state` may be that after the next update.
-            step: updates done, from 1.
-            sums: of the objective over the batch; `n` counts the images.
-            readings: of this hook, as NumPy arrays; None at a step without.
+            run: the launch; its `state` may already be that after the next update.
+            step: number of the update, from 1.
+            sums: sums of the objective over the batch; `n` is the number of images.
+            readings: readings of this hook, as NumPy arrays; None at a step without readings.
         """
 
     def on_evaluation(self, run: Run, step: int, part: str, metrics: dict[str, float], logits: np.ndarray) -> None:
-        """After an evaluation in the course of training.
+        """Handle an evaluation during training.
 
         Args:
-            run: its launch.
-            step: updates done.
-            part: of the data.
-            metrics: as `evaluation.exact.evaluate` gives them.
-            logits: [n, classes], in the order of the data.
+            run: the launch.
+            step: number of updates done.
+            part: split that was evaluated.
+            metrics: metrics as returned by `evaluation.exact.evaluate`.
+            logits: [n, classes], in the order of the split.
         """
 
     def on_checkpoint(self, run: Run, step: int) -> None:
-        """When `run.state` is saved: the write has begun, and its arrays may still be read."""
+        """Handle a checkpoint of `run.state`: the write has started, and the arrays may still be read."""
 
     def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
-        """When the run is finished and results.json has been written.
+        """Handle the end of the run, after results.json has been written.
 
         Args:
-            run: its launch.
-            results: of the last step.
+            run: the launch.
+            results: results of the last step.
             logits: [n, classes], of the test images.
         """
 

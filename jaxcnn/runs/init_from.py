@@ -1,4 +1,4 @@
-"""Weights of another run to start from, and whether it was trained on images that this one validates on."""
+"""Initialization from the weights of another run, and a warning if that run was trained on validation images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,16 +39,16 @@ def starting_weights(plan: Plan, source: Source, report: Callable[[str], None]) 
 
 
 def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[dict[str, Any], str]:
-    """The weights of one of another run's checkpoints, for the network of a plan.
+    """Return weights from a checkpoint of another run, for the network of a plan.
 
-    Where the network says which layers it takes from the other (`ConvNet.takes_from`), those alone; else all of them,
-    and the networks must have equal arrays. Parameters of an objective are not taken.
+    If the network names the layers that it initializes from the other network (`ConvNet.takes_from`), only these are
+    returned; otherwise all are, and both networks must have equal arrays. Parameters of an objective are left out.
 
     Returns:
-        `params` and `batch_stats` by layer, and a line that says what was taken and what was left.
+        `params` and `batch_stats` by layer, and a line that says which layers are used and which are not.
 
     Raises:
-        InputError: the run has no such checkpoint, or one of another network, naming an array that does not fit.
+        InputError: the run has no such checkpoint, or its network does not fit; the message names an array.
     """
     selection = select(run, checkpoint)
     variables, source = selection.variables, f"init_from={run} ({selection})"
@@ -57,24 +57,24 @@ def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[
     want = {"batch_stats": {}, **plan.state.variables, "params": network_params(plan.state.params)}
     if names is None:
         _check(want, variables, source)
-        return variables, f"{source}: all weights taken."
+        return variables, f"{source}: all weights are used."
     both = [name for name in names if name in want["params"] and name in variables["params"]]
     taken = {part: {name: x for name, x in layers.items() if name in both} for part, layers in variables.items()}
     _check({part: {name: layers[name] for name in taken[part]} for part, layers in want.items()}, taken, source)
     drawn = [name for name in want["params"] if name not in both]
     left = [name for name in variables["params"] if name not in both]
-    return taken, f"{source}: took {', '.join(both)}; left {', '.join(left)}; from the seed: {', '.join(drawn)}."
+    return taken, f"{source}: used: {', '.join(both)}; not used: {', '.join(left)}; from the seed: {', '.join(drawn)}."
 
 
 def validated_before(plan: Plan, source: Source) -> str | None:
-    """A line that says how many images of the plan's validation part another run was trained on, and what to do.
+    """Return a warning that another run was trained on images of the plan's validation split, and what to do.
 
     Args:
-        plan: of this run.
-        source: of its weights, the other run, and of its data.
+        plan: plan of this run.
+        source: the other run, from which this run is initialized, and the data of this run.
 
     Returns:
-        None where there are none, or the runs have other data.
+        One line; None if there are no such images, or if the runs have different data.
     """
     if plan.dataset.validation is None:
         return None
@@ -82,7 +82,7 @@ def validated_before(plan: Plan, source: Source) -> str | None:
     try:
         other = load_saved(run)
     except InputError:
-        # Its weights fit, though its settings cannot be read.
+        # Its weights fit, although its settings cannot be read.
         return None
     if not _same_images(mine.data, other.data, source):
         return None
@@ -91,7 +91,7 @@ def validated_before(plan: Plan, source: Source) -> str | None:
     rows = [validation_rows(n, e.data.validation, s) for e, s in zip((mine, other), seeds, strict=True)]
     if not (seen := len(np.setdiff1d(*rows))):
         return None
-    advice = f"set data.split_seed to {seeds[1]}, that run's"
+    advice = f"set data.split_seed to {seeds[1]}, as in that run"
     if not other.data.validation:
         advice = f"train that run with data.validation={mine.data.validation} and data.split_seed={seeds[0]}"
     elif other.data.validation < mine.data.validation:
@@ -103,14 +103,14 @@ def validated_before(plan: Plan, source: Source) -> str | None:
 
 
 def _same_images(mine: Data, other: Data, source: Source) -> bool:
-    """Whether two runs draw from the same training images, as far as their settings and records tell."""
+    """Return whether two runs use the same set of training images, according to their settings and records."""
     record = Path(source.init_from) / "provenance.json"
     if mine.source == other.source == "arrays" and record.is_file():
         saved = read_object(record)
         return all(saved.get(name) == getattr(source, name) for name in ("arrays", "data_file"))
 
     def images(data: Data) -> tuple:
-        # A TFDS data set is named with or without a version.
+        # A TFDS data set may be named with or without a version.
         name = data.name.partition(":")[0] if data.source == "tfds" else data.name
         return data.source, name, data.train_split, data.source == "fake" and data.fake
 
@@ -118,14 +118,14 @@ def _same_images(mine: Data, other: Data, source: Source) -> bool:
 
 
 def _check(want: dict[str, Any], have: dict[str, Any], source: str) -> None:
-    """InputError unless both have the same arrays."""
+    """Raise InputError unless both have the same arrays."""
     found = dict(jax.tree_util.tree_leaves_with_path(have))
     for path, leaf in jax.tree_util.tree_leaves_with_path(want):
         array = found.pop(path, None)
         if array is None or array.shape != leaf.shape:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            shown = "absent" if array is None else f"of shape {array.shape}"
-            raise InputError(f"{source} is of another network: {name} is {shown}; this needs {leaf.shape}.")
+            fault = "is absent" if array is None else f"has shape {array.shape}"
+            raise InputError(f"{source} is from another network: {name} {fault}; this network needs {leaf.shape}.")
     if found:
         name = jax.tree_util.keystr(next(iter(found)), simple=True, separator="/")
-        raise InputError(f"{source} is of another network: it has {name}, this one does not.")
+        raise InputError(f"{source} is from another network: it has {name}, which this network lacks.")

@@ -1,4 +1,4 @@
-"""A training state as the items of a checkpoint, and back, those of checkpoints of earlier versions included.
+"""Conversion of a training state to the items of a checkpoint and back, including checkpoints of earlier versions.
 
 The items are `variables` (params, batch_stats and other collections) and `optimizer` (step, key, hyper, opt_state).
 """
@@ -15,11 +15,11 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.training.state import TrainState
 
 _LATER = ("key", "hyper")
-"""Parts of the state that checkpoints made before version 0.2 lack, and with them a momentum of 0."""
+"""Parts of the state that checkpoints from before version 0.2 lack. They also lack the momentum if it was 0."""
 
 
 def items_of(state: TrainState) -> dict[str, Any]:
-    """The items of a state, or of one of ShapeDtypeStructs."""
+    """Return the items of a state, whose leaves may be ShapeDtypeStructs."""
     return {
         "variables": {"batch_stats": {}, **state.variables},
         "optimizer": {name: getattr(state, name) for name in ("step", *_LATER, "opt_state")},
@@ -27,17 +27,17 @@ def items_of(state: TrainState) -> dict[str, Any]:
 
 
 def without_later(optimizer: dict[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The optimizer item without those parts that a checkpoint of these paths does not have."""
+    """Return the optimizer item without the parts that a checkpoint with these paths lacks."""
     kept = optimizer if "key" in saved else {k: v for k, v in optimizer.items() if k not in _LATER}
     if "momentum" in kept["opt_state"] and not any(path.startswith("opt_state/momentum/") for path in saved):
-        # The chain's state is an ordered dict, whose order is that of its leaves.
+        # The state of the chain is an ordered dict; its order determines the order of the leaves.
         stages = {name: stage for name, stage in kept["opt_state"].items() if name != "momentum"}
         kept = kept | {"opt_state": type(kept["opt_state"])(stages)}
     return kept
 
 
 def state_of(variables: dict[str, Any], optimizer: dict[str, Any], like: TrainState) -> TrainState:
-    """The state of restored items; what an old checkpoint lacks is 0 (a momentum) or as in `like`."""
+    """Return the state of restored items; a part that an old checkpoint lacks is 0 (momentum) or as in `like`."""
     added = {name: getattr(like, name) for name in _LATER if name not in optimizer}
     opt_state = optimizer["opt_state"]
     if "momentum" in like.opt_state and "momentum" not in opt_state:
@@ -52,10 +52,10 @@ def state_of(variables: dict[str, Any], optimizer: dict[str, Any], like: TrainSt
 
 
 def check_same(step_folder: Path, info: dict[str, Any], like: TrainState) -> None:
-    """Check that a checkpoint has the arrays of a state like this.
+    """Check that a checkpoint has the same arrays as a state.
 
     Raises:
-        InputError: it is of another network or optimizer, naming the first difference.
+        InputError: the checkpoint is from another network or optimizer; the message names the first difference.
     """
     for name, item in items_of(like).items():
         saved = info[name]["tree"]
@@ -64,9 +64,9 @@ def check_same(step_folder: Path, info: dict[str, Any], like: TrainState) -> Non
             if saved.get(path) != now.get(path):
                 what = {"variables": "network", "optimizer": "optimizer"}[name]
                 raise InputError(
-                    f"{step_folder} was saved by another {what}: {path} was {_shown(saved.get(path))}, is now "
-                    f"{_shown(now.get(path))}. Start in a new workdir; "
-                    f"init_from={step_folder.parent.parent} takes over weights that fit."
+                    f"{step_folder} is from another {what}: {path} was {_shown(saved.get(path))} and is now "
+                    f"{_shown(now.get(path))}. Give a new workdir; "
+                    f"init_from={step_folder.parent.parent} initializes it from the weights that fit."
                 )
 
 

@@ -1,4 +1,4 @@
-"""Set up a run, loop over its steps, resume it: the only place with a loop over steps."""
+"""Start or resume a run and loop over its steps. No other module has a loop over training steps."""
 
 import contextlib
 import math
@@ -50,32 +50,32 @@ def train(
     accept_changed_code: bool = False,
     verbose: bool = True,
 ) -> Results:
-    """Run an experiment in a folder, from its newest checkpoint if the folder has one.
+    """Run an experiment in a folder; continue from the newest checkpoint if the folder has one.
 
-    A finished run is not run again: its results are read. A run that was stopped, however, ends with the same weights
-    and the same rows in metrics.jsonl as one that was not.
+    A finished run is not run again; its results are read. A run that was stopped, in whatever way, ends with the same
+    weights and the same rows in metrics.jsonl as a run that was not.
 
     Args:
-        experiment: what to run.
-        workdir: holds everything the run writes; made if needed.
+        experiment: experiment to run.
+        workdir: folder for everything that the run writes; it is created if needed.
         arrays: images and labels in memory for `data.source="arrays"`: `train_images`, `train_labels`, `test_images`,
             `test_labels`.
-        init_from: folder of a run whose weights to start from, without its optimizer state.
-        init_from_checkpoint: which of its checkpoints: `last`, `best` (by the accuracy on its validation part, or on
-            the test part if it set none aside, which then biases test errors low) or a step.
-        config_file: where the experiment was loaded from, if from a file; its text is kept as `config.py`.
-        hooks: what else is to happen at steps, evaluations, checkpoints and the end; a run that is finished already
+        init_from: folder of a run whose weights initialize the network; its optimizer state is not used.
+        init_from_checkpoint: which of its checkpoints: `last`, `best` (by the accuracy on its validation split, or on
+            the test split if it has none, which biases test errors low) or a step.
+        config_file: file that the experiment was loaded from, if any; its text is kept as `config.py`.
+        hooks: further hooks, called at steps, evaluations, checkpoints and the end; a run that is already finished
             calls none.
-        accept_changed_code: go on with a run whose own classes, or the files they import, have changed since.
+        accept_changed_code: continue a run although its own classes, or the files they import, have changed.
         verbose: print devices, tables, a progress bar on a terminal, and a summary.
 
     Raises:
-        InputError: something given does not fit; nothing has been written.
+        InputError: an argument does not fit; nothing has been written.
         Preempted: SIGTERM or Ctrl-C arrived; the state is saved.
-        NonFinite: a number of training, of a weight or of an evaluation is NaN or infinite; no row, checkpoint or
-            result has been written of it.
+        NonFinite: a training metric, a weight or an evaluation is NaN or infinite; no row, checkpoint or result of it
+            has been written.
         SaveError: a checkpoint or another file of the run could not be written.
-        RestoreError: a checkpoint could not be read, for a reason that is not its own; nothing has been changed.
+        RestoreError: a checkpoint could not be read, and nothing shows that it is damaged; nothing has been changed.
     """
     if not isinstance(experiment, Experiment):
         raise InputError(f"experiment is {type(experiment).__name__}; it must be Experiment.")
@@ -92,7 +92,7 @@ def train(
         plan = make_plan(experiment, arrays)
         print_plan(console, plan)
         with locked(workdir):
-            # Before the folder was locked, another launch may have trained there.
+            # Another launch may have trained in the folder before it was locked.
             if (results := _finished(experiment, workdir, source, console, accept_changed_code)) is not None:
                 return results
             state, carry = _begin(plan, workdir, source, console)
@@ -101,7 +101,7 @@ def train(
             try:
                 return _go(Run(plan, workdir, console, state, carry, Clock(carry.pop("seconds", 0.0))), hooks)
             except OSError as error:
-                raise checkpoint.SaveError(f"workdir {workdir} cannot be written any more: {error}") from error
+                raise checkpoint.SaveError(f"workdir {workdir} can no longer be written: {error}") from error
 
 
 def _config_text(file: str | Path) -> bytes:
@@ -116,21 +116,21 @@ def _config_text(file: str | Path) -> bytes:
 def _finished(
     experiment: Experiment, workdir: Path, source: Source, console: Console, accept_changed_code: bool
 ) -> Results | None:
-    """The results of a finished run, with a line that says so; None if it is not finished."""
+    """Return the results of a finished run and print a line about them; return None if the run is not finished."""
     results = finished(experiment, workdir, source, accept_changed_code=accept_changed_code)
     if results is not None:
-        console.print(f"{workdir} holds this experiment, finished: test {headline(results.test)}.")
+        console.print(f"{workdir} already holds the finished run of this experiment: test {headline(results.test)}.")
     return results
 
 
 def print_devices(console: Console) -> None:
-    """One line: platform, number and kind of devices."""
+    """Print one line with the number, the platform and the kind of devices."""
     devices = jax.devices()
     console.print(f"devices: {len(devices)} {devices[0].platform} ({devices[0].device_kind})")
 
 
 def print_plan(console: Console, plan: Plan) -> None:
-    """Devices, the network, what decays and what does not, the data and the number of steps."""
+    """Print the devices, the network, its weight decay, the data and the number of steps."""
     experiment, dataset = plan.experiment, plan.dataset
     print_devices(console)
     describe.print_table(describe.network_table(experiment.model, plan.image_shape), quiet=console.quiet)
@@ -147,12 +147,12 @@ def print_plan(console: Console, plan: Plan) -> None:
     counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items() if part is not None)
     console.print(
         f"data: {counts} images; {plan.total_steps:,} steps of {experiment.data.batch_size} images, "
-        f"{plan.steps_per_epoch:,} an epoch"
+        f"{plan.steps_per_epoch:,} per epoch"
     )
 
 
 def _go(run: Run, hooks: Sequence[Hook]) -> Results:
-    """Train, evaluate, write the results, then what hooks do at the end, pictures last."""
+    """Train, evaluate, write the results and call the hooks' `on_end`; pictures and summary come last."""
     signals = Signals()
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals.watch())
@@ -169,14 +169,14 @@ def _go(run: Run, hooks: Sequence[Hook]) -> Results:
             raise Preempted(f"stopped at step {step:,}; the same command continues this run") from None
     write_results(results, run.plan.experiment)
     with contextlib.ExitStack() as ends:
-        # All of them are called, whatever one raises; the first that is pushed comes last.
+        # All of them are called, even if one raises; the first one pushed is called last.
         for hook in reversed((*hooks, Pictures(), Summary())):
             ends.callback(hook.on_end, run, results, logits)
     return results
 
 
 def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple[TrainState, dict[str, Any]]:
-    """The state to go on from, and what the loop carries with it."""
+    """Return the state to start from, and the values that the loop saved with it (`carry`)."""
     restored = checkpoint.restore_state(workdir / "checkpoints", plan.state, console.print)
     if restored is not None:
         console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")
@@ -185,15 +185,15 @@ def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple
 
 
 class _Loop:
-    """The steps of one launch."""
+    """The training loop of one launch."""
 
     def __init__(self, run: Run, hooks: Sequence[Hook], signals: Signals) -> None:
         self.run, self.hooks, self.signals = run, hooks, signals
-        self.compiled: dict[tuple[int, ...], Any] = {}  # By the places of the hooks that read.
+        self.compiled: dict[tuple[int, ...], Any] = {}  # By the indices of the hooks with readings.
         self.last: tuple[int, dict[str, float], np.ndarray] | None = None  # The newest evaluation.
 
     def train(self) -> None:
-        """Train to the last step, evaluate and save where it is due."""
+        """Train to the last step; evaluate and save when due."""
         run, plan, experiment = self.run, self.run.plan, self.run.plan.experiment
         step, pending = int(run.state.step), None
         batches = data.train_batches(
@@ -225,14 +225,14 @@ class _Loop:
                 if reading not in self.compiled:
                     self._compile(reading, batch)
                 run.state, *answer = self.compiled[reading](run.state, batch, plan.colors)
-                # One step late: the device works on this step while the last one's numbers are read.
+                # One step late: the device computes this step while the metrics of the previous one are read.
                 self._report(pending)
                 pending = (step, reading, answer)
 
     def results(self) -> tuple[Results, np.ndarray]:
-        """The results of the last step, and the logits of the test images."""
+        """Return the results of the last step, and the logits of the test images."""
         run = self.run
-        # The loop has evaluated the last step already, if this launch trained it.
+        # If this launch trained the last step, the loop has already evaluated it.
         step, *last = self.last or (None,)
         known = {run.evaluated_part: last} if step == run.plan.total_steps else {}
         found = {part: known.get(part) or self._evaluate(part) for part in dict.fromkeys(("test", run.evaluated_part))}
@@ -243,7 +243,7 @@ class _Loop:
         return results, found["test"][1]
 
     def save(self) -> None:
-        """Save the state, unless its step is saved."""
+        """Save the state, unless a checkpoint of its step exists."""
         run, step = self.run, int(self.run.state.step)
         if run.saved == step:
             return
@@ -268,7 +268,7 @@ class _Loop:
             run.clock.start()
 
     def _report(self, pending: tuple[int, tuple[int, ...], list[Any]] | None) -> None:
-        """Read the numbers of a step and hand them to the hooks."""
+        """Read the metrics of a step and pass them to the hooks."""
         if pending is None:
             return
         step, reading, answer = pending
@@ -296,7 +296,7 @@ class _Loop:
         try:
             return evaluate(run.plan.programs.eval_step, run.state.variables, batches, poll=self.signals.poll)
         except NonFinite as error:
-            what = f"the evaluation on the {part} part after step {run.state.step} failed: {error}"
+            what = f"the evaluation on the {part} split after step {run.state.step} failed: {error}"
             raise self._non_finite(what) from None
 
     def _non_finite(self, what: str) -> NonFinite:
@@ -304,6 +304,6 @@ class _Loop:
         where = f"the last good checkpoint is step {saved} in {self.run.workdir}/checkpoints"
         return NonFinite(
             f"{what}; {'no checkpoint was saved' if saved < 0 else where}. Lower optimizer.learning_rate or set "
-            "optimizer.clip_norm, in a new workdir; labels that are not 0..classes-1 and images that are not finite "
-            "give this, too."
+            "optimizer.clip_norm, in a new workdir. Other causes are labels outside 0..classes-1 and images that are "
+            "not finite."
         )

@@ -1,4 +1,4 @@
-"""What a run says while it goes: rows in metrics.jsonl, TensorBoard events, a progress bar."""
+"""Output of a run during training: rows in metrics.jsonl, TensorBoard events and a progress bar."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from jaxcnn.runtime.atomic import replacing
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line that a crash left unfinished is passed over."""
+    """Return the rows of a metrics.jsonl; a last line that a crash left incomplete is ignored."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
@@ -28,16 +28,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def accuracies(rows: Iterable[dict[str, Any]], part: str) -> dict[int, float]:
-    """The accuracies of the evaluations on a part of the data, by step; NaN where an objective has no accuracy."""
+    """Return the accuracies of the evaluations on a split, by step; NaN if the objective has no accuracy."""
     return {row["step"]: row.get("accuracy", math.nan) for row in rows if row["split"] == part}
 
 
 class Writer:
     """Appends rows to `metrics.jsonl` and mirrors them as TensorBoard events under `tensorboard/`.
 
-    Opening it for a run that restarts at `step` cuts the rows of later steps, which the run will write again. A row
-    holds finite numbers alone: training and evaluation stop before they write another, and one that an earlier version
-    wrote is cut, too.
+    When a run restarts at `step`, the rows of later steps are removed, because the run will write them again. Rows
+    contain only finite numbers: training and evaluation stop before they write any other, and rows of earlier versions
+    with other numbers are removed too.
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
@@ -50,17 +50,17 @@ class Writer:
         self._file = self._path.open("a")
         folder = workdir / "tensorboard"
         folder.mkdir(exist_ok=True)
-        # Not through TensorBoard's own writer: a full disk ends its thread, and the run would wait for that for ever.
+        # TensorBoard's own writer is not used: a full disk ends its thread, and the run would wait for it for ever.
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
         self._events = (folder / name).open("ab")
         self._events.write(_record(file_version="brain.Event:2"))
         self._events.write(_record(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one row: `step`, `epoch`, `split`, metrics, and what the clock says under `time`."""
+        """Append one row: `step`, `epoch`, `split`, metrics, and the readings of the clock under `time`."""
         from tensorboardX.proto.summary_pb2 import Summary
 
-        # Whole lines reach the file, so that a checkpoint never runs ahead of the rows before it.
+        # Each line is flushed, so that a checkpoint is never ahead of the rows before it.
         self._file.write(_line(row))
         self._file.flush()
         values = [
@@ -86,7 +86,7 @@ def _finite(row: dict[str, Any]) -> bool:
 
 
 def _record(**event: Any) -> bytes:
-    """An event as TensorBoard reads it: length, its checksum, data, its checksum."""
+    """Return an event in TensorBoard's format: length, its checksum, data, its checksum."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import masked_crc32c
 
@@ -101,7 +101,10 @@ class _Latest(ProgressColumn):
 
 
 def progress_bar(console: Console, *, total: int, done: int) -> Progress:
-    """A bar over training steps, shown on a terminal only; `bar.update(0, completed=…, latest="loss 0.1")` moves it."""
+    """Return a progress bar over training steps, shown only on a terminal.
+
+    `bar.update(0, completed=…, latest="loss 0.1")` moves it.
+    """
     columns: Iterable[ProgressColumn] = (
         TextColumn("training"),
         BarColumn(),

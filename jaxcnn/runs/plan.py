@@ -1,4 +1,4 @@
-"""What a run will do, worked out before anything is written."""
+"""The plan of a run, made before anything is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ class Plan:
     """An experiment with its data loaded and everything that follows from both.
 
     Attributes:
-        experiment: as given.
+        experiment: experiment to run.
         dataset: its images and labels.
-        steps_per_epoch: full batches in the training part; what is left over is other images in every epoch.
-        total_steps: of the whole run.
-        programs: the compiled functions, shared with other runs of the same structure.
-        state: the state as ShapeDtypeStructs, placed as it will be; its `key` and `hyper` are arrays already.
+        steps_per_epoch: full batches in the training split; the images left over differ from epoch to epoch.
+        total_steps: steps of the whole run.
+        programs: compiled functions, shared with other runs of the same structure.
+        state: the state as ShapeDtypeStructs with its shardings; `key` and `hyper` are arrays.
         batch_sharding: how batches are split over the devices.
-        colors: principal components of the training colours (`data.color_axes`) where `augment.pca_color` needs them,
-            an argument of the training step.
+        colors: principal components of the colours of the training images (`data.color_axes`), an argument of the
+            training step; None unless `augment.pca_color` is set.
     """
 
     experiment: Experiment
@@ -43,16 +43,16 @@ class Plan:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of what the network sees: the crop where there is one, else the image."""
+        """Height, width and channels of the network's input: of the crop if there is one, otherwise of the image."""
         return _one_image(self.experiment, self.dataset).shape[1:]
 
     @property
     def replicated(self) -> NamedSharding:
-        """Every device has the whole."""
+        """Sharding that puts a copy on every device."""
         return NamedSharding(self.batch_sharding.mesh, PartitionSpec())
 
     def initial_state(self, variables: dict[str, Any] | None = None) -> TrainState:
-        """The state before the first step: weights from the seed, but for those of `variables` that are given."""
+        """Return the state before the first step: weights from the seed, except those in `variables`."""
         return self.programs.initialize(np.uint32(self.experiment.seed), self.state.hyper, variables or {})
 
 
@@ -60,11 +60,11 @@ def make_plan(experiment: Experiment, arrays: Mapping[str, np.ndarray] | None = 
     """Load the data, trace the network and check that all parts fit together.
 
     Args:
-        experiment: what to run.
+        experiment: experiment to run.
         arrays: `train_images`, `train_labels`, `test_images`, `test_labels` for `data.source="arrays"` in memory.
 
     Raises:
-        InputError: whatever does not fit, in a line.
+        InputError: something does not fit; the message is one line.
     """
     settings = experiment.data
     dataset = data.load(settings, experiment.seed, arrays)
@@ -104,6 +104,6 @@ def make_plan(experiment: Experiment, arrays: Mapping[str, np.ndarray] | None = 
 
 
 def _one_image(experiment: Experiment, dataset: data.Dataset) -> jax.Array:
-    """Zeros, of the shape that evaluation gives the network."""
+    """Return an image of zeros in the shape that evaluation passes to the network."""
     images = jnp.zeros((1, *dataset.train.images.shape[1:]), jnp.float32)
     return data.center_crop(images, experiment.augment.crop)

@@ -1,7 +1,7 @@
-"""Compiled programs of runs, shared by all runs of one structure in a process.
+"""Compiled programs of runs, shared by all runs of the same structure in a process.
 
-What differs between two points of a sweep only in numbers (learning rate, weight decay, momentum, seed, order of the
-data) is an argument of these programs, so that thirty learning rates compile once.
+Numbers that differ between the points of a sweep (learning rate, weight decay, momentum, seed, order of the data) are
+arguments of these programs, so that thirty learning rates compile once.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from jaxcnn.training import optim
 from jaxcnn.training.state import IMPLEMENTATION, TrainState, create_state
 from jaxcnn.training.steps import Readings, make_eval_step, make_train_step
 
-# Structures whose programs are kept; a sweep over architectures would otherwise keep all of them.
+# Number of structures whose programs are kept; without a limit, a sweep over architectures would keep all of them.
 _KEPT = 8
 
 
@@ -33,12 +33,12 @@ class Structure:
     """Everything that the programs of a run close over.
 
     Attributes:
-        model, objective, augment: of the experiment.
-        preprocessing: a `Data` in which only what `data.make_preprocess` reads is set.
-        optimizer: as `optim.structure` gives it.
-        steps_per_epoch, total_steps: of the run; the schedule depends on both.
-        image_shape: (height, width, channels) of what the network sees.
-        batch_sharding: of the batch axis.
+        model, objective, augment: fields of the experiment.
+        preprocessing: a `Data` in which only the fields that `data.make_preprocess` reads are set.
+        optimizer: result of `optim.structure`.
+        steps_per_epoch, total_steps: lengths on which the schedule depends.
+        image_shape: (height, width, channels) of the network's input.
+        batch_sharding: sharding of the batch axis.
     """
 
     model: nn.Module
@@ -54,18 +54,18 @@ class Structure:
 
 @dataclass(frozen=True)
 class Programs:
-    """What a structure compiles to; nothing is compiled before its first call.
+    """The programs of a structure; each is compiled at its first call.
 
     Attributes:
-        optimizer: the optax chain; its numbers are arguments.
-        schedule: the factor on the learning rate by step.
+        optimizer: the optax chain; its hyperparameters are arguments.
+        schedule: factor on the learning rate by step.
         state: the state as ShapeDtypeStructs, without shardings.
-        logits: the network's answer to one image, as a ShapeDtypeStruct.
-        initialize: `(seed, hyper, given) -> state`, weights from the seed but for those in `given`.
+        logits: output of the network for one image, as a ShapeDtypeStruct.
+        initialize: `(seed, hyper, replacements) -> state`, weights from the seed except those in `replacements`.
         train_step: `(state, batch, colors, *, readings=()) -> (state, metrics, (rate, answers))`, which donates its
-            state. `colors` are the principal components of the training colours where `augment` uses them, else None;
-            `readings`, static, are functions as `make_train_step` takes one, and `answers` what they return; `rate` is
-            the learning rate of the update.
+            state. `colors` are the principal components of the colours of the training images if `augment` uses them,
+            otherwise None; `readings`, static, are functions as in `make_train_step`, and `answers` their results;
+            `rate` is the learning rate of the update.
         eval_step: `(variables, batch) -> (metrics, logits)`.
     """
 
@@ -85,7 +85,7 @@ def structure(
     image_shape: tuple[int, int, int],
     batch_sharding: NamedSharding,
 ) -> Structure:
-    """The structure of an experiment's run on images of a shape."""
+    """Return the structure of an experiment on images of this shape."""
     read = {name: getattr(experiment.data, name) for name in ("channel_order", "mean", "std")}
     return Structure(
         model=experiment.model,
@@ -101,12 +101,12 @@ def structure(
 
 
 def programs(of: Structure) -> Programs:
-    """The programs of a structure, the same ones whenever an equal structure comes again.
+    """Return the programs of a structure; an equal structure gets the same programs.
 
-    A network with a field that cannot be hashed, such as a list, has programs of its own each time.
+    A network with a field that cannot be hashed, such as a list, gets new programs on every call.
 
     Raises:
-        InputError: its parts do not fit together.
+        InputError: the parts of the structure do not fit together.
     """
     try:
         hash(of)
@@ -150,8 +150,9 @@ def _make(of: Structure) -> Programs:
     hyper = optim.hyperparameters(of.optimizer)
     replicated = NamedSharding(of.batch_sharding.mesh, PartitionSpec())
 
-    def initialize(seed: jax.Array, hyper: dict[str, jax.Array], given: dict[str, Any]) -> TrainState:
-        merged = {part: {**values, **given.get(part, {})} for part, values in draw(_key(seed)).items()}
+    def initialize(seed: jax.Array, hyper: dict[str, jax.Array], replacements: dict[str, Any]) -> TrainState:
+        drawn = draw(_key(seed))
+        merged = {part: {**values, **replacements.get(part, {})} for part, values in drawn.items()}
         return create_state(merged, optimizer, seed=seed, hyper=hyper)
 
     def train_step(
@@ -168,7 +169,7 @@ def _make(of: Structure) -> Programs:
         state, metrics, answers = step(state, batch)
         return state, metrics, (optim.current_learning_rate(schedule, state.hyper, state.opt_state), answers)
 
-    # Runs once, and XLA takes longer to optimize random number generators for a CPU than they take to run.
+    # Initialization runs once; for a CPU, XLA takes longer to optimize random number generators than they take to run.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     eval_step = make_eval_step(
         of.model,
@@ -187,7 +188,7 @@ def _make(of: Structure) -> Programs:
 
 
 shared = functools.lru_cache(maxsize=_KEPT)(_make)
-"""Programs by structure."""
+"""Programs by structure, cached."""
 
 
 def _key(seed: int | jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The hook that writes metrics: rows in metrics.jsonl, TensorBoard events, a progress bar, a line for an evaluation."""
+"""The hook that reports metrics: rows in metrics.jsonl, TensorBoard events, a progress bar, a line per evaluation."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from jaxcnn.training.steps import Readings
 
 
 class Rows(Hook):
-    """Averages the sums of the steps between two rows. Sums of a row that is not complete are carried over a resume.
+    """Averages the metrics of the steps between two rows. Sums of an incomplete row are kept when the run resumes.
 
-    Use as a context manager, which opens and closes the files.
+    Use it as a context manager, which opens and closes the files.
     """
 
     def __init__(self, run: Run) -> None:
         step = int(run.state.step)
         self._writer = Writer(run.workdir, step)
         self._bar = progress_bar(run.console, total=run.plan.total_steps, done=step)
-        self._images = 0.0  # Since the last row, of this launch alone, as its clock.
+        self._images = 0.0  # Images since the last row, in this launch only, as is its clock.
 
     def __enter__(self) -> "Rows":
         self._bar.start()
@@ -41,7 +41,7 @@ class Rows(Hook):
         previous = run.carry.get("previous_sums", {})
         run.carry["sums"], run.carry["previous_sums"], self._images = {}, total, 0.0
         if incomplete:
-            # The last row, with too few steps of its own for a mean that compares with the other rows.
+            # The last row has fewer steps than the others; its mean includes the steps of the previous row.
             total = {name: value + previous.get(name, 0.0) for name, value in total.items()}
         means = mean_metrics(total)
         self._row(run, step, "train", means | {"learning_rate": run.learning_rate}, {"images_per_second": rate})
@@ -60,6 +60,6 @@ class Rows(Hook):
 
 
 def headline(metrics: dict[str, float]) -> str:
-    """`error 1.25%, loss 0.0431`; the loss alone where an objective has no error."""
+    """Return a text such as `error 1.25%, loss 0.0431`; without the error if the objective has none."""
     error = f"error {metrics['error']:.2%}, " if "error" in metrics else ""
     return f"{error}loss {metrics['loss']:.4f}"

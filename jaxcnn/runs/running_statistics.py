@@ -1,4 +1,4 @@
-"""Whether a run had enough updates for the running statistics of batch normalization."""
+"""A hint for runs that had too few updates for the running statistics of batch normalization."""
 
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,26 @@ from flax import linen as nn
 from jaxcnn.norms.population import initial_share
 from jaxcnn.runs.workdir import read_record
 
-# About what is left where updates * (1 - momentum) is 3.
+# About the share that is left when updates * (1 - momentum) is 3.
 _NEGLIGIBLE = 0.05
 
 
 def running_statistics_hint(
     run: str | Path, model: nn.Module, variables: dict[str, Any], image_shape: tuple[int, int, int], updates: int
 ) -> str | None:
-    """A line that suggests other statistics where the running ones still hold much of their initial values, else None.
+    """Return a line that suggests other statistics if the running ones still hold much of their initial values.
 
     Args:
-        run: the folder of a run.
-        model: its network.
-        variables: of the network, or their shapes.
-        image_shape: (height, width, channels) of what the network sees.
-        updates: of the weights, and so of the statistics.
+        run: folder of the run.
+        model: network of the run.
+        variables: variables of the network, or their shapes.
+        image_shape: (height, width, channels) of the network's input.
+        updates: number of updates of the weights, which is also that of the statistics.
+
+    Returns:
+        One line; None if the share of the initial values is negligible.
     """
-    # Weights of another run come with their statistics, and so do imported ones, which have no updates.
+    # Weights from another run include its statistics, and so do converted weights, which have no updates.
     if not updates or read_record(Path(run)).get("init_from"):
         return None
     share = initial_share(model, variables, jax.ShapeDtypeStruct((1, *image_shape), np.float32), updates)

@@ -8,7 +8,7 @@ from jaxcnn.training.steps import Readings
 
 
 class Saves(Hook):
-    """Saves the state under `checkpoints/`. Use as a context manager, which waits for the last write."""
+    """Saves the state under `checkpoints/`. Use it as a context manager, which waits for the last write."""
 
     def __init__(self, run: Run) -> None:
         folder = run.workdir / "checkpoints"
@@ -23,7 +23,7 @@ class Saves(Hook):
         self._checkpoints.__exit__(*exception)
 
     def on_step(self, run: Run, step: int, sums: dict[str, float], readings: Readings | None) -> None:
-        """A write in the background that has failed is found before the next row."""
+        """Raise SaveError before the next row if a background write has failed."""
         if step % run.plan.experiment.log_every == 0:
             self._checkpoints.check()
 

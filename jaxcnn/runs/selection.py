@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is meant by `last`, `best` or a step, and its weights."""
+"""Selection of a checkpoint of a run by `last`, `best` or a step, and its weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,8 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.json_object import read_object
 
 Choice = int | Literal["last", "best"]
-"""A checkpoint of a run: `last`, the newest; `best`, the one with the highest accuracy on the validation part, or on
-the test part if the run set no validation part aside (among equal accuracies, the newest); or that of a step."""
+"""A choice of a run's checkpoint: `last`, the newest; `best`, the one with the highest accuracy on the validation
+split, or on the test split if the run has no validation split (among equal accuracies, the newest); or a step."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Selection:
     """The weights of one checkpoint.
 
     Attributes:
-        step: updates done.
+        step: number of updates done.
         variables: `params` and `batch_stats` of the network, NumPy arrays.
-        selected_by: validation or test, the part of the data whose accuracy chose the best checkpoint; None where the
-            choice was another.
+        selected_by: validation or test, the split on which the best checkpoint has the highest accuracy; None for a
+            choice other than `best`.
         objective: the objective's own parameters, or None.
         damaged: steps of newer checkpoints that cannot be read.
     """
@@ -40,14 +40,14 @@ class Selection:
             return f"step {self.step}; newer checkpoints are damaged: {', '.join(map(str, self.damaged))}"
         if self.selected_by is None:
             return f"step {self.step}"
-        biased = ", so its test error is biased low: the run set no validation part aside"
+        biased = ", so its test error is biased low: the run has no validation split"
         return f"step {self.step}, the best by {self.selected_by} accuracy{biased * (self.selected_by == 'test')}"
 
 
 def select(run: str | Path, checkpoint: Choice = "last") -> Selection:
-    """The weights of a checkpoint of a run.
+    """Return the weights of a checkpoint of a run.
 
-    Where the run trains and removes the checkpoint while it is read, the choice is made again.
+    If the run is training and removes the checkpoint while it is read, the selection is repeated.
 
     Raises:
         InputError: there is no such checkpoint, or it cannot be read.
@@ -60,10 +60,10 @@ def select(run: str | Path, checkpoint: Choice = "last") -> Selection:
 
 
 def order(run: str | Path, checkpoint: Choice) -> checkpoints.Order:
-    """The steps that a choice allows.
+    """Return a function that selects the steps for a choice.
 
     Raises:
-        InputError: it is none of `last`, `best` and a step; or, from the function, there is no such checkpoint.
+        InputError: the choice is not `last`, `best` or a step; or, from the function, there is no such checkpoint.
     """
     if isinstance(checkpoint, bool) or not (isinstance(checkpoint, int) or checkpoint in ("last", "best")):
         raise InputError(f"checkpoint is {checkpoint!r}; it must be last, best or the step of a checkpoint.")
@@ -79,19 +79,19 @@ def order(run: str | Path, checkpoint: Choice) -> checkpoints.Order:
             return [step]
         what = "evaluated checkpoint" if checkpoint == "best" else f"checkpoint of step {step}"
         there = ", ".join(map(str, saved)) or "none"
-        raise InputError(f"{run} has no {what}; the steps of its checkpoints: {there}.")
+        raise InputError(f"{run} has no {what}; available steps: {there}.")
 
     return chosen
 
 
 def evaluated_part(data: Data) -> Literal["validation", "test"]:
-    """The part of the data on which a run is evaluated while it trains."""
+    """Return the split on which a run is evaluated during training."""
     return "validation" if data.validation else "test"
 
 
 def _saved_data(run: str | Path) -> Data:
-    """The settings of a run's data, read without its classes."""
+    """Return the data settings of a run, without loading its classes."""
     path = Path(run) / "config.json"
     if not path.is_file():
-        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
+        raise InputError(f"{run} is not a run folder: it has no config.json. Give the workdir of a run.")
     return from_json(read_object(path, "data")["data"], Data)

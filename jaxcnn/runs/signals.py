@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as requests that a loop acts on between two steps."""
+"""SIGTERM and Ctrl-C as requests that a loop handles between two steps."""
 
 import contextlib
 import signal
@@ -7,12 +7,15 @@ from typing import Any
 
 
 class Preempted(Exception):
-    """SIGTERM or Ctrl-C: the run has saved its state and the same command continues it."""
+    """SIGTERM or Ctrl-C arrived; the run has saved its state, and the same command continues it."""
 
 
 class Signals:
-    """Notes SIGTERM and Ctrl-C. A second Ctrl-C acts at once; a second SIGTERM, as some schedulers send, is the same
-    request again. A Ctrl-C that this process was started to ignore stays ignored."""
+    """Records SIGTERM and Ctrl-C.
+
+    A second Ctrl-C takes effect at once; a second SIGTERM, which some schedulers send, repeats the request. If this
+    process was started with Ctrl-C ignored, it stays ignored.
+    """
 
     def __init__(self) -> None:
         self.received = False
@@ -24,7 +27,7 @@ class Signals:
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Note signals while the block runs, then restore the handlers there were."""
+        """Record signals while the block runs, then restore the previous handlers."""
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         if before[signal.SIGINT] is signal.SIG_IGN:
             del before[signal.SIGINT]
@@ -35,7 +38,7 @@ class Signals:
                 signal.signal(number, before[number])
 
         try:
-            # Not in the main thread this raises ValueError: whoever runs the threads handles signals.
+            # Outside the main thread this raises ValueError; the caller of the thread then handles signals.
             with contextlib.suppress(ValueError):
                 for number in before:
                     signal.signal(number, note)

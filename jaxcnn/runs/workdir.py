@@ -1,4 +1,4 @@
-"""The folder of a run: what it holds, whether it is this experiment's, whether it is finished."""
+"""The folder of a run: its files, whether they belong to this experiment, and whether the run is finished."""
 
 import hashlib
 import math
@@ -32,14 +32,14 @@ from jaxcnn.training.state import IMPLEMENTATION
 
 @dataclass(frozen=True)
 class Results:
-    """What a finished run found.
+    """The results of a finished run.
 
     Attributes:
-        test: `accuracy`, `error`, `loss` and `n` on the test part, with the weights of the last step.
-        steps: updates done.
-        seconds: spent in the run, over all its launches.
-        workdir: its folder.
-        validation: as `test` on the validation part, if there is one.
+        test: `accuracy`, `error`, `loss` and `n` on the test split, with the weights of the last step.
+        steps: number of updates.
+        seconds: time spent in the run, over all its launches.
+        workdir: folder of the run.
+        validation: like `test`, on the validation split; None if there is none.
     """
 
     test: dict[str, float]
@@ -54,10 +54,10 @@ class Source:
     """Where a run's weights and data come from, besides its experiment.
 
     Attributes:
-        init_from: absolute path of the run whose weights it started from, or None.
-        init_from_checkpoint: which checkpoint of it, or None.
-        init_from_digest: digest of those weights; None where there are none or they cannot be read.
-        arrays: digest of images and labels given in memory, or None.
+        init_from: absolute path of the run whose weights initialize the network, or None.
+        init_from_checkpoint: which of its checkpoints, or None.
+        init_from_digest: digest of those weights; None if there are none or they cannot be read.
+        arrays: digest of images and labels in memory, or None.
         data_file: digest of the .npz file that `data.name` names, or None.
     """
 
@@ -74,21 +74,23 @@ class Source:
         arrays: Mapping[str, np.ndarray] | None,
         init_from_checkpoint: Choice = "last",
     ) -> "Source":
-        """The source that `jaxcnn.train` is given.
+        """Return the source that the arguments of `jaxcnn.train` describe.
 
         Raises:
-            InputError: `init_from` is empty, or `init_from_checkpoint` names no checkpoint or is given alone.
+            InputError: `init_from` is empty, or `init_from_checkpoint` is not a valid choice or lacks `init_from`.
         """
         settings = experiment.data
-        given = arrays if settings.source == "arrays" else None
-        file = data_file(settings) if given is None else None
+        in_memory = arrays if settings.source == "arrays" else None
+        file = data_file(settings) if in_memory is None else None
         data = {
-            "arrays": None if given is None else _arrays_digest(given),
+            "arrays": None if in_memory is None else _arrays_digest(in_memory),
             "data_file": None if file is None else file_digest(file),
         }
         if init_from is None:
             if init_from_checkpoint != "last":
-                raise InputError(f"init_from_checkpoint is {init_from_checkpoint!r}, but init_from names no run.")
+                raise InputError(
+                    f"init_from_checkpoint is {init_from_checkpoint!r}, but init_from names no run; set both or none."
+                )
             return Source(**data)
         if not str(init_from).strip():
             raise InputError("init_from is empty; give the folder of a run, or leave the option out.")
@@ -107,17 +109,17 @@ def _arrays_digest(arrays: Mapping[str, Any]) -> str:
 
 
 def check_workdir(workdir: str | Path) -> Path:
-    """The absolute path of a run's folder.
+    """Return the absolute path of a run's folder.
 
     Raises:
-        InputError: it is empty, or an address that a file system does not have.
+        InputError: the path is empty, or a URL.
     """
     text = str(workdir)
     if not text.strip():
         raise InputError("workdir is empty; give the folder of the run, for example runs/a.")
     if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text):
         raise InputError(
-            f"workdir is {text}; {scheme[1]}: cannot be written to. Give a folder of a file system, then copy it."
+            f"workdir is {text}; a {scheme[1]}: address cannot be written. Give a folder of a file system and copy it."
         )
     return Path(workdir).absolute()
 
@@ -125,44 +127,44 @@ def check_workdir(workdir: str | Path) -> Path:
 def finished(
     experiment: Experiment, workdir: Path, source: Source, *, accept_changed_code: bool = False
 ) -> Results | None:
-    """The results in a folder, if this experiment is finished there; None if it is not.
+    """Return the results in a folder if this experiment is finished there; None if it is not.
 
     Args:
-        experiment: to be run there.
+        experiment: experiment to run in the folder.
         workdir: the folder.
-        source: of its weights and data.
-        accept_changed_code: whether the experiment's classes may differ from those that were trained.
+        source: source of its weights and data.
+        accept_changed_code: whether the code of the experiment's classes may differ from the code that was trained.
 
     Raises:
-        InputError: the folder holds another experiment, or this one with other code, or other weights or data to start
-            from.
+        InputError: the folder holds another experiment, or this one with other code, other initial weights or other
+            data.
     """
     if not os.path.exists(workdir / "config.json"):
         return None
     saved, record = load_saved(workdir), read_record(workdir)
     lines = [line for line in differences(saved, experiment) if not line.startswith("code.")]
     if None not in (before := record.get("data_file"), source.data_file):
-        # A file is its content, wherever it lies.
+        # A file is identified by its content, not by its path.
         lines = [line for line in lines if not line.startswith("data.name:")]
         if before != source.data_file:
-            lines.append(f"data.name: the content of {experiment.data.name} is not what was trained on")
+            lines.append(f"data.name: {experiment.data.name} differs from the file that was trained on")
     if [line.partition(":")[0] for line in lines] == ["epochs"]:
         raise InputError(
-            f"{workdir} holds a run of {saved.epochs} epochs, not {experiment.epochs}; a run keeps its length, which "
-            f"its schedule depends on. To train on from its weights, give a new workdir with init_from={workdir}."
+            f"{workdir} holds a run of {saved.epochs} epochs, not {experiment.epochs}; the length of a run is fixed, "
+            f"because its schedule depends on it. To train further, give a new workdir with init_from={workdir}."
         )
     if lines:
         more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
         raise InputError(
             f"{workdir} holds another experiment; {'; '.join(lines[:3])}{more}. Give another workdir; "
-            f"init_from={workdir} takes over its weights."
+            f"init_from={workdir} initializes it from the weights of this one."
         )
-    # Records made before version 0.2 say nothing of code.
+    # Records from before version 0.2 do not contain the code.
     changed = _changed(record.get("code") or code_of(saved), experiment)
     if changed and not accept_changed_code:
         raise InputError(
             f"{workdir} was trained with other code: {changed} has changed. Undo the change or give another workdir; "
-            "accept_changed_code=True (--accept_changed_code for launch.py) goes on with the changed code."
+            "accept_changed_code=True (--accept_changed_code for launch.py) continues with the changed code."
         )
     done = (workdir / "results.json").exists()
     _check_source(record, workdir, source, finished=done)
@@ -173,7 +175,7 @@ def finished(
 
 
 def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
-    """The classes and functions of an experiment whose code differs from a record of it, with their files, as text."""
+    """Return the names and files of an experiment's classes and functions whose code differs from a record, as text."""
     now = code_of(experiment)
     names = {name for name in now if code.get(name, now[name]) != now[name]}
     things = {
@@ -183,35 +185,35 @@ def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
 
 
 def read_record(workdir: Path) -> dict[str, Any]:
-    """What provenance.json says; nothing where there is none."""
+    """Return the contents of provenance.json; empty if there is none."""
     path = workdir / "provenance.json"
     return read_object(path) if os.path.exists(path) else {}
 
 
 def _check_source(saved: Mapping[str, Any], workdir: Path, source: Source, *, finished: bool) -> None:
-    """InputError unless the folder's run was started from the same weights and data.
+    """Raise InputError unless the folder's run was started from the same weights and data.
 
-    A run that is not finished goes on from its own checkpoint, so the run that it was started from may have trained on.
+    An unfinished run continues from its own checkpoint, so the run that initialized it may have been trained further.
     """
     same_folder = _resolved(saved.get("init_from")) == source.init_from
-    # Records made before there was a choice are of the last checkpoint.
+    # Records without a choice refer to the last checkpoint.
     choice = saved.get("init_from_checkpoint", saved.get("init_from") and "last")
     same_choice = same_folder and choice == source.init_from_checkpoint
     if "init_from" in saved and not same_init_from(saved, asdict(source)) and (finished or not same_choice):
-        other = "whose weights were others" if same_folder else f"not {source.init_from}"
+        other = "whose weights have changed" if same_folder else f"not {source.init_from}"
         if same_folder and not same_choice:
             other = f"checkpoint {choice}, not {source.init_from_checkpoint}"
         raise InputError(
-            f"{workdir} was started with init_from {saved['init_from']}, {other}. Give the same or another workdir."
+            f"{workdir} was started with init_from {saved['init_from']}, {other}. Give the same one or another workdir."
         )
-    # Records made before version 0.2 have no digest.
+    # Records from before version 0.2 have no digest.
     if "arrays" in saved and saved["arrays"] != source.arrays:
-        raise InputError(f"{workdir} was started with other arrays. Give those, or another workdir.")
+        raise InputError(f"{workdir} was started with other arrays. Give the same arrays, or another workdir.")
 
 
 def same_init_from(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two records of provenance name the same weights to start from: those of one content, or of one folder
-    where the content of one of them is not known."""
+    """Return whether two provenance records name the same initial weights: with the same content or, if the content of
+    one of them is unknown, from the same folder."""
     digests = [record.get("init_from_digest") for record in (a, b)]
     if None not in digests:
         return digests[0] == digests[1]
@@ -223,19 +225,19 @@ def _resolved(folder: str | None) -> str | None:
 
 
 def load_saved(run: str | Path) -> Experiment:
-    """The experiment in a run's config.json.
+    """Load the experiment from a run's config.json.
 
-    Its classes come from the files that defined them, which may have moved together with the run, or lie where they
-    were when the run was trained. Where such a file has changed or is gone, the run's own copy of its config file,
-    `config.py`, takes its place if that has the code that was trained.
+    Its classes come from the files that defined them, either moved together with the run or at their original place. If
+    such a file has changed or is missing, the run's copy of its config file, `config.py`, is used instead, provided
+    that it has the code that was trained.
 
     Raises:
-        InputError: the folder holds no run, or a class cannot be found.
+        InputError: the folder is not a run folder, or a class cannot be found.
     """
     folder = Path(run).absolute()
     path = folder / "config.json"
     if not path.is_file():
-        raise InputError(f"{run} holds no run: it has no config.json. Give the workdir of a launch.")
+        raise InputError(f"{run} is not a run folder: it has no config.json. Give the workdir of a run.")
     tree, record = read_object(path, "model", "data"), read_record(folder)
     candidates = [(tree, folder), (tree, Path(record.get("workdir", folder))), (_from_own_copy(tree), folder)]
     found, failures = [], []
@@ -254,7 +256,7 @@ def load_saved(run: str | Path) -> Experiment:
 
 
 def _from_own_copy(tree: Any) -> Any:
-    """A saved experiment whose classes from a file are sought in the run's copy of its config file."""
+    """Return a saved experiment in which classes from any file refer to the run's copy of its config file."""
     if isinstance(tree, list):
         return [_from_own_copy(each) for each in tree]
     if not isinstance(tree, dict):
@@ -267,18 +269,18 @@ def _from_own_copy(tree: Any) -> Any:
 
 @fixed_settings()
 def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run and its weights: `model.apply(variables, x, train=False)`.
+    """Return the network of a run and its weights, for `model.apply(variables, x, train=False)`.
 
-    It warns if the network's code has changed since the run and the run has no copy of it, or if an older checkpoint is
+    Warn if the network's code has changed since the run and the run has no copy of it, or if an older checkpoint is
     read because newer ones are damaged.
 
     Args:
-        run: its folder.
-        checkpoint: `last`, `best` or a step. Without a validation part the best checkpoint is chosen by the test part,
-            on which its error is then biased low.
+        run: folder of the run.
+        checkpoint: `last`, `best` or a step. Without a validation split the best checkpoint is selected on the test
+            split, so its test error is biased low.
 
     Raises:
-        InputError: the folder holds no run, or not that checkpoint, or it cannot be read.
+        InputError: the folder is not a run folder, or the checkpoint does not exist or cannot be read.
     """
     experiment = load_saved(run)
     if text := other_code(run, experiment):
@@ -290,39 +292,42 @@ def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module,
 
 
 def other_code(run: str | Path, experiment: Experiment) -> str | None:
-    """A line that says which code of an experiment is not what the run was trained with; None where all is."""
+    """Return a line that names the code of an experiment that has changed since the run; None if none has."""
     changed = _changed(read_record(Path(run)).get("code", {}), experiment)
     return f"{run} was trained with other code: {changed} has changed" if changed else None
 
 
 def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes | None = None) -> str | None:
-    """Make the folder and write what is known before the first step.
+    """Create the folder and write the experiment and its provenance.
 
     Args:
-        plan: of the run.
-        workdir: its folder.
-        source: where its weights and data come from.
-        config_text: the config file's, kept as `config.py`.
+        plan: plan of the run.
+        workdir: folder of the run.
+        source: source of its weights and data.
+        config_text: text of the config file, kept as `config.py`.
 
     Returns:
-        A line that says how the machine differs from that of the launch before; None where it does not, or the run
-        begins.
+        A line that says how the machine differs from that of the previous launch; None if it does not, or if this is
+        the first launch.
 
     Raises:
-        InputError: the folder cannot be written, or the disk is too full; nothing has been written.
+        InputError: the folder cannot be written, or the disk has too little space; nothing has been written.
     """
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
-    there = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
-    # Three checkpoints are kept, of which some may be there already, and one more is being written.
+    existing = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
+    # Three checkpoints are kept, some of which may already exist, and one more is being written.
     saved = len(checkpoints.steps(workdir / "checkpoints"))
     kept = min(3, saved)
     needed = (4 - kept) * size + 2**24
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(existing).free
     if free < needed:
-        raise InputError(f"workdir {workdir}: {needed / 1e6:.0f} MB are needed there, {free / 1e6:.0f} MB are free.")
-    made = None if there == workdir else there / workdir.relative_to(there).parts[0]
+        raise InputError(
+            f"workdir {workdir} needs {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Free disk space or give "
+            "another workdir."
+        )
+    created = None if existing == workdir else existing / workdir.relative_to(existing).parts[0]
     experiment = plan.experiment
-    # The settings that draw this run's numbers, whatever JAX's own are.
+    # Settings of this run's random numbers, independent of JAX's own settings.
     random = {"implementation": IMPLEMENTATION, "partitionable": bool(jax.config.jax_threefry_partitionable)}
     record = provenance() | {
         "seed": experiment.seed,
@@ -336,9 +341,9 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         earlier = read_object(path) if path.exists() else None
-        moved = machine_differences(earlier, record) if earlier and saved else []
+        changes = machine_differences(earlier, record) if earlier and saved else []
         if earlier and saved:
-            # The run goes on from its own checkpoint; what it was started from has been recorded.
+            # The run continues from its own checkpoint; the source of its first launch stays recorded.
             record |= {key: earlier[key] for key in asdict(source) if key in earlier}
         if earlier:
             record["earlier"] = [*earlier.pop("earlier", []), earlier]
@@ -348,16 +353,16 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
             with replacing(workdir / "config.py") as draft:
                 draft.write_bytes(config_text)
     except OSError as error:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
+        if created is not None:
+            shutil.rmtree(created, ignore_errors=True)
         raise InputError(f"workdir {workdir} cannot be written: {error.strerror}. Give another workdir.") from error
-    if not moved:
+    if not changes:
         return None
-    return f"this run went on before with {', '.join(moved)}: results are equal up to rounding, bits may differ"
+    return f"the machine has changed ({', '.join(changes)}): results are equal up to rounding, but bits may differ"
 
 
 def write_results(results: Results, experiment: Experiment) -> None:
-    """Write results.json, which says that the run is finished."""
+    """Write results.json, which marks the run as finished."""
     values = {k: v for k, v in asdict(results).items() if k != "workdir" and v is not None}
     record = values | {"seed": experiment.seed, "run_id": run_id(experiment)}
     write_json(Path(results.workdir) / "results.json", record)

@@ -22,9 +22,9 @@ def read_object(path: Path, *fields: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; without it the run cannot be read.") from None
     except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); delete it to go on.") from error
+        raise InputError(f"{path} is damaged ({error}); delete it to continue.") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged (it holds no JSON object); delete it to go on.")
+        raise InputError(f"{path} is damaged (it holds no JSON object); delete it to continue.")
     if missing := [name for name in fields if name not in value]:
-        raise InputError(f"{path} is damaged (it lacks {', '.join(missing)}); delete it to go on.")
+        raise InputError(f"{path} is damaged (it lacks {', '.join(missing)}); delete it to continue.")
     return value

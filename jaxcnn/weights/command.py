@@ -1,4 +1,4 @@
-"""What `python -m jaxcnn convert` does."""
+"""The command `python -m jaxcnn convert`."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -42,11 +42,11 @@ def convert(
         output: for a run: file to write, .safetensors or .npz.
         layout: for a run: as in `export`; None: torchvision for .safetensors, jaxcnn for .npz.
         checkpoint: for a run: which checkpoint to export, as in `jaxcnn.restore`; None: the last.
-        dry_run: only print and check.
+        dry_run: check and print, but write nothing.
 
     Raises:
         InputError: an option belongs to the other direction; or as in `load`, `write_run`, `export` and `write`.
-            Nothing has been written then.
+            Nothing has been written.
     """
     if Path(source).is_dir():
         _refuse(f"{source} is a folder", workdir=workdir, model=model, num_classes=num_classes, drop_head=drop_head)
@@ -123,7 +123,7 @@ def _table(pairs: Iterable[Pair], title: str) -> Table:
 
 
 def _summary(pairs: Iterable[Pair]) -> str:
-    """Return `32 used, 0 missing, 0 unexpected, 13 left out`; other fates than the first three only if they occur."""
+    """Return a text such as `32 used, 0 missing, 0 unexpected, 13 left out`; only the first three fates may be 0."""
     counts = Counter({"used": 0, "missing": 0, "unexpected": 0})
     counts.update(pair.fate for pair in pairs)
     return ", ".join(f"{count} {fate}" for fate, count in counts.items())

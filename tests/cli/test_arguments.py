@@ -1,4 +1,4 @@
-"""The forms in which fields of an experiment are typed, and the hints for those that do not exist."""
+"""The forms in which people type fields of an experiment, and the hints for unknown fields."""
 
 from pathlib import Path
 
@@ -53,25 +53,25 @@ def parsed(*arguments):
         ("--config.data.mean=-0.1", {"data.mean": (-0.1,)}),
         ("--config.data.mean -0.1 -.2 0", {"data.mean": (-0.1, -0.2, 0.0)}),
         ("--config.optimizer.learning-rate=0.5", {"optimizer.learning_rate": 0.5}),
-        # The choice of that name, not None.
+        # "none" is a choice here, not None.
         ("--config.optimizer.weight_decay_scope=none", {"optimizer.weight_decay_scope": "none"}),
     ],
 )
-def test_a_form_that_people_type(typed, changes):
+def test_forms_that_people_type(typed, changes):
     assert to_json(parsed(*typed.split())) == to_json(override(load_config(TINY), changes))
 
 
-def test_none_and_null_stand_for_none_of_every_optional_field():
+def test_none_and_null_mean_none_for_every_optional_field():
     options = ("model.activation", "data.data_dir", "data.image_size", "augment.scale_jitter", "optimizer.clip_norm")
     for word in ("none", "Null", "NONE"):
         typed = [f"--config.{option}={word}" for option in options]
         assert for_tyro(typed, EXPERIMENT) == [part for option in options for part in (f"--config.{option}", "None")]
-    # These are not optional, and the first has it as a choice.
+    # These are not optional, and "none" is a choice of the first.
     typed = ["--config.model.norm=none", "--config.data.name=null", "--config.epochs=none"]
     assert for_tyro(typed, EXPERIMENT) == typed
 
 
-def test_other_options_stay_as_they_are():
+def test_other_options_are_unchanged():
     typed = ["--workdir=a=b", "--init_from", "none", "--dry_run", "word", "-h"]
     assert for_tyro(typed, EXPERIMENT) == typed
 
@@ -90,7 +90,7 @@ def test_other_options_stay_as_they_are():
         ("--config.optimizer.clip_norm=nil", "nil"),
     ],
 )
-def test_a_wrong_value_is_told_by_tyro(typed, words, capsys):
+def test_an_invalid_value_is_reported_by_tyro(typed, words, capsys):
     with pytest.raises(SystemExit) as stop:
         parsed(*typed.split())
     assert stop.value.code == 2
@@ -114,11 +114,11 @@ def test_a_wrong_value_is_told_by_tyro(typed, words, capsys):
         ("=1", "The fields of the experiment are model, "),
     ],
 )
-def test_an_unknown_field_gets_the_nearest_or_a_list(option, hint):
+def test_an_unknown_field_gives_the_nearest_one_or_a_list(option, hint):
     path = option.partition("=")[0]
     with pytest.raises(InputError) as error:
         for_tyro([f"--config.{option}"], EXPERIMENT)
-    assert str(error.value).startswith(f"--config.{path} is no field of this experiment. {hint}")
+    assert str(error.value).startswith(f"--config.{path} is not a field of this experiment. {hint}")
 
 
 @pytest.mark.parametrize(
@@ -136,16 +136,16 @@ def test_a_part_takes_no_value(option, words):
 
 
 @pytest.mark.parametrize("option", ["seed.x", "model.norm.momentum"])
-def test_what_has_no_fields_is_named(option):
+def test_a_value_without_fields_is_named(option):
     field = option.rpartition(".")[0]
-    words = rf"^--config\.{option} is no field .*: --config\.{field} has no fields with its present value\.$"
+    words = rf"^--config\.{option} is not a field .*: --config\.{field}, as it is set, has no fields\.$"
     with pytest.raises(InputError, match=words):
         for_tyro([f"--config.{option}=1"], EXPERIMENT)
 
 
 def test_a_hint_is_one_line_of_status_2(capsys):
     assert launch.main(["--config.optimizer.lr=1"], prog="launch.py", default_config=TINY) == 2
-    hint = "is no field of this experiment. Did you mean --config.optimizer.learning_rate?"
+    hint = "is not a field of this experiment. Did you mean --config.optimizer.learning_rate?"
     assert capsys.readouterr() == ("", f"launch.py: --config.optimizer.lr {hint}\n")
 
 
@@ -164,7 +164,7 @@ LRN_7 = LocalResponseNorm(7, 1e-4, 0.75, 1.0, "mean")
         (["--config.model.norm=none"], "none"),
     ],
 )
-def test_names_stand_for_norms_whose_options_are_fields(arguments, norm, tmp_path):
+def test_names_select_norms_whose_options_are_fields(arguments, norm, tmp_path):
     file = tmp_path / "c.py"
     file.write_text("from jaxcnn import Experiment\nfrom jaxcnn.models import LeNet5\n")
     with file.open("a") as more:
@@ -172,7 +172,7 @@ def test_names_stand_for_norms_whose_options_are_fields(arguments, norm, tmp_pat
     assert parse([f"--config={file}", *arguments], prog="p", default_config=None).config.model.norm == norm
 
 
-def test_a_norm_without_a_name_is_that_of_the_variant():
+def test_a_norm_of_none_is_that_of_the_variant():
     experiment = Experiment(model=AlexNet(10, norm="batch"))
     assert take_names(["--config.model.norm=None", "--x"], experiment)[1].model.norm is None
     assert take_names(["--config.model.norm=none"], experiment)[1].model.norm == "none"

@@ -1,4 +1,4 @@
-"""`python -m jaxcnn bench`: what it accepts, prints and writes."""
+"""`python -m jaxcnn bench`: its arguments, its output and its files."""
 
 import json
 
@@ -21,7 +21,7 @@ def variant(milliseconds, rounds=5, **facts):
 
 
 def compared(case, mode, libraries, *, seconds, threads, report):
-    """In the place of `compare`: torch fails in a forward pass."""
+    """Replace `compare`; torch fails in a forward pass."""
     report("runs")
     variants = {"jaxcnn": variant(1500.0), "flax": variant(6000.0)}
     variants["torch"] = variant(1200.0, compile_seconds=None, temporary_bytes=None)
@@ -48,7 +48,7 @@ def _quick(monkeypatch):
 
 @pytest.fixture
 def kept(tmp_path, capsys):
-    """Written by the command, with all that it can hold."""
+    """Return the path and content of a file that the command wrote, with every kind of entry."""
     path = tmp_path / "bench_x.json"
     arguments = ["bench", "lenet5", "vgg_d", "--what", "steps", "launch", "--peer", "flax", "torch", "--seconds=1"]
     with pytest.raises(SystemExit) as stop:
@@ -65,7 +65,7 @@ def kept(tmp_path, capsys):
 
 
 def cells(table, first):
-    """The cells of the Markdown row that begins so."""
+    """Return the cells of the Markdown row with this first cell."""
     (line,) = [line for line in table.splitlines() if line.startswith(f"| {first} |")]
     return [cell.strip() for cell in line.strip("|").split("|")]
 
@@ -87,7 +87,7 @@ def test_the_file_has_everything(kept):
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_markdown_says_what_the_file_has(kept):
+def test_markdown_shows_the_content_of_the_file(kept):
     _, found = kept
     text = markdown(found)
     ratios, libraries = text.split("**Libraries**")
@@ -107,9 +107,9 @@ def test_markdown_says_what_the_file_has(kept):
 
 
 @pytest.mark.parametrize(
-    ("rounds", "shown", "bars"), [(2, "too few turns", 0), (3, "0.80 (3 turns)", 1), (5, "0.80 (0.80 to 0.80)", 1)]
+    ("rounds", "shown", "bars"), [(2, "too few rounds", 0), (3, "0.80 (3 rounds)", 1), (5, "0.80 (0.80 to 0.80)", 1)]
 )
-def test_a_ratio_is_shown_only_with_enough_turns(kept, rounds, shown, bars, tmp_path):
+def test_a_ratio_is_shown_only_with_enough_rounds(kept, rounds, shown, bars, tmp_path):
     _, found = kept
     del found["steps"][1:]
     (step,) = found["steps"]
@@ -122,7 +122,7 @@ def test_a_ratio_is_shown_only_with_enough_turns(kept, rounds, shown, bars, tmp_
     assert (drawn is not None) == bool(bars)
 
 
-def test_a_record_of_one_peak_for_all_turns_shows_no_share_and_the_ratio_of_its_turns(kept):
+def test_a_record_with_one_peak_for_all_rounds_shows_no_share_but_the_ratio_of_its_rounds(kept):
     _, found = kept
     del found["steps"][1:]
     (step,) = found["steps"]
@@ -147,11 +147,11 @@ def test_the_readme_is_made_from_the_files(kept, tmp_path):
     readme.write_text(marks)
     assert main(["bench", "lenet5", "--mode=train", f"--output={other}/bench_y.json", f"--readme={readme}"]) == 0
     assert cells(readme.read_text(), "lenet5 train | 256 of 32x32x1")[2] == "1,500.0"
-    # With nothing to compare with there is no chart.
+    # Without a peer there is no chart.
     assert not list(other.glob("*.png"))
 
 
-def test_what_is_printed(capsys):
+def test_results_are_printed(capsys):
     assert main(["bench", "lenet5", "--mode=train", "--peer=torch", "--batch_size=4", "--threads=1"]) == 0
     out, err = capsys.readouterr()
     assert "4 of 32x32x1" in out and "0.80 (0.80 to 0.80)" in out and "1 threads each" in out
@@ -174,13 +174,13 @@ def test_what_is_printed(capsys):
         (["--batch_size=0"], "batch_size is 0; it must be at least 1."),
         (["--output=/no/such/folder/a.json"], "output is '/no/such/folder/a.json'; it must be a .json file in a fol"),
         (["--output=a.txt"], "output is 'a.txt'; it must be a .json file"),
-        (["--readme=README.md"], "readme shows files bench_NAME.json; output is None"),
+        (["--readme=README.md"], "output is None; with readme it must be a file bench_NAME.json."),
         (["--output=bench_a.json", "--readme=/no/such/README.md"], "readme /no/such/README.md cannot be read: No such"),
-        (["--output=a.json", "--readme=README.md"], "readme shows files bench_NAME.json; output is a.json"),
+        (["--output=a.json", "--readme=README.md"], "output is a.json; with readme it must be a file bench_N"),
         (["--peer=torch"], "peer torch needs PyTorch, which is not installed: pip install torch."),
     ],
 )
-def test_mistakes_are_one_line_before_anything_is_measured(arguments, words, capsys, monkeypatch):
+def test_errors_are_one_line_before_anything_is_measured(arguments, words, capsys, monkeypatch):
     monkeypatch.setattr(command, "compare", None)
     monkeypatch.setattr(command, "_torch_version", lambda: None)
     assert main(["bench", *arguments]) == 2
@@ -201,4 +201,4 @@ def test_a_chart_against_flax_alone(kept, tmp_path):
 def test_an_installed_package_has_no_experiments_to_measure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "ROOT", tmp_path)
     assert main(["bench", "--what", "steps", "launch"]) == 2
-    assert "run this in a clone of it" in capsys.readouterr().err
+    assert "run this command in a clone of the repository" in capsys.readouterr().err

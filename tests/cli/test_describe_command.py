@@ -1,4 +1,4 @@
-"""`python -m jaxcnn describe`: formats, targets, what it refuses."""
+"""`python -m jaxcnn describe`: formats, targets and invalid arguments."""
 
 import csv
 import errno
@@ -16,13 +16,13 @@ from tests.describe.test_tables import Foreign
 
 
 def run(capsys, *arguments):
-    """Status, lines of stdout, stderr."""
+    """Return the status, stdout and stderr."""
     status = main(["describe", *arguments])
     out, errors = capsys.readouterr()
     return status, out, errors
 
 
-def test_json_is_read_back(capsys):
+def test_json_can_be_read(capsys):
     status, out, _ = run(capsys, "alexnet", "--format=json")
     found = json.loads(out)
     assert status == 0 and list(found) == ["model", "input", "dtype", "layers", "totals"]
@@ -48,7 +48,7 @@ def test_json_is_read_back(capsys):
     assert (totals["weight_layers"], totals["parameters"], totals["multiply_adds"]) == (8, 60_965_224, 724_406_816)
 
 
-def test_csv_is_read_back(capsys):
+def test_csv_can_be_read(capsys):
     status, out, _ = run(capsys, "vgg_d", "--format=csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert status == 0 and [row["name"] for row in rows] == [layer.name for layer in VGG("D").layers()]
@@ -70,7 +70,7 @@ def test_markdown_is_a_table(capsys):
     assert cells(table[-1])[0] == "**total**" and "**61,706**" in table[-1]
 
 
-def test_no_figure_is_cut_on_a_narrow_terminal(capsys, monkeypatch):
+def test_no_figure_is_truncated_on_a_narrow_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     status, out, _ = run(capsys, "vgg_d")
     assert status == 0 and len(out.splitlines()) == len(VGG("D").layers()) + 7
@@ -122,7 +122,7 @@ def test_a_run_folder(tmp_path, capsys):
     assert status == 0 and "second" in out and "BatchNorm" in out
 
 
-def test_a_picture_is_drawn_where_asked(tmp_path, capsys, monkeypatch):
+def test_a_picture_is_drawn_on_request(tmp_path, capsys, monkeypatch):
     drawn = []
     monkeypatch.setattr(diagram, "draw", lambda *args, **options: drawn.append((*args, options)))
     path = str(tmp_path / "a.svg")
@@ -131,7 +131,7 @@ def test_a_picture_is_drawn_where_asked(tmp_path, capsys, monkeypatch):
     assert status == 0 and json.loads(out) and errors == f"drew {path}\n"
 
 
-def test_the_words_of_a_network(capsys):
+def test_a_network_is_explained_in_words(capsys):
     status, out, _ = run(capsys, "vgg_a", "--explain", "--format=markdown")
     assert status == 0 and "section 2.1" in out and "132,863,336 parameters" in out
     assert "| conv1_1 to pool1 | 112x112x64 | 1,792 |" in out
@@ -148,12 +148,12 @@ def foreign_run(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "describe what? Networks are lenet5, "),
+        ([], "describe needs a target. Networks are lenet5, "),
         (["vgg_dd"], "'vgg_dd' is unknown. Networks are lenet5, "),
         (["vgg_dd"], "Did you mean 'vgg_d'?"),
         (["batchnorm"], "Did you mean 'batch_norm'?"),
         (["nowhere.py"], "config file nowhere.py does not exist."),
-        (["tests"], "tests holds no run"),
+        (["tests"], "tests is not a run folder"),
         (["vgg_a", "--shape=31,64,3"], "images are 31x64; this network needs at least 32x32."),
         (["vgg_a", "--shape=224"], "--shape is '224'; it must be height,width,channels, for example 224,224,3."),
         (["vgg_a", "--shape=0,224,3"], "--shape is '0,224,3'"),
@@ -161,28 +161,31 @@ def foreign_run(tmp_path):
             ["alexnet", "--shape=224,224,3", "--diagram=a.pdf"],
             "--diagram is 'a.pdf'; the file must end in .svg or .png.",
         ),
-        (["alexnet", "--diagram=nowhere/a.svg"], "there is no such folder"),
-        (["alexnet", "lenet5"], "2 targets without --compare; describe takes one, or several with --compare."),
+        (["alexnet", "--diagram=nowhere/a.svg"], "its folder does not exist"),
+        (["alexnet", "lenet5"], "2 targets without --compare; describe takes one target, or several with --compare."),
         (["alexnet", "--compare"], "1 target with --compare;"),
-        (["alexnet", "alexnet", "--compare"], "--compare has a target twice; give each once."),
-        (["alexnet", "lenet5", "--compare", "--explain"], "--compare does not go with a norm, --explain or --diagram"),
-        (["alexnet", "batch_norm", "--compare"], "--compare does not go with a norm, --explain or --diagram"),
-        (["alexnet", "--explain", "--format=json"], "--explain does not go with --format=json; leave out one."),
-        (["batch_norm", "--format=csv"], "--format=csv does not go with batch_norm; leave out one."),
-        (["batch_norm", "--shape=1,1,1"], "--shape=1,1,1 does not go with batch_norm; leave out one."),
+        (["alexnet", "alexnet", "--compare"], "--compare has a duplicate target; give each target once."),
+        (
+            ["alexnet", "lenet5", "--compare", "--explain"],
+            "--compare cannot be combined with a norm, --explain or --diagram",
+        ),
+        (["alexnet", "batch_norm", "--compare"], "--compare cannot be combined with a norm, --explain or --diagram"),
+        (["alexnet", "--explain", "--format=json"], "--explain cannot be combined with --format=json; leave out one."),
+        (["batch_norm", "--format=csv"], "--format=csv cannot be combined with batch_norm; leave out one."),
+        (["batch_norm", "--shape=1,1,1"], "--shape=1,1,1 cannot be combined with batch_norm; leave out one."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_described_is_told_in_a_line(arguments, words, capsys):
+def test_an_error_is_one_line(arguments, words, capsys):
     status, out, errors = run(capsys, *arguments)
     assert (status, out) == (2, "") and errors.count("\n") == 1 and errors.startswith("error: ") and words in errors
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
-def test_a_picture_that_cannot_be_written_is_told_in_a_line_and_leaves_nothing(suffix, tmp_path, capsys):
+def test_a_picture_that_cannot_be_written_is_reported_in_one_line_and_leaves_no_file(suffix, tmp_path, capsys):
     (tmp_path / f"folder.{suffix}").mkdir()
     (tmp_path / "file").write_text("old")
-    causes = {f"folder.{suffix}": "cannot be written: Is a directory", f"file/a.{suffix}": "there is no such folder"}
+    causes = {f"folder.{suffix}": "cannot be written: Is a directory", f"file/a.{suffix}": "its folder does not exist"}
     causes[f"{'a' * 300}.{suffix}"] = "cannot be written: File name too long"
     for name, cause in causes.items():
         status, out, errors = run(capsys, "lenet5", f"--diagram={tmp_path / name}")
@@ -191,7 +194,7 @@ def test_a_picture_that_cannot_be_written_is_told_in_a_line_and_leaves_nothing(s
     assert {path.name for path in tmp_path.rglob("*")} == {f"folder.{suffix}", "file"}
 
 
-def test_a_picture_in_a_folder_that_takes_no_files(tmp_path, capsys, monkeypatch):
+def test_a_picture_in_a_folder_without_permission(tmp_path, capsys, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -202,13 +205,13 @@ def test_a_picture_in_a_folder_that_takes_no_files(tmp_path, capsys, monkeypatch
 
 
 @pytest.mark.parametrize("option", ["--format=json", "--format=markdown", "--explain", "--diagram=a.svg"])
-def test_of_a_network_of_someone_else_there_is_only_a_table(option, foreign_run, capsys):
+def test_a_network_of_the_user_has_only_a_table(option, foreign_run, capsys):
     status, out, errors = run(capsys, foreign_run, option)
     assert (status, out) == (2, "") and errors.count("\n") == 1
-    assert "has a Foreign, which is no jaxcnn.models.ConvNet" in errors
+    assert "has a Foreign, which is not a jaxcnn.models.ConvNet" in errors
 
 
-def test_data_that_are_missing_can_be_told_by_shape(tmp_path, capsys):
+def test_missing_data_can_be_replaced_by_a_shape(tmp_path, capsys):
     data = Data(source="tfds", name="mine", data_dir=str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps(to_json(Experiment(model=LeNet5(), data=data))))
     status, out, errors = run(capsys, str(tmp_path))

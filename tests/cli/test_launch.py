@@ -1,4 +1,4 @@
-"""The command line: what it accepts, and one short message for each thing that it does not."""
+"""The command line of training: what it accepts, and one short message for every error."""
 
 import json
 import os
@@ -21,7 +21,7 @@ FAKE += ["--config.data.fake.test=8", "--config.epochs=1"]
 
 
 def call(arguments, capsys):
-    """(status, what was printed) of a command line, in this process."""
+    """Run a command line in this process; return its status and its output."""
     try:
         status = main(arguments, prog="launch.py", default_config=DIGITS)
     except SystemExit as stop:
@@ -42,7 +42,7 @@ def config_file(path, text):
     return [f"--config={path}"]
 
 
-# Each: what is wrong, the arguments (made from a folder), and words that the message must have.
+# For each mistake: the arguments, made from a folder, and words that the message must contain.
 MISTAKES = {
     "unknown field": (lambda d: ["--config.optimizer.learning_rat=0.1"], "learning_rate"),
     "unknown option": (lambda d: ["--workdirr=x"], "--workdir"),
@@ -105,7 +105,7 @@ def test_mistake_gets_one_short_message_and_nothing_is_written(mistake, tmp_path
     flat = " ".join(text.replace("│", " ").split())
     assert words in flat
     assert "Traceback" not in text
-    assert text.count("\n") <= 45  # tyro's box, or what was printed of the plan before
+    assert text.count("\n") <= 45  # tyro's box, or the part of the plan printed before
     assert not workdir.exists()
 
 
@@ -124,15 +124,15 @@ def test_full_disk(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     status, text = call([*FAKE, f"--workdir={tmp_path}/run"], capsys)
     assert status == 2
-    assert "MB are needed there, 0 MB are free" in text
+    assert "MB, but 0 MB are free" in text
     assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run of one epoch, made by the command itself, from another folder, into a relative workdir, with no network."""
+    """Run the command for one epoch, from another folder, with a relative workdir and without a network connection."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    # AF_UNIX stays: asyncio, which orbax uses, needs it.
+    # AF_UNIX stays available: asyncio, which orbax uses, needs it.
     (folder / "sitecustomize.py").write_text(
         "import socket\n"
         "class Guard(socket.socket):\n"
@@ -149,7 +149,7 @@ def finished(tmp_path_factory):
     return folder / "run", done
 
 
-def test_run_from_another_folder_without_a_network(finished):
+def test_run_from_another_folder_without_a_network_connection(finished):
     workdir, done = finished
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -174,16 +174,16 @@ def test_run_from_another_folder_without_a_network(finished):
     assert record["versions"]["jax"] and record["devices"] and record["seed"] == 0
 
 
-def test_finished_run_says_so(finished, capsys):
+def test_a_finished_run_is_not_run_again(finished, capsys):
     workdir, _ = finished
     before = sorted((p, p.stat().st_mtime_ns) for p in workdir.rglob("*"))
     status, text = call([*FAKE, f"--workdir={workdir}"], capsys)
     assert status == 0
-    assert "holds this experiment, finished" in text
+    assert "already holds the finished run of this experiment" in text
     assert sorted((p, p.stat().st_mtime_ns) for p in workdir.rglob("*")) == before
 
 
-def test_workdir_of_another_experiment(finished, capsys):
+def test_a_workdir_of_another_experiment_is_refused(finished, capsys):
     workdir, _ = finished
     status, text = call([*FAKE, f"--workdir={workdir}", "--config.optimizer.learning_rate=0.5"], capsys)
     assert status == 2
@@ -191,11 +191,11 @@ def test_workdir_of_another_experiment(finished, capsys):
     assert "init_from=" in text
 
 
-def test_weights_of_another_network(finished, tmp_path, capsys):
+def test_weights_of_another_network_are_refused(finished, tmp_path, capsys):
     arguments = [*FAKE, f"--init_from={finished[0]}", f"--workdir={tmp_path}/run"]
     status, text = call([*arguments, "--config.model.num_classes=12"], capsys)
     assert status == 2
-    assert "is of another network: params/output/bias is of shape (10,); this needs (12,)" in text
+    assert "is from another network: params/output/bias has shape (10,); this network needs (12,)" in text
     assert not (tmp_path / "run").exists()
 
 
@@ -240,7 +240,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys, monkeypatc
         ),
     ],
 )
-def test_dry_run_shows_what_is_known_before_the_data_are_there(data, network, tmp_path, capsys):
+def test_dry_run_without_data_shows_what_is_known(data, network, tmp_path, capsys):
     status, text = call([*data, f"--config.data.data_dir={tmp_path}/d", "--dry_run"], capsys)
     assert status == 0 and list(tmp_path.iterdir()) == []
     assert "config.optimizer.learning_rate" in text and "devices: " in text
@@ -267,14 +267,14 @@ def test_no_number_of_a_plan_is_cut_off(monkeypatch, capsys):
     assert "15,470,264,320" in text and "102,764,544" in text and "config.optimizer.weight_decay_form" in text
 
 
-def test_dry_run_without_data_refuses_what_the_network_cannot_take(tmp_path, capsys):
+def test_dry_run_without_data_refuses_images_that_are_too_small(tmp_path, capsys):
     arguments = ["--config.data.source=tfds", "--config.data.name=mnist", f"--config.data.data_dir={tmp_path}"]
     status, text = call([*arguments, "--dry_run"], capsys)
     assert status == 2 and "28x28; this network needs at least 32x32" in text
 
 
 @pytest.mark.parametrize("workdir", ["", "gs://bucket/run"])
-def test_dry_run_refuses_a_workdir_that_the_run_would_refuse(workdir, capsys):
+def test_dry_run_refuses_an_invalid_workdir(workdir, capsys):
     status, text = call([*FAKE, f"--workdir={workdir}", "--dry_run"], capsys)
     assert status == 2 and "workdir is" in text
 
@@ -302,8 +302,8 @@ def test_signal_saves_and_the_same_command_continues(number, tmp_path):
     arguments = [*FAKE, "--config.epochs=400", "--config.eval_every=400", "--config.checkpoint_every=400"]
     command = [sys.executable, str(ROOT / "launch.py"), *arguments, "--config.log_every=1", f"--workdir={workdir}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # As in a terminal: a test that a script started in the background would have the run ignore Ctrl-C. (A `preexec_fn`
-    # would fork this process, of which JAX warns once it is in use.)
+    # As in a terminal: in a test that a script starts in the background, the run would ignore Ctrl-C. (A `preexec_fn`
+    # would fork this process, and JAX warns about forks once it is in use.)
     listen = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
     process = subprocess.Popen([sys.executable, "-c", listen, *command], env=environment, **pipes)
     metrics = workdir / "metrics.jsonl"
@@ -326,7 +326,7 @@ def test_signal_saves_and_the_same_command_continues(number, tmp_path):
         (["--init_from="], "init_from is empty"),
         (["--init_from=nowhere"], "nowhere/checkpoints has no checkpoint"),
         (["--init_from={run}", "--init_from_checkpoint=7"], "has no checkpoint of step 7"),
-        (["--init_from={run}", "--config.model.num_classes=12"], "is of another network"),
+        (["--init_from={run}", "--config.model.num_classes=12"], "is from another network"),
         (["--init_from_checkpoint=7"], "but init_from names no run"),
         (["--workdir={run}", "--config.seed=3"], "holds another experiment; seed: saved 0, now 3"),
     ],
@@ -340,7 +340,7 @@ def test_dry_run_refuses_weights_and_folders_that_the_run_would_refuse(arguments
 def test_dry_run_says_what_the_run_would_start_from(finished, tmp_path, capsys):
     run, _ = finished
     status, text = call([*FAKE, f"--init_from={run}", f"--workdir={tmp_path}/new", "--dry_run"], capsys)
-    assert status == 0 and f"init_from={run} (step 2): all weights taken." in text
+    assert status == 0 and f"init_from={run} (step 2): all weights are used." in text
     assert text.endswith("(nothing was written)\n") and not (tmp_path / "new").exists()
     status, text = call([*FAKE, f"--workdir={run}", "--dry_run"], capsys)
     assert status == 0 and text.endswith("(nothing was written); it holds this experiment, finished\n")

@@ -1,4 +1,4 @@
-"""What values the command line takes, and how processes end."""
+"""The values that the command line of training accepts, and how its processes end."""
 
 import contextlib
 import json
@@ -56,7 +56,7 @@ def main(arguments):
 )
 def test_a_value_of_every_kind(arguments, changes):
     parsed = launch.parse(arguments, prog="launch.py", default_config=TINY)
-    # As text: 1 and 1.0 differ, and a file that is read twice makes two classes of one name.
+    # Compared as text: 1 and 1.0 differ, and a file that is loaded twice creates two classes of the same name.
     parsed_text, expected = (
         json.dumps(flatten(experiment)) for experiment in (parsed.config, override(load_config(TINY), changes))
     )
@@ -64,7 +64,7 @@ def test_a_value_of_every_kind(arguments, changes):
     assert parsed.workdir == "runs/tiny" and parsed.init_from is None and not parsed.dry_run
 
 
-def test_help_of_someone_elses_network(capsys):
+def test_help_for_a_network_of_the_user(capsys):
     with pytest.raises(SystemExit) as stop:
         launch.parse([f"--config={TINY}", "--help"], prog="launch.py", default_config=ROOT / "none.py")
     assert stop.value.code == 0
@@ -98,7 +98,7 @@ def test_status_of_ctrl_c_before_training(monkeypatch, capsys):
 
 @pytest.fixture
 def start():
-    """Starts launch.py as a process that sees one device and does not outlive the test."""
+    """Return a function that starts launch.py as a process with one device, which is killed after the test."""
     with contextlib.ExitStack() as stack:
 
         def start(*arguments, prefix=()):
@@ -113,7 +113,7 @@ def start():
 
 
 def wait_for_a_checkpoint(workdir, process):
-    """Until the run has saved one, or has ended and will say why."""
+    """Wait until the run has saved a checkpoint or has ended."""
     for _ in range(6000):
         if checkpoint.steps(workdir / "checkpoints") or process.poll() is not None:
             return
@@ -141,7 +141,7 @@ def test_changed_code_is_accepted_by_a_flag(accept, monkeypatch, tmp_path):
         ),
     ],
 )
-def test_a_process_that_is_given_something_wrong(start, arguments, words, tmp_path):
+def test_a_process_with_an_invalid_argument_ends_with_status_2(start, arguments, words, tmp_path):
     process = start(*arguments, f"--workdir={tmp_path}/run")
     out, errors = process.communicate(timeout=500)
     assert process.returncode == 2
@@ -150,11 +150,11 @@ def test_a_process_that_is_given_something_wrong(start, arguments, words, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_process_whose_save_fails_ends_soon_and_says_why(start, tmp_path):
-    """Orbax's threads would keep it from ending for minutes, and print tracebacks."""
+def test_a_process_whose_save_fails_ends_soon_with_one_message(start, tmp_path):
+    """Without care, orbax's threads keep it from ending for minutes and print tracebacks."""
     process = start(f"--config={TINY}", f"--workdir={tmp_path}", "--config.epochs=100000")
     wait_for_a_checkpoint(tmp_path, process)
-    # The run makes the folder again, until a file is quicker.
+    # The run creates the folder again until this file is created first.
     while not (tmp_path / "checkpoints").is_file():
         shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -169,7 +169,7 @@ def test_a_disk_that_is_full_and_one_that_fills_up(small_disk, start, capsys):
     disk = small_disk("18m")
     (disk / "filler").write_bytes(bytes(10**7))
     assert main([f"--config={TINY}", f"--workdir={disk}/run"]) == 2
-    assert "MB are needed there, 9 MB are free" in capsys.readouterr().err
+    assert "MB, but 9 MB are free" in capsys.readouterr().err
     assert [path.name for path in disk.iterdir()] == ["filler"]
 
     (disk / "filler").unlink()
@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_and_one_that_fills_up(small_disk, start, capsys):
 
 
 @pytest.mark.slow
-def test_the_default_run_without_a_network(start, tmp_path):
+def test_the_default_run_without_a_network_connection(start, tmp_path):
     prefix = ["unshare", "--net"]
     if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True).returncode:
         pytest.skip("a network namespace needs unshare and the right to use it")
@@ -195,7 +195,7 @@ def test_the_default_run_without_a_network(start, tmp_path):
 
 
 @pytest.mark.parametrize(("word", "choice"), [("best", "best"), ("12", 12), ("last", "last")])
-def test_the_checkpoint_to_start_from_is_an_option(word, choice, monkeypatch, tmp_path):
+def test_the_checkpoint_of_init_from_is_an_option(word, choice, monkeypatch, tmp_path):
     taken = []
     monkeypatch.setattr(launch, "train", lambda *_, **options: taken.append(options["init_from_checkpoint"]))
     arguments = [f"--config={TINY}", f"--workdir={tmp_path}", "--init_from=a", f"--init_from_checkpoint={word}"]

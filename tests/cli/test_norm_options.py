@@ -1,4 +1,4 @@
-"""A field that takes a name or a record, on the command line."""
+"""Fields on the command line that take a name or a record."""
 
 import pytest
 
@@ -60,14 +60,14 @@ def parsed(tmp_path):
             "--config.model.norm=local_response --config.model.norm.size=3",
             AlexNet(norm=LocalResponseNorm(size=3)),
         ),
-        # Neither change fits without the other.
+        # Neither change is valid without the other.
         ("VGG('A-LRN')", "--config.model.configuration=A --config.model.norm=batch", VGG("A", norm="batch")),
     ],
 )
 def test_a_name_and_the_options_of_its_record(model, arguments, expected, parsed):
     found = parsed(model, *arguments.split())
     assert type(found) is launch.Launch and found.config.model == expected
-    # The record is of the class itself, which a saved configuration names.
+    # The class of the record is the one that a saved configuration names.
     assert to_json(found.config) == to_json(Experiment(model=expected))
 
 
@@ -79,10 +79,10 @@ def test_a_name_and_the_options_of_its_record(model, arguments, expected, parsed
         ("--config.model.norm --config.seed=1", "Missing value for argument '--config.model.norm'"),
         ("--config.model.norm=batch --config.model.norm.momentum=2", "BatchNorm.momentum is 2.0; it must be"),
         ("--config.model.norm=batch --config.model.norm.momentum=x", "Error parsing --config.model.norm.momentum"),
-        ("--config.model.norm.momentum=0.5", "--config.model.norm has no fields with its present value."),
+        ("--config.model.norm.momentum=0.5", "--config.model.norm, as it is set, has no fields."),
     ],
 )
-def test_a_wrong_name_or_option_is_told(arguments, words, tmp_path, capsys):
+def test_an_invalid_name_or_option_is_reported(arguments, words, tmp_path, capsys):
     file = tmp_path / "my.py"
     file.write_text(CONFIG.format(model="LeNet5()"))
     try:

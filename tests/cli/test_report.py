@@ -1,4 +1,4 @@
-"""Results are kept a line a seed, and the README's table is what follows from them."""
+"""Results are stored with one line per seed, and the README's tables are made from them."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def runs(tmp_path):
     ]
 
 
-def test_lines_are_by_seed_and_name_no_path_of_the_machine(runs, tmp_path):
+def test_lines_are_ordered_by_seed_and_contain_no_path_of_the_machine(runs, tmp_path):
     path = collect(runs, "lenet5_digits", tmp_path / "results")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["seed"], line["test"]["error"]) for line in lines] == [(0, 0.01), (1, 0.05), (2, 0.03)]
@@ -67,7 +67,7 @@ def test_table_has_mean_and_spread(runs, tmp_path):
     )
 
 
-def test_readme_changes_between_its_marks_alone(runs, tmp_path):
+def test_readme_changes_only_between_its_marks(runs, tmp_path):
     collect(runs, "lenet5_digits", tmp_path / "results")
     readme = tmp_path / "README.md"
     marked = "<!-- {0}: begin -->\n{{}}\n<!-- {0}: end -->\n"
@@ -100,14 +100,14 @@ def test_zoo_table_has_a_row_for_every_network():
     assert "| `lenet5_1998` | LeNet-5, section II.B | 32x32x1 | 60,000 | 328,096 | 0.95 (MNIST) |  |" in rows
 
 
-def test_runs_that_do_not_belong_together_are_refused(runs, tmp_path):
+def test_runs_of_different_experiments_are_refused(runs, tmp_path):
     other = make_run(tmp_path / "other", seed=3, error=0.0, epochs=9)
     with pytest.raises(InputError, match="epochs: saved 2, now 9"):
         collect([*runs, other], "x", tmp_path / "results")
     (other / "results.json").unlink()
     with pytest.raises(InputError, match="is not finished"):
         collect([*runs, other], "x", tmp_path / "results")
-    with pytest.raises(InputError, match="no runs"):
+    with pytest.raises(InputError, match="runs is empty"):
         collect([], "x", tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
@@ -122,7 +122,7 @@ def test_a_run_with_a_damaged_file_is_refused(runs, tmp_path, name):
         collect(runs, "mine", tmp_path)
 
 
-def test_runs_from_other_weights_are_refused_and_the_same_weights_moved_are_not(runs, tmp_path):
+def test_runs_from_other_weights_are_refused_but_moved_weights_are_not(runs, tmp_path):
     def start_from(run, **source):
         write_json(run / "provenance.json", RECORD | source)
 
@@ -136,7 +136,7 @@ def test_runs_from_other_weights_are_refused_and_the_same_weights_moved_are_not(
             collect(runs, "x", tmp_path / "results")
 
 
-def test_this_readme_is_made_from_these_results(tmp_path):
+def test_the_committed_readmes_are_made_from_the_committed_results(tmp_path):
     copy, results = tmp_path / "README.md", tmp_path / "results"
     shutil.copytree(ROOT / "configs" / "results", results)
     copy.write_text((ROOT / "README.md").read_text())
@@ -147,7 +147,7 @@ def test_this_readme_is_made_from_these_results(tmp_path):
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_the_committed_diagram_is_of_this_network_and_shown(name, tmp_path):
+def test_the_committed_diagram_is_up_to_date_and_shown(name, tmp_path):
     def words(path):
         return [element.text for element in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
 

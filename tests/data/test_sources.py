@@ -78,7 +78,7 @@ class TestArrays:
             ({"train_images": np.zeros((20, 6, 5, 0))}, r"train_images has shape"),
             ({"train_images": np.zeros((6, 5, 3, 20), np.uint8)}, "first axis must be the image index"),
             ({"test_labels": np.zeros(9, int)}, "has 10 test_images and 9 test_labels"),
-            ({"test_labels": np.zeros(10)}, "test_labels is float64 .*whole numbers"),
+            ({"test_labels": np.zeros(10)}, "test_labels is float64 .*integers"),
             ({"test_labels": np.zeros((10, 4), int)}, r"test_labels is int64 of shape \(10, 4\)"),
             ({"train_labels": np.arange(20) - 5}, r"train_labels\[0\] is -5"),
             ({"train_labels": np.arange(20) + 2**32}, r"train_labels\[0\] is 4294967296"),

@@ -1,4 +1,4 @@
-"""Checkpoints for tests: states whose values follow from their step, written and restored."""
+"""Checkpoints for tests: writing and restoring states whose values follow from their step."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ ODD = np.array([0x80000000, 0x00000001, 0x7F800000, 0x7FC0BEEF], np.uint32).view
 
 
 def make_state(step, optimizer=None):
-    """A state as training has it, its values drawn by step; large enough that orbax writes arrays as files."""
+    """Return a state as in training, with values drawn by its step; large enough that orbax writes arrays as files."""
     rng = np.random.default_rng(step)
 
     def normal(*shape):
@@ -36,7 +36,7 @@ def abstract(state, sharding=None):
 
 
 def bits(tree):
-    """Structure, types and bytes."""
+    """Return the structure, types and bytes of a tree."""
     leaves, structure = jax.tree.flatten(tree)
     return str(structure), [(str(x.dtype), x.shape, np.asarray(x).tobytes()) for x in leaves]
 
@@ -49,14 +49,14 @@ def write(folder, steps, accuracies=None):
 
 
 def restore(folder, like=None):
-    """Restored state, what was carried, and the lines reported."""
+    """Return the restored state, the carry and the reported lines."""
     lines = []
     state, carry = checkpoint.restore_state(folder, like or abstract(make_state(0)), lines.append) or (None, None)
     return state, carry, lines
 
 
 def good_or_reported(folder, sure=False):
-    """Restore either exactly step 2, or say that it is damaged and restore exactly step 1; then save on."""
+    """Restore either exactly step 2, or report that it is damaged and restore exactly step 1; then continue saving."""
     state, carry, lines = restore(folder)
     step = int(state.step)
     assert bits(state) == bits(make_state(step)) and carry == CARRY

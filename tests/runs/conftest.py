@@ -9,14 +9,14 @@ from tests.runs.checkpoints import write
 
 @pytest.fixture
 def collected():
-    """Nothing of a failed save is left for another file's tests."""
+    """Collect garbage, so that nothing of a failed save disturbs the tests of another file."""
     yield
     gc.collect()
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A folder with the checkpoints of steps 1 and 2; copy it before changing it."""
+    """Return a folder with the checkpoints of steps 1 and 2; copy it before changing it."""
     folder = tmp_path_factory.mktemp("saved") / "checkpoints"
     write(folder, [1, 2])
     return folder

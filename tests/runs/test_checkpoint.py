@@ -1,4 +1,4 @@
-"""Checkpoints come back bit for bit, the latest and the best are kept, and a save that fails raises."""
+"""Checkpoints are restored bit for bit, the latest and the best are kept, and a failed save raises."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ from jaxcnn.runs.checkpoint import Checkpoints, SaveError
 from jaxcnn.runtime.errors import InputError
 from tests.runs.checkpoints import CARRY, abstract, bits, make_state, restore, write
 
-# What orbax leaves of a save that failed complains from its threads, and when it is collected.
+# After a failed save, orbax raises errors in its threads and in destructors.
 pytestmark = [
     pytest.mark.usefixtures("collected"),
     pytest.mark.filterwarnings(
@@ -31,13 +31,13 @@ pytestmark = [
 ]
 
 
-def test_a_state_comes_back_bit_for_bit(saved):
+def test_a_state_is_restored_bit_for_bit(saved):
     state, carry, lines = restore(saved)
     assert bits(state) == bits(make_state(2))
     assert carry == CARRY and lines == []
 
 
-def test_variables_come_back_bit_for_bit_without_being_described(saved):
+def test_variables_are_restored_bit_for_bit_without_a_template(saved):
     step, variables = checkpoint.restore_variables(saved)
     assert step == 2 and all(isinstance(x, np.ndarray) for x in jax.tree.leaves(variables))
     assert bits(variables) == bits(make_state(2).variables)
@@ -68,7 +68,7 @@ def test_eight_devices_to_one_and_back(tmp_path):
         ({1: 0.9, 2: 0.8, 3: 0.7, 4: 0.6, 5: 0.5}, [1, 4, 5]),
         ({1: 0.5, 2: 0.6, 3: 0.6, 4: 0.1, 5: 0.2}, [3, 4, 5]),
     ],
-    ids=["never evaluated", "worse at every save", "of equals the newest"],
+    ids=["never evaluated", "worse at every save", "the newest of equals"],
 )
 def test_the_latest_two_and_the_best_are_kept_over_a_restart(tmp_path, accuracies, kept):
     folder = tmp_path / "checkpoints"
@@ -81,7 +81,7 @@ def test_the_latest_two_and_the_best_are_kept_over_a_restart(tmp_path, accuracie
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.integers(0, 9), st.sampled_from([0.1, 0.5, 0.9])), st.sets(st.integers(0, 9), min_size=1))
-def test_what_the_policy_keeps(accuracies, steps):
+def test_the_policy_keeps_the_latest_two_and_at_most_one_other(accuracies, steps):
     saved = sorted(steps)
     policy = checkpoint._LatestAndBest()
     policy.accuracies = accuracies
@@ -94,8 +94,8 @@ def test_what_the_policy_keeps(accuracies, steps):
         assert max(evaluated) in [accuracies.get(step) for step in kept]
 
 
-def test_an_older_checkpoint_that_was_half_deleted_is_in_nobodys_way(copy):
-    """A run killed while orbax deletes a step leaves the folder with some of its files."""
+def test_an_older_half_deleted_checkpoint_does_no_harm(copy):
+    """A run that is killed while orbax deletes a step leaves the folder with some of its files."""
     for name in ("info", "_CHECKPOINT_METADATA", "commit_success.txt"):
         path = copy / "1" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -145,47 +145,47 @@ def test_checkpoints_change_no_hook_logger_or_warning_of_the_process(saved, tmp_
     [
         (
             lambda state: state.replace(params={**state.params, "conv": {"kernel": jnp.zeros((5, 5, 1, 4))}}),
-            r"another network: params/conv/bias was float32\[4\], is now absent",
+            r"another network: params/conv/bias was float32\[4\] and is now absent",
         ),
         (
             lambda state: state.replace(params={**state.params, "dense": {"kernel": jnp.zeros((64, 10))}}),
-            r"another network: params/dense/kernel was float32\[64, 128\], is now float32\[64, 10\]",
+            r"another network: params/dense/kernel was float32\[64, 128\] and is now float32\[64, 10\]",
         ),
         (
             lambda state: state.replace(model_state=jax.tree.map(lambda x: x.astype("float32"), state.model_state)),
-            r"another network: batch_stats/norm/half was bfloat16\[4\], is now float32\[4\]",
+            r"another network: batch_stats/norm/half was bfloat16\[4\] and is now float32\[4\]",
         ),
         (
             lambda _: make_state(0, Optimizer(algorithm="adam")),
-            r"another optimizer: opt_state/adam/count was absent, is now int32\[\]",
+            r"another optimizer: opt_state/adam/count was absent and is now int32\[\]",
         ),
     ],
     ids=["layer", "shape", "dtype", "optimizer"],
 )
-def test_another_network_or_optimizer_is_named(copy, change, message):
+def test_a_checkpoint_of_another_network_or_optimizer_is_refused(copy, change, message):
     with pytest.raises(InputError, match=message) as caught:
         restore(copy, abstract(change(make_state(0))))
     assert f"init_from={copy.parent}" in str(caught.value) and "\n" not in str(caught.value)
     assert checkpoint.steps(copy) == [1, 2]
 
 
-def test_a_folder_that_cannot_be_opened(tmp_path):
+def test_a_folder_that_cannot_be_created_raises(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SaveError, match=r"(N|n)ot a directory"):
         write(tmp_path / "file" / "checkpoints", [1])
 
 
-def test_a_step_that_exists_is_not_passed_over(copy):
+def test_saving_a_step_that_exists_raises(copy):
     with pytest.raises(SaveError, match=r"checkpoint of step 2 could not be saved in .*already exists"):
         write(copy, [2])
 
 
-def test_a_folder_that_goes_away(copy):
+def test_saving_to_a_deleted_folder_raises(copy):
     with (
         pytest.raises(SaveError, match=f"step 3 could not be saved in {copy}: .*Not a directory"),
         Checkpoints(copy) as c,
     ):
-        # A file in its place stops root as well.
+        # A file in its place stops even root.
         shutil.rmtree(copy)
         copy.touch()
         c.save(make_state(3), carry={}, accuracies={})
@@ -193,7 +193,7 @@ def test_a_folder_that_goes_away(copy):
 
 @pytest.fixture
 def renamed(monkeypatch):
-    """An event: the last act of a save, to rename its folder, has failed in the background."""
+    """Make the last action of a save fail, the renaming of its folder, and return an event that is set then."""
     from orbax.checkpoint._src.path import async_path
 
     failed = threading.Event()
@@ -237,8 +237,8 @@ def test_a_disk_that_fills_up(small_disk):
 
 
 @pytest.mark.parametrize("left", ["nothing", "some files"])
-def test_variables_are_of_a_newer_checkpoint_where_a_run_removes_the_one_being_read(saved, tmp_path, monkeypatch, left):
-    """The run keeps its best checkpoint, which is old and must not be taken for the newest."""
+def test_a_newer_checkpoint_is_read_if_a_run_removes_the_one_being_read(saved, tmp_path, monkeypatch, left):
+    """The run keeps its best checkpoint, which is old and must not be used instead of the newest."""
     folder = Path(shutil.copytree(saved, tmp_path / "checkpoints"))
 
     def read(step_folder, *args, original=checkpoint.read_item):

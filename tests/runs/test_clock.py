@@ -5,7 +5,7 @@ import pytest
 from jaxcnn.runs.clock import Clock
 
 
-def test_seconds_go_on_from_earlier_launches_and_the_rate_leaves_pauses_out(monkeypatch):
+def test_seconds_continue_from_earlier_launches_and_the_rate_excludes_pauses(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     clock = Clock(7.0)

@@ -1,4 +1,4 @@
-"""Runs, checkpoints and settings saved by revision 648889a; tests/fixtures/make.py is the program that made them."""
+"""Runs, checkpoints and settings saved by revision 648889a still work; tests/fixtures/make.py made them."""
 
 import json
 import shutil
@@ -21,7 +21,8 @@ NORMALIZED = {"params/conv1/bias", *(f"params/conv{stage}_{i}/bias" for stage in
 
 
 def close(found, expected, *, relative=1e-5):
-    """To a part of each leaf's largest value; the gradient of a bias before batch normalization is rounding alone."""
+    """Compare up to a fraction of each leaf's largest value, without biases before batch normalization, whose gradients
+    are only rounding errors."""
     assert found.keys() == expected.keys()
     for name in expected.keys() - (NORMALIZED if any("batch_stats" in name for name in expected) else set()):
         largest = np.abs(expected[name]).max()
@@ -39,10 +40,10 @@ def rows(run):
 
 @pytest.mark.parametrize(
     ("name", "steps", "relative"),
-    # Kinds of CPU differ in rounding, which a deep network with batch normalization amplifies from step to step.
+    # CPUs differ in rounding, and a deep network with batch normalization amplifies the differences at each step.
     [("lenet5", 20, 1e-5), pytest.param("vgg", 3, 1e-4, marks=pytest.mark.slow)],
 )
-def test_training_gives_the_weights_that_it_gave_before(name, steps, relative, tmp_path, monkeypatch):
+def test_training_reproduces_the_saved_weights(name, steps, relative, tmp_path, monkeypatch):
     one = jax.devices()[:1]
     monkeypatch.setattr(jax, "devices", lambda: one)
     experiment = from_json(json.loads((FIXTURES / "weights.json").read_text())[name])
@@ -51,12 +52,12 @@ def test_training_gives_the_weights_that_it_gave_before(name, steps, relative, t
     close(leaves(jaxcnn.restore(tmp_path / "run")[1]), expected, relative=relative)
 
 
-def test_a_run_stopped_before_is_resumed_and_ends_as_the_one_that_was_not(tmp_path):
+def test_a_saved_stopped_run_resumes_and_ends_like_the_run_that_was_not_stopped(tmp_path):
     run = Path(shutil.copytree(FIXTURES / "stopped_run", tmp_path / "run"))
     jaxcnn.train(load_saved(run), run, verbose=False)
     close(leaves(jaxcnn.restore(run)[1]), leaves(jaxcnn.restore(FIXTURES / "finished_run")[1]))
     found, expected = rows(run), rows(FIXTURES / "finished_run")
-    # The last row of training was of steps 31 and 32 alone; it now includes the three steps of the row before.
+    # The last training row used to average steps 31 and 32 only; it now includes the three steps of the previous row.
     *_, before, last = (row for row in expected if row["split"] == "train")
     assert (before["step"], last["step"]) == (30, 32)
     last |= {name: (3 * before[name] + 2 * last[name]) / 5 for name in ("loss", "accuracy")}
@@ -67,14 +68,14 @@ def test_a_run_stopped_before_is_resumed_and_ends_as_the_one_that_was_not(tmp_pa
             assert row[metric] == pytest.approx(other[metric], rel=1e-4), (row, other)
 
 
-def test_a_run_finished_before_is_finished(tmp_path, capsys):
+def test_a_saved_finished_run_is_recognized_as_finished(tmp_path, capsys):
     run = Path(shutil.copytree(FIXTURES / "finished_run", tmp_path / "run"))
     results = jaxcnn.train(load_saved(run), run)
     assert results.steps == 32 and "finished" in capsys.readouterr().out
 
 
-def test_a_checkpoint_without_key_hyperparameters_and_momentum_gets_them(tmp_path):
-    """A momentum of 0 had no stage; one that is named now begins at 0."""
+def test_key_hyperparameters_and_momentum_are_added_to_a_checkpoint_without_them(tmp_path):
+    """A momentum of 0 used to have no stage; a stage that is added starts at 0."""
     plan = make_plan(load_saved(FIXTURES / "stopped_run"))
     folder = Path(shutil.copytree(FIXTURES / "stopped_run" / "checkpoints", tmp_path / "checkpoints"))
     state, _ = checkpoint.restore_state(folder, plan.state, pytest.fail)
@@ -90,7 +91,7 @@ def test_a_checkpoint_without_key_hyperparameters_and_momentum_gets_them(tmp_pat
     assert all(float(np.abs(x).max()) == 0 for x in jax.tree.leaves(again.opt_state["momentum"]))
 
 
-def test_saved_settings_load_and_are_saved_again_as_they_load():
+def test_saved_settings_survive_a_round_trip():
     saved = json.loads((FIXTURES / "configs.json").read_text())
     for name, entry in saved.items():
         experiment = from_json(entry["config"])

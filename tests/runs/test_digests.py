@@ -1,4 +1,4 @@
-"""A damaged checkpoint is passed over with a line; an error that is not its own condemns none."""
+"""A damaged checkpoint is reported and skipped; an error of the machine does not count as damage."""
 
 import errno
 import shutil
@@ -41,7 +41,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize("damage", [empty, truncate, flip])
-def test_damaged_description(copy, damage):
+def test_damaged_info(copy, damage):
     path = copy / "2" / "info" / "metadata"
     path.write_bytes(damage(path.read_bytes(), np.random.default_rng(0)))
     good_or_reported(copy, sure=True)
@@ -56,7 +56,7 @@ def test_one_flipped_bit_in_an_array(copy, item):
     good_or_reported(copy, sure=True)
 
 
-def test_a_changed_number_in_what_the_loop_carries(copy):
+def test_a_changed_number_in_the_carry(copy):
     path = copy / "2" / "info" / "metadata"
     assert path.read_text().count('"n": 16.0') == 1
     path.write_text(path.read_text().replace('"n": 16.0', '"n": 17.0'))
@@ -71,7 +71,7 @@ def test_an_empty_step_folder(copy):
     good_or_reported(copy, sure=True)
 
 
-def test_no_good_checkpoint_is_left(copy):
+def test_without_a_good_checkpoint_a_run_starts_again(copy):
     for step in (1, 2):
         (copy / str(step) / "info" / "metadata").write_text("garbage")
     with pytest.raises(InputError, match="no checkpoint that can be read"):
@@ -93,14 +93,14 @@ for folder in map(Path, sys.argv[1:]):
 
 
 def run(folders):
-    """`good_or_reported` in its own process, for orbax's threads and destructors may complain when it ends."""
+    """Call `good_or_reported` in its own process, because orbax's threads and destructors may raise when it ends."""
     script = SCRIPT.format(tests=str(Path(__file__).parents[2]))
     command = [sys.executable, "-c", script, *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
-def test_damaged_checkpoints_are_passed_over_until_the_process_ends(saved, tmp_path):
+def test_damaged_checkpoints_are_skipped_until_the_process_ends(saved, tmp_path):
     folders = [Path(shutil.copytree(saved, tmp_path / name / "checkpoints")) for name in "abcd"]
     shutil.rmtree(folders[0] / "2")
     (folders[0] / "2").mkdir()
@@ -113,7 +113,7 @@ def test_damaged_checkpoints_are_passed_over_until_the_process_ends(saved, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [empty, truncate, flip, None], ids=["empty", "truncate", "flip", "remove"])
-def test_every_file(saved, tmp_path, damage):
+def test_damage_to_any_file(saved, tmp_path, damage):
     rng = np.random.default_rng(0)
     folders = []
     for number, original in enumerate(files(saved)):
@@ -145,7 +145,7 @@ def restore_newest(folder):
     ids=str,
 )
 @pytest.mark.parametrize("item", ["info", "variables"])
-def test_an_error_that_is_not_the_checkpoints_own_condemns_none(copy, monkeypatch, error, item):
+def test_an_error_of_the_machine_does_not_count_as_damage(copy, monkeypatch, error, item):
     import orbax.checkpoint as ocp
 
     def restore(self, path, *args, original=ocp.Checkpointer.restore, **kwargs):

@@ -43,7 +43,7 @@ EXPERIMENT = Experiment(
 
 
 def write(folder, experiment, shape=None):
-    """A run with random weights; without a checkpoint where there is no shape."""
+    """Write a run with random weights, or without a checkpoint if the shape is None."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(to_json(experiment)))
     if shape is None:
@@ -78,15 +78,15 @@ def test_center_is_the_network_on_the_test_images(run):
     assert (found.crop, found.scales, found.flip, found.n) == ((9, 9), (12,), False, 30)
 
 
-def test_full_pass_is_the_training_part_as_one_batch(run):
-    """Images, crop, preprocessing and the smaller last batch included."""
+def test_full_pass_equals_the_training_split_as_one_batch(run):
+    """Both agree in images, crop and preprocessing, and the smaller last batch is included."""
     options = {"part": "train", "batch_size": 43}
     full, batch = evaluate_run(run[0], batch_stats=("full_pass", "batch"), **options)
     assert full.n == 43 and full.nll == pytest.approx(batch.nll, rel=1e-4)
     assert batch.top1_error == full.top1_error
 
 
-def test_every_pair_and_nothing_is_written(run):
+def test_every_pair_is_evaluated_and_nothing_is_written(run):
     folder = run[0]
     before = sorted(path.stat().st_mtime_ns for path in folder.rglob("*"))
     options = {"protocol": ("dense", "center"), "batch_stats": ("ema", "algorithm2"), "scales": (12,)}
@@ -99,7 +99,7 @@ def test_every_pair_and_nothing_is_written(run):
     assert more.nll != found[3].nll
 
 
-def test_printed_and_written(run, tmp_path, capsys):
+def test_evaluations_are_printed_and_written(run, tmp_path, capsys):
     output = tmp_path / "out.json"
     arguments = ["evaluate", str(run[0]), "--scales=12,15", "--flip=True"]
     assert main([*arguments, "--format=json", f"--output={output}"]) == 0
@@ -117,7 +117,7 @@ def test_printed_and_written(run, tmp_path, capsys):
     assert errors.splitlines()[-1].startswith("error: output ") and errors.count("\n") == 2
 
 
-def test_views_are_not_mirrored_where_training_images_were_not(run, tmp_path, capsys):
+def test_views_are_not_mirrored_if_training_images_were_not(run, tmp_path, capsys):
     arguments = ["evaluate", str(run[0]), "--protocol=center,multi_crop", "--scales=12", "--format=json"]
     left_out = "multi_crop without mirrored views, as the run was trained; --flip=True adds them\n"
     for option, views, said in (
@@ -136,8 +136,8 @@ def test_views_are_not_mirrored_where_training_images_were_not(run, tmp_path, ca
     assert [record["views"] for record in json.loads(out)] == [1, 50] and errors == ""
 
 
-def test_long_evaluations_say_how_far_they_are(run, capsys, monkeypatch):
-    """Every line would be due at once; the last unit of each is not told."""
+def test_long_evaluations_show_progress(run, capsys, monkeypatch):
+    """With these intervals every line is due at once; the last unit of each task is not reported."""
     monkeypatch.setattr(progress, "_FIRST", 0.0)
     monkeypatch.setattr(progress, "_EVERY", 0.0)
     options = {"protocol": ("center", "ten_crop"), "scales": (12,), "batch_stats": ("ema", "pooled", "full_pass")}
@@ -166,7 +166,7 @@ def test_long_evaluations_say_how_far_they_are(run, capsys, monkeypatch):
         (["--protocol=dense", "--scales=6"], "images are 6x6; this network needs at least"),
         (["--scales=36,x"], "scales is '36,x'"),
         (["--batch_stats=em"], "batch_stats 'em' is unknown; there are ema"),
-        (["--part=validation"], "part is 'validation', but this run set none aside"),
+        (["--part=validation"], "part is 'validation', but this run has no validation split"),
         (["--batch_size=0"], "batch_size is 0"),
     ],
 )
@@ -177,21 +177,21 @@ def test_bad_input_is_one_line(run, arguments, words, capsys):
 
 
 def test_a_run_that_cannot_be_tested(tmp_path):
-    with pytest.raises(InputError, match="holds no run"):
+    with pytest.raises(InputError, match="is not a run folder"):
         evaluate_run(tmp_path / "none")
     write(tmp_path / "run", EXPERIMENT)
     with pytest.raises(InputError, match="no checkpoint that can be read"):
         evaluate_run(tmp_path / "run")
 
 
-def test_data_that_is_not_there(tmp_path):
+def test_missing_data_are_reported(tmp_path):
     write(tmp_path / "run", replace(EXPERIMENT, data=Data(source="tfds", name="mnist")), (9, 9, 1))
     with pytest.raises(InputError, match=f"'mnist' is not prepared in {tmp_path}/data"):
         evaluate_run(tmp_path / "run", data_dir=str(tmp_path / "data"))
 
 
-def test_test_arrays_alone_will_do(tmp_path):
-    """The results are those of the same arrays with training arrays."""
+def test_test_arrays_are_sufficient(tmp_path):
+    """The results equal those with the training arrays."""
     test, train = (getattr(load(EXPERIMENT.data, 0), part) for part in ("test", "train"))
     arrays = {"test_images": test.images, "test_labels": test.labels}
     both = arrays | {"train_images": train.images, "train_labels": train.labels}
@@ -205,8 +205,8 @@ def test_test_arrays_alone_will_do(tmp_path):
             evaluate_run(tmp_path / "run", arrays=arrays, **options)
 
 
-def test_someone_elses_network(tmp_path):
-    """Its batch normalization is flax's."""
+def test_a_network_of_the_user(tmp_path):
+    """Its batch normalization is that of flax."""
     write(tmp_path / "run", get_config(), (8, 8, 1))
     with pytest.raises(InputError, match="protocol dense cannot rewrite Tiny"):
         evaluate_run(tmp_path / "run", protocol="dense")
@@ -233,7 +233,7 @@ def test_scores_that_are_not_finite_are_exit_status_3(run, tmp_path, capsys, mon
 
 @pytest.fixture
 def compiled():
-    """Names of what XLA compiles while the test runs."""
+    """Return a list to which the names of compiled functions are added while the test runs."""
     names = []
 
     def note(event, _, fun_name="", **__):
@@ -253,7 +253,7 @@ def test_protocols_and_statistics_compile_once_for_each_shape(run, tmp_path, com
     assert count == {"forward": 1, "measured": 1}
     compiled.clear()
     evaluate_run(run[0], protocol=protocols, batch_stats=("batch", "blend:4", "blend:16"))
-    assert sum("forward" in of for of in compiled) == 1  # Another program, with statistics of the batch.
+    assert sum("forward" in of for of in compiled) == 1  # Another program, which uses the statistics of the batch.
     other = replace(EXPERIMENT, seed=5)
     write(tmp_path / "other", other, (9, 9, 1))
     compiled.clear()
@@ -266,5 +266,5 @@ def test_protocols_and_statistics_compile_once_for_each_shape(run, tmp_path, com
     assert compiled == []
 
 
-def test_scales_are_whole_numbers_of_pixels():
+def test_scales_are_integers():
     assert parse_scales(None) is None and parse_scales("224,256") == (224, 256)

@@ -1,4 +1,4 @@
-"""Hooks are called at their events, read what the step computes, and change nothing about a run."""
+"""Hooks are called at their events, read what the step computes, and do not change a run."""
 
 import json
 import signal
@@ -23,7 +23,7 @@ STEPS = 12  # 3 epochs of 4 full batches
 
 @dataclass
 class Notes(Hook):
-    """Notes every event."""
+    """Records every event."""
 
     events: list = field(default_factory=list)
 
@@ -46,7 +46,7 @@ class Notes(Hook):
 
 @dataclass
 class Probe(Notes):
-    """Reads every fifth step what moves the output layer, and how large the images are."""
+    """Reads the updates of the output layer and the mean of the images at every fifth step."""
 
     every: int = 5
 
@@ -92,7 +92,7 @@ def test_hooks_are_called_at_their_events_in_order_and_change_nothing(whole, tmp
     assert again.events == []
 
 
-def test_readings_of_chosen_steps_are_those_of_the_same_step_written_out(tmp_path, capsys):
+def test_readings_of_selected_steps_equal_those_of_a_loop_written_out(tmp_path, capsys):
     hook, other = Probe(), Notes()
     jaxcnn.train(TINY, tmp_path / "run", hooks=[hook, other])
     read = {event[1]: event[3] for event in hook.events if event[0] == "step"}
@@ -128,7 +128,7 @@ class Counts(Hook):
             raise KeyboardInterrupt
 
 
-def test_what_a_hook_carries_comes_back_after_a_resume(whole, tmp_path):
+def test_the_carry_of_a_hook_is_restored_on_resume(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         jaxcnn.train(TINY, tmp_path / "run", hooks=[Counts(stop=11)], verbose=False)
     hook = Counts(stop=None)
@@ -142,7 +142,7 @@ class Fails(Hook):
         raise RuntimeError("mine")
 
 
-def test_a_hook_that_fails_at_the_end_is_heard_of_after_the_others(tmp_path, capsys):
+def test_an_exception_at_the_end_is_raised_after_the_other_hooks_ran(tmp_path, capsys):
     hook = Notes()
     with pytest.raises(RuntimeError, match="mine"):
         jaxcnn.train(override(TINY, {"epochs": 1}), tmp_path / "run", hooks=[Fails(), hook])
@@ -151,7 +151,7 @@ def test_a_hook_that_fails_at_the_end_is_heard_of_after_the_others(tmp_path, cap
     assert jaxcnn.train(override(TINY, {"epochs": 1}), tmp_path / "run", verbose=False).steps == 4
 
 
-def test_a_stopped_run_ends_as_one_that_was_not_with_readings_too(tmp_path):
+def test_a_stopped_run_with_readings_ends_like_one_that_was_not_stopped(tmp_path):
     jaxcnn.train(TINY, tmp_path / "whole", hooks=[Probe()], verbose=False)
 
     class Stops(Hook):

@@ -1,4 +1,4 @@
-"""kill -9 at any moment, also while a checkpoint is being written, changes nothing about what a run ends with."""
+"""kill -9 at any moment, even while a checkpoint is being written, does not change the result of a run."""
 
 import os
 import random
@@ -60,7 +60,7 @@ def start(config, workdir):
 
 
 def writing(workdir):
-    """Steps whose checkpoint is being written now."""
+    """Return the steps whose checkpoint is being written."""
     folder = workdir / "checkpoints"
     return {p.name for p in folder.glob("*tmp*")} if folder.is_dir() else set()
 
@@ -71,7 +71,10 @@ def wait(process, condition):
 
 
 def kill(process, workdir, rng, *, while_writing):
-    """Whether it was killed in time, and whether it left an unfinished checkpoint; `while_writing`, some writes in."""
+    """Kill a run, after some writes and during another if `while_writing`.
+
+    Return whether it was killed in time, and whether it left an unfinished checkpoint.
+    """
     if while_writing:
         for _ in range(rng.randint(2, 5)):
             before = writing(workdir)

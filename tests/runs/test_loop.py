@@ -1,4 +1,4 @@
-"""A run that is stopped, killed, damaged or moved ends as one that was not; and says what is wrong in a line."""
+"""A run that is stopped, killed, damaged or moved ends like one that was not, and an error is one line."""
 
 import contextlib
 import ctypes
@@ -40,7 +40,7 @@ STEPS = 24  # 6 epochs of 4 full batches
 
 @pytest.fixture(scope="module", autouse=True)
 def _compile_once(tmp_path_factory):
-    """Every run compiles the same functions."""
+    """Cache compiled functions, because every run compiles the same ones."""
     settings = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -57,7 +57,7 @@ def _compile_once(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The workdir of a run that nothing disturbed."""
+    """Return the workdir of an undisturbed run."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
     train(TINY, workdir, verbose=False)
     return workdir
@@ -65,26 +65,26 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def unfinished(whole, tmp_path):
-    """A copy of it as if it had been stopped before its final evaluation."""
+    """Return a copy of that workdir as if the run had been stopped before its final evaluation."""
     workdir = Path(shutil.copytree(whole, tmp_path / "unfinished"))
     (workdir / "results.json").unlink()
     return workdir
 
 
 def newest(workdir, experiment=TINY):
-    """The newest state in a folder."""
+    """Return the newest state in a folder."""
     state, _ = checkpoint.restore_state(workdir / "checkpoints", make_plan(experiment).state, pytest.fail)
     return state
 
 
 def rows(workdir):
-    """metrics.jsonl as text, without what the clock says."""
+    """Return the rows of metrics.jsonl as text, without the readings of the clock."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [json.dumps({k: v for k, v in row.items() if k != "time"}) for row in found]
 
 
 def assert_same(a, b):
-    """Bit for bit."""
+    """Check that two trees are equal bit for bit."""
     leaves, others = (jax.tree_util.tree_leaves_with_path(x) for x in (a, b))
     assert [p for p, _ in leaves] == [p for p, _ in others]
     for (path, x), (_, y) in zip(leaves, others, strict=True):
@@ -104,8 +104,8 @@ class PowerCut(Exception):
 
 @contextlib.contextmanager
 def interrupted(monkeypatch, *, at_step=None, at_evaluation=None, cut=False):
-    """SIGTERM to this process, or a power cut, when the batch of a step is made, or in the midst of an evaluation
-    (counted from 0 over this launch)."""
+    """Send SIGTERM to this process, or simulate a power cut, when the batch of a step is made or in the middle of an
+    evaluation (counted from 0 in this launch)."""
     evaluations = 0
 
     def stop():
@@ -134,13 +134,13 @@ def interrupted(monkeypatch, *, at_step=None, at_evaluation=None, cut=False):
             yield caught
 
 
-def test_what_a_run_leaves(whole):
+def test_a_finished_run_has_all_its_files(whole):
     results = json.loads((whole / "results.json").read_text())
     assert results.keys() == {"test", "steps", "seconds", "seed", "run_id"}
     assert results["test"].keys() == {"accuracy", "error", "loss", "n"}
     assert results["steps"] == STEPS and results["test"]["n"] == 40 and results["seconds"] > 0
     assert results["test"]["accuracy"] == pytest.approx(1 - results["test"]["error"])
-    # Read anew: other tests read the file, too, and each reading makes classes of its own, of which the last is found.
+    # Loaded again: other tests load the file too, and each load creates classes, the last of which are found.
     expected = load_config(Path(__file__).parents[1] / "tiny.py")
     assert from_json(json.loads((whole / "config.json").read_text())) == expected
     assert json.loads((whole / "provenance.json").read_text())["seed"] == TINY.seed
@@ -150,7 +150,7 @@ def test_what_a_run_leaves(whole):
     assert not list(whole.glob(".*"))
 
 
-def test_the_rows_of_a_run(whole):
+def test_a_run_has_all_its_rows(whole):
     found = [json.loads(row) for row in rows(whole)]
     logged = [row["step"] for row in found if row["split"] == "train"]
     evaluated = [row["step"] for row in found if row["split"] == "test"]
@@ -161,8 +161,8 @@ def test_the_rows_of_a_run(whole):
 
 
 @pytest.mark.parametrize("stop", [None, 22])
-def test_the_last_row_averages_its_steps_and_those_of_the_row_before(tmp_path, monkeypatch, stop):
-    """Also in a run that was stopped after the row before."""
+def test_the_last_row_averages_its_steps_and_those_of_the_previous_row(tmp_path, monkeypatch, stop):
+    """The same holds for a run that was stopped after the previous row."""
     every = {n: override(TINY, {"log_every": n, "eval_every": 6}) for n in (1, 10)}
     for n, experiment in every.items():
         if n == 10 and stop is not None:
@@ -188,7 +188,7 @@ def test_a_run_draws_its_filters_in_the_order_of_its_channels(tmp_path, monkeypa
     assert orders == ["bgr"]
 
 
-def test_learns(whole):
+def test_training_learns(whole):
     assert json.loads((whole / "results.json").read_text())["test"]["accuracy"] >= 0.9  # chance is 0.25
 
 
@@ -222,7 +222,7 @@ def test_a_finished_run_is_not_run_again(whole, monkeypatch, capsys):
     assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
 
 
-def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(whole, tmp_path, monkeypatch, capsys):
+def test_a_run_stopped_many_times_ends_like_one_that_was_not_stopped(whole, tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "run"
     for where in (
         {"at_step": 0},
@@ -234,7 +234,7 @@ def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(whole, tmp_path,
         {"at_evaluation": 0},  # of step 12, where none is due
         {"at_evaluation": 0, "cut": True},
         {"at_step": 18},
-        {"at_evaluation": 1, "cut": True},  # of step 24,
+        {"at_evaluation": 1, "cut": True},  # of step 24
     ):
         with interrupted(monkeypatch, **where) as caught:
             train(TINY, workdir)
@@ -265,21 +265,21 @@ def test_a_run_on_random_windows_resumes_bit_for_bit(tmp_path, monkeypatch):
     train(experiment, tmp_path / "run", verbose=False)
     assert_same(newest(tmp_path / "run", experiment), newest(tmp_path / "whole", experiment))
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
-    # 4 maps of 3x3: the network was made for the window, in training and in evaluation.
+    # 4 maps of 3x3: the network is built for the window, in training and in evaluation.
     assert newest(tmp_path / "run", experiment).params["output"]["kernel"].shape == (36, 4)
 
 
-def test_a_second_ctrl_c_acts_at_once(whole, tmp_path, monkeypatch):
+def test_a_second_ctrl_c_takes_effect_at_once(whole, tmp_path, monkeypatch):
     def train_batches(*args, original=data.train_batches, **kwargs):
         for number, batch in enumerate(original(*args, **kwargs)):
             if number == 9:
                 for _ in range(2):
                     signal.raise_signal(signal.SIGINT)
-                    ctypes.pythonapi.PyErr_CheckSignals()  # Else two may become one, or wait for a thread to give way.
+                    ctypes.pythonapi.PyErr_CheckSignals()  # Otherwise two may be merged, or wait for another thread.
                 pytest.fail("it did not")
             yield batch
 
-    # A script that starts these tests in the background has them ignore Ctrl-C.
+    # Tests that a script starts in the background ignore Ctrl-C.
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -322,7 +322,7 @@ def test_one_and_eight_devices_differ_by_less_than_seeds_do(tmp_path, monkeypatc
     assert max(abs(accuracy[1, seed] - accuracy[8, seed]) for seed in range(3)) < spread
 
 
-def test_what_may_change_on_resume_changes_no_weight(whole, tmp_path, monkeypatch):
+def test_settings_that_may_change_on_resume_change_no_weight(whole, tmp_path, monkeypatch):
     with interrupted(monkeypatch, at_step=5):
         train(TINY, tmp_path / "run", verbose=False)
     changes = {"log_every": 1, "eval_every": 3, "checkpoint_every": 5, "data.data_dir": "x", "data.eval_batch_size": 8}
@@ -341,7 +341,7 @@ def test_what_may_change_on_resume_changes_no_weight(whole, tmp_path, monkeypatc
         ({"seed": 1}, "seed: saved 0, now 1"),
     ],
 )
-def test_another_experiment_in_the_workdir(whole, changes, message):
+def test_another_experiment_in_the_workdir_is_refused(whole, changes, message):
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
     with pytest.raises(InputError, match=message) as caught:
         train(override(TINY, changes), whole, verbose=False)
@@ -350,19 +350,19 @@ def test_another_experiment_in_the_workdir(whole, changes, message):
 
 
 @pytest.mark.parametrize("done", [True, False])
-def test_a_run_that_is_to_be_longer_says_how(whole, unfinished, done):
+def test_more_epochs_are_refused_with_advice(whole, unfinished, done):
     run = whole if done else unfinished
     with pytest.raises(InputError) as caught:
         train(override(TINY, {"epochs": 8, "eval_every": 2}), run, verbose=False)
     assert str(caught.value) == (
-        f"{run} holds a run of 6 epochs, not 8; a run keeps its length, which its schedule depends on. To train on "
-        f"from its weights, give a new workdir with init_from={run}."
+        f"{run} holds a run of 6 epochs, not 8; the length of a run is fixed, because its schedule depends on it. "
+        f"To train further, give a new workdir with init_from={run}."
     )
 
 
-def test_a_checkpoint_of_another_network_in_the_workdir(whole, tmp_path):
+def test_a_checkpoint_of_another_network_in_the_workdir_is_refused(whole, tmp_path):
     shutil.copytree(whole / "checkpoints", tmp_path / "run" / "checkpoints")
-    with pytest.raises(InputError, match=r"network: batch_stats/norm/mean was float32\[4\], is now float32\[8\]"):
+    with pytest.raises(InputError, match=r"network: batch_stats/norm/mean was float32\[4\] and is now float32\[8\]"):
         train(override(TINY, {"model.features": 8}), tmp_path / "run", verbose=False)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints"]
 
@@ -376,7 +376,7 @@ def test_a_resume_on_another_machine_says_that_bits_may_differ(tmp_path, monkeyp
 
     assert resume(2) == [] and resume(4) == []
     assert resume(6, cores=2) == [
-        "this run went on before with cpu cores 4, now 2: results are equal up to rounding, bits may differ"
+        "the machine has changed (cpu cores 4, now 2): results are equal up to rounding, but bits may differ"
     ]
     assert "cpu model A, now B" in resume(8, cores=2, model="B")[0]
     one = jax.devices()[:1]
@@ -394,10 +394,10 @@ def test_the_text_of_the_config_file_and_the_generator_are_kept(tmp_path):
     assert record["random"] == {"implementation": "threefry2x32", "partitionable": True}
 
 
-def test_init_from_takes_the_weights_alone(whole, tmp_path, monkeypatch):
+def test_init_from_uses_only_the_weights(whole, tmp_path, monkeypatch):
     other = override(TINY, {"optimizer.algorithm": "adam", "seed": 3})
     with interrupted(monkeypatch, at_step=0):
-        # One step at a rate of nothing.
+        # One step at a negligible learning rate.
         train(override(other, {"optimizer.learning_rate": 1e-30}), tmp_path / "run", init_from=whole, verbose=False)
     state = newest(tmp_path / "run", other)
     _, variables = jaxcnn.restore(whole)
@@ -410,18 +410,21 @@ def test_init_from_takes_the_weights_alone(whole, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.features": 8}, r"of another network: batch_stats/norm/mean is of shape \(4,\); this needs \(8,\)"),
-        ({"model.hidden": (5,)}, r"of another network: params/hidden0/bias is absent; this needs \(5,\)"),
+        (
+            {"model.features": 8},
+            r"another network: batch_stats/norm/mean has shape \(4,\); this network needs \(8,\)",
+        ),
+        ({"model.hidden": (5,)}, r"another network: params/hidden0/bias is absent; this network needs \(5,\)"),
     ],
 )
-def test_init_from_another_network(whole, tmp_path, changes, message):
+def test_init_from_another_network_is_refused(whole, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         train(override(TINY, changes), tmp_path / "run", init_from=whole, verbose=False)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("source", ["nothing", "checkpoints"])
-def test_init_from_no_run(whole, tmp_path, source):
+def test_init_from_a_folder_without_a_run_is_refused(whole, tmp_path, source):
     (tmp_path / "checkpoints" / "checkpoints").mkdir(parents=True)
     with pytest.raises(InputError, match="no checkpoint that can be read"):
         train(TINY, tmp_path / "run", init_from=tmp_path / source, verbose=False)
@@ -435,8 +438,8 @@ def test_init_from_no_run(whole, tmp_path, source):
         (1e9, "a weight is not finite after step 2; the last good checkpoint is step 1 in "),
     ],
 )
-def test_a_loss_or_a_weight_that_is_not_finite(tmp_path, decay, message):
-    """One step an epoch; the warm-up makes the first update nothing and the second too large."""
+def test_a_loss_or_a_weight_that_is_not_finite_ends_the_run(tmp_path, decay, message):
+    """There is one step per epoch; with the warm-up the first update is 0 and the second is too large."""
     changes = {"data.batch_size": 64, "optimizer.schedule.warmup_epochs": 1, "checkpoint_every": 1, "eval_every": 6}
     changes |= {"optimizer.learning_rate": 1e36, "optimizer.weight_decay": decay}
     with pytest.raises(NonFinite, match=message) as caught:
@@ -448,7 +451,7 @@ def test_a_loss_or_a_weight_that_is_not_finite(tmp_path, decay, message):
 
 
 class Overflowing(nn.Module):
-    """Logits that are NaN in evaluation from the given number of updates on."""
+    """A network whose logits are NaN in evaluation after a number of updates."""
 
     after: int
 
@@ -463,26 +466,26 @@ class Overflowing(nn.Module):
 
 def test_an_evaluation_that_is_not_finite_ends_the_run_and_leaves_strict_json(tmp_path):
     experiment = override(TINY, {"model": Overflowing(8), "checkpoint_every": 1})
-    for _ in range(2):  # Also after a resume.
+    for _ in range(2):  # The second time after a resume.
         with pytest.raises(NonFinite) as caught:
             train(experiment, tmp_path / "run", verbose=False)
         assert str(caught.value).startswith(
-            "the evaluation on the test part after step 8 failed: the loss is nan; the logits of 40 of 40 images are "
+            "the evaluation on the test split after step 8 failed: the loss is nan; the logits of 40 of 40 images are "
             f"not finite; the last good checkpoint is step 4 in {tmp_path}/run/checkpoints. Lower optimizer."
         )
-        assert "labels that are not 0..classes-1" in str(caught.value)
+        assert "labels outside 0..classes-1" in str(caught.value)
         assert not (tmp_path / "run" / "results.json").exists()
         assert checkpoint.steps(tmp_path / "run" / "checkpoints") == [4]
         for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
             json.loads(line, parse_constant=pytest.fail)
 
 
-def test_not_finite_before_any_checkpoint(tmp_path):
+def test_a_loss_that_is_not_finite_before_any_checkpoint(tmp_path):
     with pytest.raises(NonFinite, match=r"the loss of step [23] is (nan|inf); no checkpoint was saved"):
         train(override(TINY, {"optimizer.learning_rate": 1e36}), tmp_path / "run", verbose=False)
 
 
-def test_arrays_in_memory_a_validation_part_and_silence(tmp_path, capfd, monkeypatch):
+def test_arrays_in_memory_a_validation_split_and_no_output(tmp_path, capfd, monkeypatch):
     made = data.load(TINY.data, 0)
     arrays = {f"{n}_{k}": getattr(getattr(made, n), k) for n in ("train", "test") for k in ("images", "labels")}
     experiment = override(TINY, {"data.source": "arrays", "data.validation": 0.5, "epochs": 2})
@@ -508,7 +511,7 @@ def test_results_do_not_depend_on_the_evaluation_batch(whole, unfinished, size):
 
 
 def test_a_run_in_a_thread(whole, unfinished):
-    """Signals belong to the main thread; a run elsewhere goes without."""
+    """Signals belong to the main thread; a run in another thread does not handle them."""
     thread = threading.Thread(target=train, args=(TINY, unfinished), kwargs={"verbose": False})
     thread.start()
     thread.join()
@@ -535,13 +538,13 @@ def test_a_row_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("jaxcnn.runs.metrics.Writer.write", write)
-    with pytest.raises(SaveError, match=f"{tmp_path}/run cannot be written any more: .*No space left on device"):
+    with pytest.raises(SaveError, match=f"{tmp_path}/run can no longer be written: .*No space left on device"):
         train(TINY, tmp_path / "run", verbose=False)
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:20], lambda _: "[]"], ids=["cut", "other"])
 @pytest.mark.parametrize("name", ["config.json", "results.json", "provenance.json"])
-def test_a_damaged_json_file_is_named(whole, unfinished, name, damage):
+def test_the_message_names_a_damaged_json_file(whole, unfinished, name, damage):
     shutil.copy(whole / name, unfinished)
     (unfinished / name).write_text(damage((whole / name).read_text()))
     with pytest.raises(InputError, match=f"{unfinished}/{name} is damaged .* delete it") as caught:
@@ -553,7 +556,7 @@ def test_a_damaged_json_file_is_named(whole, unfinished, name, damage):
 
 
 @pytest.mark.filterwarnings("ignore:Error (read|writ)ing persistent compilation cache")
-def test_a_folder_that_may_not_be_looked_into(tmp_path):
+def test_a_folder_without_permission(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o700)
     me = os.geteuid()
     tmp_path.chmod(0o755)
@@ -571,20 +574,20 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path):
 
 
 @pytest.mark.parametrize("workdir", ["gs://bucket/run", "s3:/bucket/run", "", " "])
-def test_a_workdir_that_is_no_folder(workdir, tmp_path, monkeypatch):
+def test_a_workdir_that_is_not_a_folder(workdir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^workdir is"):
         train(TINY, workdir, verbose=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_init_from(tmp_path):
+def test_an_empty_init_from_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"^init_from is empty"):
         train(TINY, tmp_path / "run", init_from="", verbose=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_launch_in_the_same_folder_touches_nothing(tmp_path):
+def test_a_second_launch_in_the_same_folder_changes_nothing(tmp_path):
     with locked(tmp_path / "run"):
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(InputError, match=f"in use by process {os.getpid()} on "):
@@ -597,13 +600,13 @@ def test_a_run_that_is_being_written_can_be_restored(whole):
         jaxcnn.restore(whole)
 
 
-def test_a_finished_run_is_not_one_that_starts_from_other_weights(whole):
+def test_a_finished_run_is_refused_with_other_initial_weights(whole):
     with pytest.raises(InputError, match=r"was started with init_from None, not /.*/elsewhere"):
         train(TINY, whole, init_from="elsewhere", verbose=False)
 
 
-def test_a_launch_that_waited_for_no_lock_sees_what_another_did_meanwhile(whole, tmp_path, monkeypatch):
-    """The folder is looked at again once it is locked: another experiment has run there since the first look."""
+def test_the_folder_is_checked_again_after_it_is_locked(whole, tmp_path, monkeypatch):
+    """Another experiment runs in the folder after the first check."""
     module = sys.modules["jaxcnn.runs.loop"]
 
     def plan(*args, original=module.make_plan):
@@ -621,8 +624,8 @@ def start_from(source, workdir, experiment=TINY):
     return train(override(experiment, {"seed": 3, "epochs": 1}), workdir, init_from=source, verbose=False)
 
 
-def test_init_from_is_known_by_its_weights(whole, tmp_path, monkeypatch):
-    """A folder of the same weights is the same source wherever it lies; the same name may be another."""
+def test_init_from_is_identified_by_its_weights(whole, tmp_path, monkeypatch):
+    """A moved folder with the same weights is the same source; another run in a folder of the same name is not."""
     source = Path(shutil.copytree(whole, tmp_path / "a" / "source"))
     monkeypatch.chdir(tmp_path / "a")
     first = start_from("source", tmp_path / "run")
@@ -631,12 +634,12 @@ def test_init_from_is_known_by_its_weights(whole, tmp_path, monkeypatch):
     source.rename(tmp_path / "moved")
     assert start_from(tmp_path / "moved", tmp_path / "run") == first
     train(override(TINY, {"seed": 5, "epochs": 1}), source, verbose=False)
-    with pytest.raises(InputError, match=r"was started with init_from .*/a/source, whose weights were others"):
+    with pytest.raises(InputError, match=r"was started with init_from .*/a/source, whose weights have changed"):
         start_from("source", tmp_path / "run")
 
 
-def test_a_stopped_run_is_resumed_though_its_source_has_changed_or_is_gone(whole, tmp_path):
-    """Its weights are in its own checkpoint; what it was started from stays recorded."""
+def test_a_stopped_run_resumes_even_if_its_source_has_changed_or_is_missing(whole, tmp_path):
+    """Its weights are in its own checkpoint; its original source stays recorded."""
     source = Path(shutil.copytree(whole, tmp_path / "source"))
     start_from(source, tmp_path / "run")
     digest = json.loads((tmp_path / "run" / "provenance.json").read_text())["init_from_digest"]
@@ -649,7 +652,7 @@ def test_a_stopped_run_is_resumed_though_its_source_has_changed_or_is_gone(whole
         assert json.loads((tmp_path / "run" / "provenance.json").read_text())["init_from_digest"] == digest
 
 
-def test_a_finished_run_is_not_one_of_other_arrays(tmp_path):
+def test_a_finished_run_is_refused_with_other_arrays(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {"train_images": rng.normal(size=(24, 8, 8)), "train_labels": np.arange(24) % 4,
               "test_images": rng.normal(size=(8, 8, 8)), "test_labels": np.arange(8) % 4}  # fmt: skip
@@ -666,15 +669,15 @@ def data_of_arrays(experiment):
     return dataclasses.replace(experiment.data, source="arrays", batch_size=8, validation=0.0)
 
 
-def test_a_signal_between_two_looks_at_it_loses_no_metrics(whole, tmp_path, monkeypatch):
-    """It arrives after the loop has looked for one and before it would have looked again."""
+def test_a_signal_between_two_checks_loses_no_metrics(whole, tmp_path, monkeypatch):
+    """The signal arrives after the loop has checked for one and before its next check."""
 
     class Late:
-        looks = 0
+        checks = 0
 
         def __get__(self, signals, _):
-            self.looks += 1
-            return self.looks > 6  # Not at the look of step 5, at whatever comes next.
+            self.checks += 1
+            return self.checks > 6  # Not at the check of step 5, but at the next one.
 
         def __set__(self, signals, value):
             pass
@@ -687,7 +690,7 @@ def test_a_signal_between_two_looks_at_it_loses_no_metrics(whole, tmp_path, monk
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_pictures_that_cannot_be_drawn_are_a_line(tmp_path, monkeypatch, capsys):
+def test_pictures_that_cannot_be_drawn_are_reported_in_one_line(tmp_path, monkeypatch, capsys):
     from jaxcnn import plots
 
     def fail(*_):
@@ -701,8 +704,8 @@ def test_pictures_that_cannot_be_drawn_are_a_line(tmp_path, monkeypatch, capsys)
     assert "pictures could not be drawn: ValueError: no font\n" in printed and "many lines" not in printed
 
 
-def test_images_per_second_count_training_alone_also_after_a_resume(tmp_path, monkeypatch):
-    """Neither what a launch does before its first step nor images of the launch before are in it."""
+def test_images_per_second_count_only_training_even_after_a_resume(tmp_path, monkeypatch):
+    """They include neither the time before the first step nor images of the previous launch."""
     module = sys.modules["jaxcnn.runs.loop"]
     monkeypatch.setattr(module, "read_rows", lambda *args, original=read_rows: time.sleep(3) or original(*args))
     with interrupted(monkeypatch, at_step=2):
@@ -710,7 +713,7 @@ def test_images_per_second_count_training_alone_also_after_a_resume(tmp_path, mo
     train(override(TINY, {"epochs": 2}), tmp_path / "run", verbose=False)
     found = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     rates = {row["step"]: row["time"]["images_per_second"] for row in found if row["split"] == "train"}
-    # Three steps of 16 images; with the pause before the first step it would be less than 16 a second.
+    # Three steps of 16 images; with the pause before the first step it would be less than 16 per second.
     assert rates.keys() == {3, 6, 8} and min(rates[3], rates[6]) > 32
 
 
@@ -726,12 +729,12 @@ def test_the_last_evaluation_is_not_done_twice(tmp_path, monkeypatch):
     assert len(parts) == 2
 
 
-def test_a_resume_needs_no_room_for_the_checkpoints_that_are_there(unfinished, monkeypatch):
+def test_a_resume_needs_no_space_for_existing_checkpoints(unfinished, monkeypatch):
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(make_plan(TINY).state))
     free = SimpleNamespace(free=2**24 + 2 * size)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
     train(TINY, unfinished, verbose=False)
-    with pytest.raises(InputError, match="MB are needed there"):
+    with pytest.raises(InputError, match=r"needs \d+ MB, but \d+ MB are free"):
         train(TINY, unfinished.parent / "another", verbose=False)
 
 

@@ -1,4 +1,4 @@
-"""The memory of a process that trains one run after another stays flat."""
+"""The memory of a process that trains one run after another stays constant."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ for i in range(int(sys.argv[2])):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the resident memory is read from /proc")
-def test_thirty_points_in_one_process_keep_its_memory_flat(tmp_path):
+def test_thirty_points_in_one_process_do_not_increase_its_memory(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(POINTS)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=560)
@@ -38,4 +38,4 @@ def test_thirty_points_in_one_process_keep_its_memory_flat(tmp_path):
     sizes = np.array([float(line) for line in done.stdout.split()])
     assert len(sizes) == POINTS
     growth = np.polyfit(np.arange(5, POINTS), sizes[5:], 1)[0]
-    assert growth < 2, f"{growth:.2f} MB a point: {sizes.round(1).tolist()}"
+    assert growth < 2, f"{growth:.2f} MB per point: {sizes.round(1).tolist()}"

@@ -25,7 +25,7 @@ def write(workdir, start, steps):
 
 
 def events(workdir):
-    """Every TensorBoard event, read as the format says: length, its checksum, data, its checksum."""
+    """Return every TensorBoard event, read from the format: length, its checksum, data, its checksum."""
     found = []
     for path in sorted((workdir / "tensorboard").iterdir(), key=lambda p: p.stat().st_mtime_ns):
         data = path.read_bytes()
@@ -39,7 +39,7 @@ def events(workdir):
 
 
 def scalars(workdir):
-    """Value by (tag, step), as a reader that honours restarts sees them: a restart drops what lies past its step."""
+    """Return values by (tag, step) for a reader that respects restarts: a restart drops the values after its step."""
     values = {}
     for event in events(workdir):
         if event.session_log.status == 1:
@@ -63,7 +63,7 @@ def test_rows_are_written_whole_and_at_once(tmp_path):
     writer.close()
 
 
-def test_a_restart_cuts_the_rows_it_will_write_again(tmp_path):
+def test_a_restart_removes_the_rows_that_it_will_write_again(tmp_path):
     write(tmp_path, 0, [2, 4, 6, 8])
     write(tmp_path, 4, [])
     assert [r["step"] for r in read_rows(tmp_path / "metrics.jsonl")] == [2, 4]
@@ -74,7 +74,7 @@ def test_a_restart_cuts_the_rows_it_will_write_again(tmp_path):
 
 
 @pytest.mark.parametrize("torn", ['{"step": 6, "los', '{"step": 6', "{", "\0\0\0"])
-def test_a_torn_last_line_is_passed_over_and_cut(tmp_path, torn):
+def test_an_incomplete_last_line_is_ignored_and_removed(tmp_path, torn):
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps(row(2)) + "\n" + torn)
     assert read_rows(path) == [row(2)]
@@ -83,7 +83,7 @@ def test_a_torn_last_line_is_passed_over_and_cut(tmp_path, torn):
 
 
 def test_rows_are_strict_json(tmp_path):
-    """A row that an earlier version wrote of an evaluation that was NaN is cut, and no new one is taken."""
+    """A row with a NaN from an earlier version is removed, and a new one is refused."""
     lines = [json.dumps(row(2)), json.dumps(row(3, float("nan"))), json.dumps(row(4))]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     with contextlib.closing(Writer(tmp_path, 4)) as writer:
@@ -92,7 +92,7 @@ def test_rows_are_strict_json(tmp_path):
             writer.write(row(5, float("inf")))
 
 
-def test_no_file_has_no_rows(tmp_path):
+def test_a_missing_file_has_no_rows(tmp_path):
     assert read_rows(tmp_path / "metrics.jsonl") == []
 
 
@@ -103,14 +103,14 @@ def test_tensorboard_has_every_number_of_a_row_by_split_and_name(tmp_path):
         for step in (2, 4)
         for name, value in {"epoch": step / 4, "loss": step / 8, "seconds": step / 2}.items()
     }
-    # Of older files TensorBoard does not know that a restart drops steps.
+    # In files of older versions TensorBoard does not let a restart drop steps.
     assert events(tmp_path)[0].file_version == "brain.Event:2"
     (path,) = (tmp_path / "tensorboard").iterdir()
     head = path.read_bytes()[:12]
     assert int.from_bytes(head[8:], "little") == masked_crc32c(head[:8])
 
 
-def test_tensorboard_drops_what_a_restart_writes_again(tmp_path):
+def test_tensorboard_drops_the_steps_that_a_restart_writes_again(tmp_path):
     write(tmp_path, 0, [2, 4, 6])
     write(tmp_path, 4, [8])
     assert {step for _, step in scalars(tmp_path)} == {2, 4, 8}
@@ -118,7 +118,7 @@ def test_tensorboard_drops_what_a_restart_writes_again(tmp_path):
     assert {step for _, step in scalars(tmp_path)} == {2}
 
 
-def test_tensorboard_drops_all_of_a_run_that_starts_over(tmp_path):
+def test_tensorboard_drops_all_steps_of_a_run_that_starts_over(tmp_path):
     write(tmp_path, 0, [2, 4])
     os.rename(tmp_path / "tensorboard", tmp_path / "earlier")
     write(tmp_path, 0, [3])
@@ -127,14 +127,14 @@ def test_tensorboard_drops_all_of_a_run_that_starts_over(tmp_path):
     assert {step for _, step in scalars(tmp_path)} == {3}
 
 
-def test_a_full_disk_is_an_error_and_no_wait(small_disk):
+def test_a_full_disk_raises_and_does_not_block(small_disk):
     folder = small_disk("64k")
     writer = Writer(folder, 0)
     writer.write(row(1))
     with pytest.raises(OSError, match="No space left on device"), open(folder / "filler", "wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    # Both files have some room in their last pages.
+    # Both files still have room in their last pages.
     with pytest.raises(OSError, match="No space left on device"):
         for step in range(2, 200):
             writer.write(row(step))
@@ -146,7 +146,7 @@ def test_a_full_disk_is_an_error_and_no_wait(small_disk):
 
 
 def test_json_is_replaced_in_one_move(tmp_path):
-    """A reader never meets half a file, and nothing else is left in the folder."""
+    """A reader never sees half a file, and nothing else is left in the folder."""
     path, stop, seen = tmp_path / "a.json", threading.Event(), set()
     write_json(path, ["x"] * 2000)
 
@@ -175,7 +175,7 @@ def test_a_value_that_json_cannot_hold_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_the_bar_shows_on_a_terminal_only(terminal):
+def test_the_bar_is_shown_only_on_a_terminal(terminal):
     console = Console(force_terminal=terminal, width=100, record=True)
     with console.capture() as shown, progress_bar(console, total=10, done=3) as bar:
         bar.update(bar.task_ids[0], completed=5, latest="loss 0.1250")

@@ -74,7 +74,7 @@ def test_batches_are_split_over_all_devices_and_the_state_is_on_each(plan):
     assert {leaf.sharding for leaf in jax.tree.leaves(plan.state)} == {plan.replicated}
 
 
-def test_the_initial_state_is_what_the_plan_says(plan, initial):
+def test_the_initial_state_is_as_planned(plan, initial):
     def described(state):
         return jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), state)
 
@@ -92,14 +92,14 @@ def test_weights_come_from_the_seed(plan, initial):
     assert np.abs(other.params["d"]["kernel"] - initial.params["d"]["kernel"]).max() > 0.01
 
 
-def test_some_weights_can_be_taken_over(plan, initial):
-    given = {"params": {"d": jax.tree.map(lambda x: np.asarray(x) + 1, initial.params["d"])}, "batch_stats": {}}
-    state = plan.initial_state(given)
-    jax.tree.map(np.testing.assert_array_equal, state.params, initial.params | given["params"])
+def test_some_weights_can_be_replaced(plan, initial):
+    replaced = {"params": {"d": jax.tree.map(lambda x: np.asarray(x) + 1, initial.params["d"])}, "batch_stats": {}}
+    state = plan.initial_state(replaced)
+    jax.tree.map(np.testing.assert_array_equal, state.params, initial.params | replaced["params"])
     jax.tree.map(np.testing.assert_array_equal, state.model_state, initial.model_state)
 
 
-def test_weights_can_be_taken_over(plan, initial):
+def test_all_weights_can_be_replaced(plan, initial):
     variables = jax.tree.map(lambda x: np.asarray(x) + 1, initial.variables)
     state = plan.initial_state(variables)
     jax.tree.map(np.testing.assert_array_equal, state.variables, variables)
@@ -140,7 +140,7 @@ def test_the_schedule_and_the_optimizer_have_the_length_of_the_run():
         ({"data.validation": 0.999}, "Data.validation is 0.999; with 50 training images that leaves an empty split."),
     ],
 )
-def test_what_does_not_fit_together_is_one_line(changes, words):
+def test_an_experiment_that_does_not_fit_together_is_refused_in_one_line(changes, words):
     with pytest.raises(InputError) as error:
         make_plan(override(EXPERIMENT, changes))
     assert str(error.value).startswith(words)
@@ -153,7 +153,7 @@ class Flat(nn.Module):
         return nn.Dense(3, name="d")(x.reshape(len(x), -1))
 
 
-def test_the_network_is_made_for_the_crop_and_colours_are_those_of_the_training_images():
+def test_the_network_is_built_for_the_crop_and_colours_come_from_the_training_images():
     fake = {"data.fake.shape": (8, 9, 3), "model": Flat()}
     plan = make_plan(override(EXPERIMENT, {**fake, "augment.crop": 6, "augment.pca_color": 0.1}))
     assert plan.image_shape == (6, 6, 3)

@@ -1,4 +1,4 @@
-"""What differs in numbers alone compiles once."""
+"""Experiments that differ only in numbers share compiled programs."""
 
 import jax
 import numpy as np
@@ -37,7 +37,7 @@ POINTS = [
 
 @pytest.fixture
 def compiled():
-    """Names of what XLA compiles while the test runs."""
+    """Return a list to which the names of compiled functions are added while the test runs."""
     names = []
 
     def note(event, _, fun_name="", **__):
@@ -50,7 +50,7 @@ def compiled():
 
 
 @pytest.mark.slow
-def test_thirty_points_compile_once_and_equal_their_lone_runs_bit_for_bit(tmp_path, compiled):
+def test_thirty_points_compile_once_and_equal_separate_runs_bit_for_bit(tmp_path, compiled):
     jax.clear_caches()
     shared.cache_clear()
     for i, changes in enumerate(POINTS):
@@ -88,11 +88,11 @@ def test_a_second_learning_rate_and_seed_compile_nothing(tmp_path, compiled):
         ({"model.records": (*NETWORK.records[:-1], Dense(5, name="output"))}, False),
     ],
 )
-def test_programs_are_shared_by_experiments_of_one_structure(changes, same):
+def test_programs_are_shared_by_experiments_of_the_same_structure(changes, same):
     assert (make_plan(override(BASE, changes)).programs is make_plan(BASE).programs) is same
 
 
-def test_data_sets_of_other_colours_share_their_programs(tmp_path, compiled):
+def test_data_sets_with_different_colours_share_programs(tmp_path, compiled):
     """The colours are an argument; each run equals one whose step closes over its colours."""
     colored = override(BASE, {"augment.shift": 0.0, "augment.pca_color": 0.5, "data.fake.shape": (8, 8, 3)})
     colored = override(colored, {"data.source": "arrays", "data.batch_size": 16, "epochs": 1})
@@ -121,7 +121,7 @@ def test_data_sets_of_other_colours_share_their_programs(tmp_path, compiled):
 
 
 class Listed(nn.Module):
-    """A field that cannot be hashed."""
+    """A network with a field that cannot be hashed."""
 
     widths: list[int]
 

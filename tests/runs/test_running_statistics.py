@@ -1,4 +1,4 @@
-"""Who evaluates running statistics of too few updates is told of others."""
+"""An evaluation with running statistics of too few updates gives a hint to use others."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_the_slowest_running_statistics_decide(momenta, updates, share):
     assert (text is None) if share is None else (f"hold {share} of their initial values after {updates} upd" in text)
 
 
-def test_weights_of_another_run_come_with_their_statistics(tmp_path):
+def test_weights_from_another_run_include_its_statistics(tmp_path):
     (tmp_path / "provenance.json").write_text(json.dumps({"init_from": "/another"}))
     assert hint(network(0.9), 1, tmp_path) is None and hint(network(0.9), 1) is not None
 

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is read: the last, the best or that of a step."""
+"""Selection of a checkpoint of a run: the last, the best or that of a step."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ TINY = load_config(Path(__file__).parents[1] / "tiny.py")
 
 
 def weights(step):
-    """All parameters are the number of the step."""
+    """Return variables whose parameters all equal the step."""
     shapes = jax.eval_shape(lambda: TINY.model.init(jax.random.key(0), np.zeros((1, 8, 8, 1)), train=False))
     ones = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
     return ones | {"params": jax.tree.map(lambda x: step * x, ones["params"])}
@@ -40,7 +40,7 @@ def row(step, split, accuracy):
 
 
 def make_run(folder, experiment, accuracies):
-    """A run with checkpoints of steps 4 (the best), 12 and 16."""
+    """Write a run with checkpoints of steps 4 (the best), 12 and 16."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(to_json(experiment)))
     save(folder, [4, 8, 12, 16], accuracies)
@@ -51,7 +51,7 @@ def make_run(folder, experiment, accuracies):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Without a validation part, and with one."""
+    """Write one run without a validation split, and one with it."""
     folder = tmp_path_factory.mktemp("runs")
     make_run(folder / "test", TINY, {4: 0.9, 8: 0.5, 12: 0.6, 16: 0.7})
     make_run(folder / "validation", override(TINY, {"data.validation": 0.3}), {4: 0.9, 8: 0.5, 12: 0.9 - 1e-9, 16: 0.7})
@@ -64,7 +64,7 @@ def value(variables):
 
 
 @pytest.mark.parametrize(("choice", "step"), [("last", 16), ("best", 4), (12, 12), (4, 4)])
-def test_every_way_of_using_a_run_takes_the_chosen_checkpoint(runs, tmp_path, choice, step, capsys):
+def test_every_use_of_a_run_reads_the_chosen_checkpoint(runs, tmp_path, choice, step, capsys):
     run = runs / "validation"
     assert value(jaxcnn.restore(run, checkpoint=choice)[1]) == step
     assert select(run, choice).step == step
@@ -80,25 +80,25 @@ def test_every_way_of_using_a_run_takes_the_chosen_checkpoint(runs, tmp_path, ch
     assert "biased" not in capsys.readouterr().out
 
 
-def test_the_best_by_the_test_part_is_said_to_be_biased(runs, tmp_path, capsys):
+def test_the_best_by_the_test_split_is_reported_as_biased(runs, tmp_path, capsys):
     assert main(["evaluate", str(runs / "test"), "--checkpoint=best"]) == 0
-    line = "step 4, the best by test accuracy, so its test error is biased low: the run set no validation part aside"
+    line = "step 4, the best by test accuracy, so its test error is biased low: the run has no validation split"
     assert capsys.readouterr().out.endswith(f"checkpoint: {line}\n")
     jaxcnn.train(
         override(TINY, {"seed": 1, "epochs": 1}), tmp_path / "a", init_from=runs / "test", init_from_checkpoint="best"
     )
-    assert f"({line}): all weights taken" in capsys.readouterr().out
+    assert f"({line}): all weights are used" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        (8, "has no checkpoint of step 8; the steps of its checkpoints: 4, 12, 16"),
+        (8, "has no checkpoint of step 8; available steps: 4, 12, 16"),
         ("bst", "checkpoint is 'bst'; it must be last, best or the step of a checkpoint"),
         (True, "checkpoint is True; it must be"),
     ],
 )
-def test_a_checkpoint_that_is_not_there(runs, choice, words):
+def test_a_missing_checkpoint_is_reported(runs, choice, words):
     with pytest.raises(InputError, match=words):
         jaxcnn.restore(runs / "test", checkpoint=choice)
 
@@ -106,7 +106,7 @@ def test_a_checkpoint_that_is_not_there(runs, choice, words):
 def test_a_run_that_was_never_evaluated_has_no_best_checkpoint(runs, tmp_path):
     run = Path(shutil.copytree(runs / "test", tmp_path / "run"))
     (run / "metrics.jsonl").unlink()
-    with pytest.raises(InputError, match="has no evaluated checkpoint; the steps of its checkpoints: 4, 12, 16"):
+    with pytest.raises(InputError, match="has no evaluated checkpoint; available steps: 4, 12, 16"):
         jaxcnn.restore(run, checkpoint="best")
 
 
@@ -119,7 +119,7 @@ def test_among_equal_accuracies_the_newest_is_the_best_and_nan_never_is():
 def test_a_damaged_best_checkpoint_is_not_replaced_by_another(runs, tmp_path):
     run = Path(shutil.copytree(runs / "test", tmp_path / "run"))
     shutil.rmtree(run / "checkpoints" / "4" / "variables")
-    with pytest.raises(InputError, match=r"checkpoints/4 is damaged; there are also those of steps 12, 16"):
+    with pytest.raises(InputError, match=r"checkpoints/4 is damaged; give one of the other steps: 12, 16"):
         jaxcnn.restore(run, checkpoint="best")
 
 
@@ -145,11 +145,11 @@ def test_weights_of_an_older_checkpoint_are_said_to_be(runs, tmp_path, capsys):
     assert main(["evaluate", str(run)]) == 0
     assert capsys.readouterr().err.endswith(f"run: the weights are those of {line}\n")
     jaxcnn.train(override(TINY, {"epochs": 1}), tmp_path / "a", init_from=run)
-    assert f"({line}): all weights taken" in capsys.readouterr().out
+    assert f"({line}): all weights are used" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("choice", "step"), [("best", 20), ("last", 20), (4, None)])
-def test_a_choice_is_made_again_where_training_removes_the_checkpoint_being_read(
+def test_the_selection_is_repeated_if_training_removes_the_checkpoint_being_read(
     runs, tmp_path, monkeypatch, choice, step
 ):
     run, removed = Path(shutil.copytree(runs / "test", tmp_path / "run")), 16 if choice == "last" else 4
@@ -164,14 +164,14 @@ def test_a_choice_is_made_again_where_training_removes_the_checkpoint_being_read
 
     monkeypatch.setattr(checkpoint, "read_item", read)
     if step is None:
-        with pytest.raises(InputError, match="has no checkpoint of step 4; the steps of its checkpoints: "):
+        with pytest.raises(InputError, match="has no checkpoint of step 4; available steps: "):
             jaxcnn.restore(run, checkpoint=choice)
     else:
         (found,) = jaxcnn.evaluate_run(run, checkpoint=choice)
         assert found.checkpoint == step
 
 
-def test_the_choice_is_part_of_what_a_run_was_started_from(runs, tmp_path):
+def test_the_choice_is_part_of_the_source_of_a_run(runs, tmp_path):
     experiment = override(TINY, {"seed": 1, "epochs": 1})
 
     def train(**options):

@@ -12,13 +12,13 @@ def send(number):
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C as in a terminal, however the tests were started."""
+    """Handle Ctrl-C as in a terminal, however the tests were started."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, previous)
 
 
-def test_signals_are_noted_and_handlers_restored():
+def test_signals_are_recorded_and_handlers_restored():
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     signals = Signals()
     with signals.watch():
@@ -29,7 +29,7 @@ def test_signals_are_noted_and_handlers_restored():
     assert {number: signal.getsignal(number) for number in before} == before
 
 
-def test_a_second_sigterm_is_the_same_request_again():
+def test_a_second_sigterm_repeats_the_request():
     signals = Signals()
     with signals.watch():
         for _ in range(3):
@@ -37,7 +37,7 @@ def test_a_second_sigterm_is_the_same_request_again():
         assert signals.received
 
 
-def test_a_second_ctrl_c_acts_at_once(interruptible):
+def test_a_second_ctrl_c_takes_effect_at_once(interruptible):
     with Signals().watch():
         send(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
@@ -54,7 +54,7 @@ def test_a_ctrl_c_that_was_ignored_stays_ignored(interruptible):
         assert not signals.received
 
 
-def test_a_signal_while_handlers_are_installed_is_noted(monkeypatch, interruptible):
+def test_a_signal_while_handlers_are_installed_is_recorded(monkeypatch, interruptible):
     install = signal.signal
 
     def early(number, handler):

@@ -1,4 +1,4 @@
-"""What makes a folder the run of an experiment: its settings, its code and its data, wherever they lie."""
+"""A run is identified by its settings, code and data, wherever their files are."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from jaxcnn.runs.workdir import load_saved, restore
 from jaxcnn.runtime.errors import InputError
 
 CONFIG = '''
-"""A config file whose network lies beside it."""
+"""A config file with its network in a file beside it."""
 from jaxcnn import Data, Experiment, Fake
 from {module} import Net
 
@@ -35,7 +35,7 @@ class Net(nn.Module):
 
 @pytest.fixture
 def project(tmp_path):
-    """A folder with a config file, the file that defines its network, and a finished run."""
+    """Return a folder with a config file, the file that defines its network, and a finished run."""
     project = tmp_path / "project"
     (project / "configs").mkdir(parents=True)
     (project / "configs" / "my_model.py").write_text(NETWORK)
@@ -46,7 +46,7 @@ def project(tmp_path):
 
 @pytest.fixture
 def alone(tmp_path):
-    """The same, but for a network that the config file itself defines."""
+    """Return the same, with a network that the config file itself defines."""
     project = tmp_path / "alone"
     (project / "configs").mkdir(parents=True)
     (project / "configs" / "mine.py").write_text(CONFIG.replace("from {module} import Net", NETWORK))
@@ -71,7 +71,7 @@ def provenance(run):
 
 
 @pytest.mark.parametrize("done", [True, False])
-def test_changed_code_is_refused_and_can_be_insisted_on(project, done):
+def test_changed_code_is_refused_unless_it_is_accepted(project, done):
     network, run = project / "configs" / "my_model.py", project / "run"
     if not done:
         (run / "results.json").unlink()
@@ -88,10 +88,10 @@ def test_changed_code_is_refused_and_can_be_insisted_on(project, done):
     assert "accept_changed_code" in str(error.value)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
     assert launch(project, accept_changed_code=True).steps == 2
-    assert (provenance(run)["code"] == before) is done  # A finished run is read alone.
+    assert (provenance(run)["code"] == before) is done  # A finished run is only read.
 
 
-def test_a_run_without_a_record_of_its_code_is_taken(project):
+def test_a_run_without_a_record_of_its_code_is_accepted(project):
     record = provenance(project / "run")
     del record["code"]
     (project / "run" / "provenance.json").write_text(json.dumps(record))
@@ -99,7 +99,7 @@ def test_a_run_without_a_record_of_its_code_is_taken(project):
     assert launch(project).steps == 2
 
 
-def test_another_network_of_the_same_name_is_refused_there_too(project, tmp_path):
+def test_another_network_of_the_same_name_is_refused_without_a_record_too(project, tmp_path):
     record = provenance(project / "run")
     del record["code"]
     (project / "run" / "provenance.json").write_text(json.dumps(record))
@@ -150,7 +150,7 @@ def test_a_run_may_move_alone(kind, request, tmp_path):
     project = request.getfixturevalue(kind)
     run = Path(shutil.move(project / "run", tmp_path / "a" / "deeper" / "run"))
     (restored, _), expected = restore(run), load_config(project / "configs" / "mine.py").model
-    assert type(restored).__module__ == type(expected).__module__  # The file is where it was.
+    assert type(restored).__module__ == type(expected).__module__  # The file is at its original place.
     shutil.rmtree(project)
     if kind == "alone":
         restore(run)
@@ -172,7 +172,7 @@ def test_a_saved_absolute_path_still_loads(project):
 
 @pytest.fixture
 def arrays(tmp_path, project):
-    """An experiment on an .npz file, and a finished run of it."""
+    """Return an experiment on an .npz file, of which there is a finished run."""
     random = np.random.default_rng(0)
     values = {
         f"{part}_{name}": value
@@ -200,6 +200,6 @@ def test_a_file_of_other_images_is_refused(arrays, tmp_path):
     with np.load(tmp_path / "data.npz") as file:
         values = dict(file)
     np.savez(tmp_path / "data.npz", **values | {"test_labels": 2 - values["test_labels"]})
-    with pytest.raises(InputError, match=r"data.name: the content of .*data.npz is not what was trained on"):
+    with pytest.raises(InputError, match=r"data.name: .*data.npz differs from the file that was trained on"):
         train(arrays, tmp_path / "run", verbose=False)
     assert run_id(arrays) != provenance(tmp_path / "run")["run_id"]

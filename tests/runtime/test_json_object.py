@@ -16,8 +16,8 @@ def test_an_object_is_read(tmp_path):
     [
         (None, "a.json does not exist"),
         ("", "a.json is damaged .Expecting value"),
-        ("[1]", "a.json is damaged .it holds no JSON object.; delete it to go on"),
-        ("{}", "a.json is damaged .it lacks a, b.; delete it to go on"),
+        ("[1]", "a.json is damaged .it holds no JSON object.; delete it to continue"),
+        ("{}", "a.json is damaged .it lacks a, b.; delete it to continue"),
     ],
 )
 def test_what_is_no_such_object_is_refused_in_one_line(text, words, tmp_path):

@@ -648,7 +648,7 @@ def test_options_that_do_not_fit(tmp_path, config, capsys):
     assert "name the .safetensors or .npz file to write with --output" in failure(capsys, run)
     assert "--model does not apply" in failure(capsys, run, "--model=vgg_d", f"--output={tmp_path / 'a.npz'}")
     assert "weights are written to .safetensors, .npz" in failure(capsys, run, f"--output={tmp_path / 'a.pth'}")
-    assert "holds no run" in failure(capsys, tmp_path, f"--output={tmp_path / 'a.npz'}")
+    assert "is not a run folder" in failure(capsys, tmp_path, f"--output={tmp_path / 'a.npz'}")
     (tmp_path / "file").touch()
     assert "cannot be written" in failure(capsys, run, f"--output={tmp_path / 'file' / 'a.npz'}")
     assert sorted(run.rglob("*")) == before
@@ -873,7 +873,7 @@ def test_the_run_is_like_a_trained_one(tmp_path, config, capsys):
     record = json.loads((run / "provenance.json").read_text())
     assert record["weights"]["file"] == str(path) and record["weights"]["layout"] == "torchvision"
     taken, line = transfer(make_plan(want.experiment), run)
-    assert "all weights taken" in line
+    assert "all weights are used" in line
     jax.tree.map(np.testing.assert_array_equal, taken, variables)
     capsys.readouterr()
     assert main(["evaluate", str(run), "--format=json"]) == 0
