@@ -26,12 +26,13 @@ from jaxcnn.data import MissingData
 from jaxcnn.data.shape import image_shape
 from jaxcnn.describe.tables import decay_table, network_table, settings_table
 from jaxcnn.models import LeNet5
-from jaxcnn.runs.checkpoint import RestoreError, SaveError
+from jaxcnn.runs.checkpoint import RestoreError, SaveError, steps
+from jaxcnn.runs.init_from import starting_weights
 from jaxcnn.runs.loop import NonFinite, print_devices, print_plan, train
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.selection import Choice
 from jaxcnn.runs.signals import Preempted
-from jaxcnn.runs.workdir import check_workdir
+from jaxcnn.runs.workdir import Source, check_workdir, finished
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.xla_flags import set_xla_flags
@@ -156,19 +157,27 @@ def show_plan(launch: Launch) -> None:
     """Print the plan of a run; if its data are missing, print how to get them and what is known without them.
 
     Raises:
-        InputError: parts of the experiment do not fit together or do not fit the data, or the workdir is not usable.
+        InputError: parts of the experiment do not fit together or do not fit the data, the workdir is not usable or
+            holds another run, or the weights to start from do not exist.
     """
     workdir, experiment = check_workdir(launch.workdir), launch.config
+    source = Source.of(experiment, launch.init_from, None, launch.init_from_checkpoint)
+    done = finished(experiment, workdir, source, accept_changed_code=launch.accept_changed_code)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(settings_table(flatten(experiment)))
+    saved = steps(workdir / "checkpoints")
     try:
-        print_plan(console, make_plan(experiment))
+        plan = make_plan(experiment)
+        print_plan(console, plan)
+        if not saved:
+            starting_weights(plan, source, console.print)
     except MissingData as missing:
         print_devices(console)
         with contextlib.suppress(MissingData):
             _show_network(console, experiment, image_shape(experiment.data, experiment.augment))
         console.print(f"data: missing; {missing}")
-    console.print(f"workdir: {workdir} (nothing was written)")
+    holds = "this experiment, finished" if done else f"this experiment, stopped at step {max(saved, default=0):,}"
+    console.print(f"workdir: {workdir} (nothing was written){f'; it holds {holds}' if done or saved else ''}")
 
 
 def _show_network(console: Console, experiment: Experiment, shape: tuple[int, int, int]) -> None:
@@ -185,11 +194,11 @@ def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:
     remaining = iter(arguments)
     for argument in remaining:
         if argument == "--config":
-            file = next(remaining, "--")
-            if file.startswith("--"):
-                raise InputError("--config needs a file, for example --config=my.py.")
+            file = next(remaining, "")
         elif argument.startswith("--config="):
             file = argument.removeprefix("--config=")
         else:
             rest.append(argument)
+        if file is not None and (not file or file.startswith("--")):
+            raise InputError("--config needs a file, for example --config=my.py.")
     return file, rest

@@ -13,6 +13,7 @@ from jaxcnn.runs.metrics import read_rows
 from jaxcnn.runs.workdir import load_saved, same_init_from
 from jaxcnn.runtime.atomic import replacing
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.json_object import read_object
 
 
 def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
@@ -27,31 +28,32 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
         The path of `NAME.jsonl`.
 
     Raises:
-        InputError: a run is not finished, has no test error, or is from another experiment than the first.
+        InputError: a run is not finished, has no test error, is from another experiment than the first, or has a file
+            that cannot be read.
     """
     from jaxcnn.plots import learning_curves_of_seeds
 
     if not runs:
         raise InputError("runs is empty; give the workdirs of finished runs.")
-    lines = {}
+    lines, kept = {}, ("git", "versions", "device_kind", "time")
     for run in map(Path, runs):
         if not (run / "results.json").is_file():
             raise InputError(f"{run} is not finished: it has no results.json. Run its command again to finish it.")
-        experiment, record = load_saved(run), json.loads((run / "provenance.json").read_text())
+        experiment, record = load_saved(run), read_object(run / "provenance.json", "command", *kept)
         other = [line for line in differences(load_saved(runs[0]), experiment) if not line.startswith("seed:")]
-        first = json.loads((Path(runs[0]) / "provenance.json").read_text())
+        first = read_object(Path(runs[0]) / "provenance.json")
         same = {"init_from": same_init_from(first, record), "arrays": first.get("arrays") == record.get("arrays")}
         codes = [each["code"] for each in (first, record) if "code" in each]
         same["code"] = codes[1:] in ([], codes[:1])
         other += [f"{name}: {first.get(name)} and {record.get(name)}" for name, equal in same.items() if not equal]
         if other:
             raise InputError(f"{run} differs from {runs[0]} in more than the seed: {other[0]}.")
-        results = json.loads((run / "results.json").read_text())
+        results = read_object(run / "results.json", "test", "seconds")
         if "error" not in results["test"]:
             raise InputError(f"{run} has no test error, which the table needs; its objective does not measure one.")
         lines[experiment.seed] = results | {
             "command": " ".join(["python", *record["command"][1:]]),
-            **{key: record[key] for key in ("git", "versions", "device_kind", "time")},
+            **{key: record[key] for key in kept},
         }
     path = Path(folder) / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)

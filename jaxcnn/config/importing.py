@@ -34,7 +34,9 @@ def locate(thing: Any, folder: Path | None = None) -> str:
         InputError: it could not be found again.
     """
     module = sys.modules.get(thing.__module__)
-    if "<" in thing.__qualname__ or "." in thing.__qualname__ or not hasattr(module, "__file__"):
+    # Code that is read from standard input has "<stdin>" as its file.
+    nowhere = Path(getattr(module, "__file__", None) or "<>").name.startswith("<")
+    if "<" in thing.__qualname__ or "." in thing.__qualname__ or nowhere:
         raise InputError(f"{thing.__qualname__} cannot be saved in config.json; define it at the top level of a file.")
     if (file := _file(module)) is not None:
         root, name = file_modules.root(module), thing.__qualname__

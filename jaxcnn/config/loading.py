@@ -23,6 +23,8 @@ def load_config(path: str | Path) -> Experiment:
             value of a field.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"config file {path} is a folder; name a Python file.")
     if not path.is_file():
         there = {file.stem: file for file in path.parent.glob("*.py")} if path.parent.is_dir() else {}
         close = next(iter(difflib.get_close_matches(path.stem, sorted(there), n=1)), None)

@@ -46,9 +46,12 @@ def _preprocess(order: str, mean: tuple[float, ...], std: tuple[float, ...]) -> 
             images = images[..., ::-1]
         for name, values in (("mean", mean), ("std", std)):
             if len(values) not in (1, channels):
-                raise InputError(
-                    f"Data.{name} is {values}; it must have 1 value, or {channels}, one for each channel of the images."
+                more = (
+                    f", or {channels}, one for each channel of the images"
+                    if channels > 1
+                    else ", because the images have 1 channel"
                 )
+                raise InputError(f"Data.{name} is {values}; it must have 1 value{more}.")
         shift, divisor = (jnp.asarray(v, jnp.float32).reshape(1, 1, 1, -1) for v in (mean, std))
         return (_to_float(images) - shift) / divisor
 

@@ -164,12 +164,17 @@ def named(layers: tuple[Layer, ...]) -> tuple[str, ...]:
     """Return the names of the layers.
 
     Raises:
-        InputError: a layer has no name, or two layers have the same name.
+        InputError: a layer is no `Layer` or has no name, or two layers have the same name.
     """
-    names = tuple(layer.name for layer in layers)
     for number, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise InputError(
+                f"layer {number + 1} is {type(layer).__module__}.{type(layer).__name__}; it must be a record of "
+                "jaxcnn.layers or of a subclass of Layer."
+            )
         if not layer.name:
             raise InputError(f"layer {number + 1} ({type(layer).__name__}) has no name; give it name=...")
+    names = tuple(layer.name for layer in layers)
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"two layers are named {min(twice)!r}; names must differ.")
     return names

@@ -182,13 +182,16 @@ Order = Callable[[Sequence[int]], Iterable[int]]
 """A function from the steps of all checkpoints, ascending, to the steps to try in order; the first good one is used."""
 
 
-def restore_variables(folder: Path, order: Order = reversed) -> tuple[int, dict[str, Any]]:
+def restore_variables(
+    folder: Path, order: Order = reversed, report: Callable[[int], None] = lambda _: None
+) -> tuple[int, dict[str, Any]]:
     """Return the step and the variables (`params`, `batch_stats`, NumPy arrays) of a good checkpoint; change no file.
 
     Args:
         folder: the folder `checkpoints` of the run. If a run that is training saves or removes a checkpoint meanwhile,
             the search starts again.
         order: which checkpoints to try; the default is the newest first.
+        report: called with the step of every damaged checkpoint that was tried before the good one.
 
     Raises:
         InputError: none of them is good, or `order` raises it.
@@ -204,9 +207,11 @@ def restore_variables(folder: Path, order: Order = reversed) -> tuple[int, dict[
                 raise
             variables = None
         if variables is not None:
+            for damaged in tried[: tried.index(step)]:
+                report(damaged)
             return step, variables
         if steps(folder) != saved:
-            return restore_variables(folder, order)
+            return restore_variables(folder, order, report)
     if others := [step for step in saved if step not in tried]:
         raise InputError(
             f"checkpoint {folder}/{tried[0]} is damaged; give one of the other steps: {', '.join(map(str, others))}."

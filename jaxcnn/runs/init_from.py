@@ -1,6 +1,6 @@
 """Initialization from the weights of another run, and a warning if that run was trained on validation images."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,27 @@ from jaxcnn.runs.plan import Plan
 from jaxcnn.runs.selection import Choice, select
 from jaxcnn.runs.workdir import Source, load_saved
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.json_object import read_object
+
+
+def starting_weights(plan: Plan, source: Source, report: Callable[[str], None]) -> dict[str, Any] | None:
+    """Return the weights that a run takes from another run, or None if it takes none.
+
+    Args:
+        plan: of the run that takes them.
+        source: names the other run and its checkpoint.
+        report: takes a line that says what was taken, and one about validation images that the other run has seen.
+
+    Raises:
+        InputError: as in `transfer`.
+    """
+    if source.init_from is None:
+        return None
+    variables, line = transfer(plan, source.init_from, source.init_from_checkpoint)
+    report(line)
+    if line := validated_before(plan, source):
+        report(line)
+    return variables
 
 
 def transfer(plan: Plan, run: str | Path, checkpoint: Choice = "last") -> tuple[dict[str, Any], str]:
@@ -85,7 +106,7 @@ def _same_images(mine: Data, other: Data, source: Source) -> bool:
     """Return whether two runs use the same set of training images, according to their settings and records."""
     record = Path(source.init_from) / "provenance.json"
     if mine.source == other.source == "arrays" and record.is_file():
-        saved = json.loads(record.read_text())
+        saved = read_object(record)
         return all(saved.get(name) == getattr(source, name) for name in ("arrays", "data_file"))
 
     def images(data: Data) -> tuple:

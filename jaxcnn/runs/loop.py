@@ -20,8 +20,8 @@ from jaxcnn.objectives import trained
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.clock import Clock
 from jaxcnn.runs.ending import Pictures, Summary
-from jaxcnn.runs.hooks import Hook, Run
-from jaxcnn.runs.init_from import transfer, validated_before
+from jaxcnn.runs.hooks import Hook, Run, check_hooks
+from jaxcnn.runs.init_from import starting_weights
 from jaxcnn.runs.metrics import accuracies, read_rows
 from jaxcnn.runs.plan import Plan, make_plan
 from jaxcnn.runs.rows import Rows, headline
@@ -69,14 +69,21 @@ def train(
         accept_changed_code: continue a run although its own classes, or the files they import, have changed.
         verbose: print devices, tables, a progress bar on a terminal, and a summary.
 
+    Returns:
+        Metrics of the last step on the test split, and on the validation split if there is one; steps and seconds.
+
     Raises:
         InputError: an argument does not fit; nothing has been written.
         Preempted: SIGTERM or Ctrl-C arrived; the state is saved.
         NonFinite: a training metric, a weight or an evaluation is NaN or infinite; no row, checkpoint or result of it
             has been written.
         SaveError: a checkpoint or another file of the run could not be written.
-        RestoreError: a checkpoint could not be read, and nothing shows that it is damaged; nothing has been changed.
+        RestoreError: a checkpoint could not be read although nothing shows that it is damaged (for example, an I/O
+            error); nothing has been changed. Damaged checkpoints are skipped with a message.
     """
+    if not isinstance(experiment, Experiment):
+        raise InputError(f"experiment is {type(experiment).__name__}; it must be Experiment.")
+    check_hooks(hooks)
     workdir = check_workdir(workdir)
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
     source = Source.of(experiment, init_from, arrays, init_from_checkpoint)
@@ -177,13 +184,7 @@ def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple
     if restored is not None:
         console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")
         return restored
-    variables = None
-    if source.init_from:
-        variables, line = transfer(plan, source.init_from, source.init_from_checkpoint)
-        console.print(line)
-        if line := validated_before(plan, source):
-            console.print(line)
-    return plan.initial_state(variables), {}
+    return plan.initial_state(starting_weights(plan, source, console.print)), {}
 
 
 class _Loop:

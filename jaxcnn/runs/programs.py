@@ -115,12 +115,25 @@ def programs(of: Structure) -> Programs:
     return shared(of)
 
 
+def _check_names(network: Any) -> None:
+    """Refuse names of which a checkpoint could not be read: it joins them with slashes."""
+    for path, _ in jax.tree_util.tree_leaves_with_path(network):
+        for name in (str(getattr(key, "key", "")) for key in path):
+            if "/" in name or name == OWN:
+                raise InputError(f"the network has {name!r} among its names; rename it without '/' or '~'.")
+
+
 def _make(of: Structure) -> Programs:
     images = jnp.zeros((1, *of.image_shape), jnp.float32)
     preprocess = data.make_preprocess(of.preprocessing)
     jax.eval_shape(preprocess, images)
     network = jax.eval_shape(lambda: of.model.init(_key(0), images, train=False))
     logits = jax.eval_shape(lambda v: of.model.apply(v, images, train=False), network)
+    if "params" not in network:
+        raise InputError("the network has no parameters, so there is nothing to train.")
+    _check_names(network)
+    if not hasattr(logits, "ndim"):
+        raise InputError(f"the network gives {type(logits).__name__} for one image; it must give logits (1, classes).")
     if logits.ndim != 2:
         raise InputError(f"the network gives logits of shape {logits.shape} for one image; it must give (1, classes).")
 

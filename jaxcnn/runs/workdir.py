@@ -1,7 +1,6 @@
 """The folder of a run: its files, whether they belong to this experiment, and whether the run is finished."""
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -26,6 +25,7 @@ from jaxcnn.runtime.atomic import replacing, write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.file_digest import file_digest
 from jaxcnn.runtime.jax_settings import fixed_settings
+from jaxcnn.runtime.json_object import read_object
 from jaxcnn.runtime.provenance import machine_differences, provenance
 from jaxcnn.training.state import IMPLEMENTATION
 
@@ -170,7 +170,7 @@ def finished(
     _check_source(record, workdir, source, finished=done)
     if not done:
         return None
-    found = _read_json(workdir / "results.json")
+    found = read_object(workdir / "results.json", "test", "steps", "seconds")
     return Results(found["test"], found["steps"], found["seconds"], str(workdir), found.get("validation"))
 
 
@@ -187,7 +187,7 @@ def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
 def read_record(workdir: Path) -> dict[str, Any]:
     """Return the contents of provenance.json; empty if there is none."""
     path = workdir / "provenance.json"
-    return _read_json(path) if os.path.exists(path) else {}
+    return read_object(path) if os.path.exists(path) else {}
 
 
 def _check_source(saved: Mapping[str, Any], workdir: Path, source: Source, *, finished: bool) -> None:
@@ -238,7 +238,7 @@ def load_saved(run: str | Path) -> Experiment:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"{run} is not a run folder: it has no config.json. Give the workdir of a run.")
-    tree, record = _read_json(path), read_record(folder)
+    tree, record = read_object(path, "model", "data"), read_record(folder)
     candidates = [(tree, folder), (tree, Path(record.get("workdir", folder))), (_from_own_copy(tree), folder)]
     found, failures = [], []
     for saved, place in candidates:
@@ -271,7 +271,8 @@ def _from_own_copy(tree: Any) -> Any:
 def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module, dict[str, Any]]:
     """Return the network of a run and its weights, for `model.apply(variables, x, train=False)`.
 
-    Warn if the network's code has changed since the run and the run has no copy of it.
+    Warn if the network's code has changed since the run and the run has no copy of it, or if an older checkpoint is
+    read because newer ones are damaged.
 
     Args:
         run: folder of the run.
@@ -284,7 +285,10 @@ def restore(run: str | Path, *, checkpoint: Choice = "last") -> tuple[nn.Module,
     experiment = load_saved(run)
     if text := other_code(run, experiment):
         warnings.warn(text, stacklevel=3)
-    return experiment.model, select(run, checkpoint).variables
+    selection = select(run, checkpoint)
+    if selection.damaged:
+        warnings.warn(f"{run}: the weights are those of {selection}", stacklevel=3)
+    return experiment.model, selection.variables
 
 
 def other_code(run: str | Path, experiment: Experiment) -> str | None:
@@ -336,7 +340,7 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
     path = workdir / "provenance.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        earlier = _read_json(path) if path.exists() else None
+        earlier = read_object(path) if path.exists() else None
         changes = machine_differences(earlier, record) if earlier and saved else []
         if earlier and saved:
             # The run continues from its own checkpoint; the source of its first launch stays recorded.
@@ -362,10 +366,3 @@ def write_results(results: Results, experiment: Experiment) -> None:
     values = {k: v for k, v in asdict(results).items() if k != "workdir" and v is not None}
     record = values | {"seed": experiment.seed, "run_id": run_id(experiment)}
     write_json(Path(results.workdir) / "results.json", record)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); delete it to continue.") from error

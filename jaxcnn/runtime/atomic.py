@@ -1,6 +1,7 @@
 """Atomic replacement of files."""
 
 import contextlib
+import errno
 import json
 import os
 import uuid
@@ -22,6 +23,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: `path` cannot be replaced.
     """
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     draft = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         yield draft

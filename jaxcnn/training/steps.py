@@ -66,7 +66,9 @@ def make_train_step(
 
         def apply(params: Any, model_state: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
             variables, mutable = {"params": network_params(params), **model_state}, list(model_state)
-            logits, updates = model.apply(variables, images, train=True, mutable=mutable, rngs={"dropout": key})
+            # In flax, a random stream of any other name falls back to that of params.
+            streams = {"dropout": key, "params": jax.random.fold_in(key, 1)}
+            logits, updates = model.apply(variables, images, train=True, mutable=mutable, rngs=streams)
             return logits, {**model_state, **updates}
 
         def loss(params: Any) -> tuple[jax.Array, tuple[Any, Sums]]:

@@ -53,6 +53,9 @@ MISTAKES = {
     "rule for another optimizer": (lambda d: ["--config.optimizer.weight_decay_form=krizhevsky"], "sgd"),
     "no config file": (lambda d: [f"--config={d}/none.py"], "does not exist"),
     "no config value": (lambda d: ["--config"], "--config needs a file"),
+    "an option as config": (lambda d: ["--config", "--dry_run"], "--config needs a file"),
+    "empty config value": (lambda d: ["--config="], "--config needs a file"),
+    "folder as config": (lambda d: [f"--config={d}"], "is a folder; name a Python file"),
     "syntax error": (lambda d: config_file(d / "bad.py", "x = 1\ndef ("), "bad.py, line 2: syntax error"),
     "no get_config": (lambda d: config_file(d / "empty.py", "x = 1"), "no function get_config"),
     "field of a config file": (
@@ -303,3 +306,34 @@ def test_signal_saves_and_the_same_command_continues(number, tmp_path):
     assert again.returncode == 0, again.stderr
     assert "resuming from step" in again.stdout
     assert json.loads((workdir / "results.json").read_text())["steps"] == 800
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--init_from="], "init_from is empty"),
+        (["--init_from=nowhere"], "nowhere/checkpoints has no checkpoint"),
+        (["--init_from={run}", "--init_from_checkpoint=7"], "has no checkpoint of step 7"),
+        (["--init_from={run}", "--config.model.num_classes=12"], "is from another network"),
+        (["--init_from_checkpoint=7"], "but init_from names no run"),
+        (["--workdir={run}", "--config.seed=3"], "holds another experiment; seed: saved 0, now 3"),
+    ],
+)
+def test_dry_run_refuses_weights_and_folders_that_the_run_would_refuse(arguments, words, finished, tmp_path, capsys):
+    arguments = [argument.format(run=finished[0]) for argument in arguments]
+    status, text = call([*FAKE, f"--workdir={tmp_path}/new", *arguments, "--dry_run"], capsys)
+    assert status == 2 and words in text
+
+
+def test_dry_run_says_what_the_run_would_start_from(finished, tmp_path, capsys):
+    run, _ = finished
+    status, text = call([*FAKE, f"--init_from={run}", f"--workdir={tmp_path}/new", "--dry_run"], capsys)
+    assert status == 0 and f"init_from={run} (step 2): all weights are used." in text
+    assert text.endswith("(nothing was written)\n") and not (tmp_path / "new").exists()
+    status, text = call([*FAKE, f"--workdir={run}", "--dry_run"], capsys)
+    assert status == 0 and text.endswith("(nothing was written); it holds this experiment, finished\n")
+    stopped = tmp_path / "stopped"
+    shutil.copytree(run, stopped)
+    (stopped / "results.json").unlink()
+    status, text = call([*FAKE, f"--workdir={stopped}", "--dry_run"], capsys)
+    assert status == 0 and text.endswith("; it holds this experiment, stopped at step 2\n")

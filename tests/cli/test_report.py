@@ -112,6 +112,16 @@ def test_runs_of_different_experiments_are_refused(runs, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("name", ["provenance.json", "results.json"])
+def test_a_run_with_a_damaged_file_is_refused(runs, tmp_path, name):
+    (runs[1] / name).write_text("{}")
+    with pytest.raises(InputError, match=f"run0/{name} is damaged"):
+        collect(runs, "mine", tmp_path)
+    (runs[1] / name).unlink()
+    with pytest.raises(InputError, match="run0"):
+        collect(runs, "mine", tmp_path)
+
+
 def test_runs_from_other_weights_are_refused_but_moved_weights_are_not(runs, tmp_path):
     def start_from(run, **source):
         write_json(run / "provenance.json", RECORD | source)

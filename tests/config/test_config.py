@@ -391,6 +391,19 @@ def test_code_that_could_not_be_found_again_is_refused_before_it_is_saved():
 
     for value in (Local(), Third(activation=lambda x: x), Third(kernel_init=nn.initializers.normal(1.0))):
         assert "define it at the top level of a file" in message(to_json, Experiment(model=value))
+
+
+def test_code_from_standard_input_is_refused_before_it_is_saved():
+    code = (
+        "from jaxcnn.config import Experiment, to_json\n"
+        "from jaxcnn.models import ConvNet\n"
+        "class Mine(ConvNet):\n"
+        "    pass\n"
+        "to_json(Experiment(model=Mine()))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, env=environment)
+    assert "Mine cannot be saved in config.json; define it at the top level of a file." in done.stderr
     assert "cannot be written as JSON" in message(to_json, Experiment(model=Third(options=np.zeros(2))))
 
 

@@ -402,6 +402,10 @@ def test_invalid_values_of_a_record_are_refused(make, words):
         ((RadialBasis(((1.0,) * 5,), name="a"),), (4,), "a needs 5 features, got shape (4,)."),
         ((GroupNorm(2, name="a"),), (9, 9, 3), "a: num_groups is 2; it must divide the 3 channels."),
         ((Flatten(name="a"), GroupNorm(4, name="b")), (1, 1, 4), "b: shape (4,) leaves 1 value per statistic"),
+        (
+            (Flatten(name="a"), nn.Dense(3, name="b", parent=None)), (9, 9, 1),
+            "layer 2 is flax.linen.linear.Dense; it must be a record of jaxcnn.layers or of a subclass of Layer.",
+        ),
         ((Flatten(name="b"), Flatten(name="b")), (9, 9, 1), "two layers are named 'b'; names must differ."),
         ((Conv(1, kernel=9, name="a"), Dense(1, name="a")), (1, 1, 1), "two layers are named 'a'; names must differ."),
     ],

@@ -108,6 +108,9 @@ def test_evaluations_are_printed_and_written(run, tmp_path, capsys):
     assert record["views"] == 4 and record["scales"] == [12, 15] and record["flip"] is True
     assert main([*arguments, f"--output={tmp_path}/none/out.json"]) == 2
     table, errors = capsys.readouterr()
+    for nameless in ("", "/"):
+        assert main([*arguments, f"--output={nameless}"]) == 2
+        assert f"output {nameless} cannot be written: Is a directory" in capsys.readouterr().err
     for word in ("center + flips", "12,15", "ema", f"{record['top1_error']:.2%}", f"{record['nll']:.4f}"):
         assert word in table
     assert "…" not in table

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import jaxcnn
-from jaxcnn import Hook
+from jaxcnn import Hook, InputError
 from jaxcnn.config import load_config, override
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.signals import Preempted
@@ -165,3 +165,24 @@ def test_a_stopped_run_with_readings_ends_like_one_that_was_not_stopped(tmp_path
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
     for found, same in zip(weights(tmp_path / "run"), weights(tmp_path / "whole"), strict=True):
         np.testing.assert_array_equal(found, same)
+
+
+@pytest.mark.parametrize(
+    ("hooks", "words"),
+    [
+        (Notes(), "hooks is Notes; it must be a list of Hook."),
+        ([Notes(), Notes], "hooks[1] is the class Notes; give an instance of it."),
+        ([print], "hooks[0] is builtin_function_or_method; it must be Hook."),
+        ([Probe(every=0)], "Probe.every is 0; it must be an integer > 0."),
+        ([Probe(every=2.5)], "Probe.every is 2.5; it must be an integer > 0."),
+    ],
+)
+def test_what_is_no_hook_is_refused_before_training(hooks, words, tmp_path):
+    with pytest.raises(InputError) as error:
+        jaxcnn.train(TINY, tmp_path / "run", hooks=hooks, verbose=False)
+    assert str(error.value) == words and not (tmp_path / "run").exists()
+
+
+def test_a_network_is_no_experiment(tmp_path):
+    with pytest.raises(InputError, match=r"experiment is Tiny; it must be Experiment\."):
+        jaxcnn.train(TINY.model, tmp_path / "run")

@@ -542,10 +542,11 @@ def test_a_row_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
         train(TINY, tmp_path / "run", verbose=False)
 
 
+@pytest.mark.parametrize("damage", [lambda text: text[:20], lambda _: "[]"], ids=["cut", "other"])
 @pytest.mark.parametrize("name", ["config.json", "results.json", "provenance.json"])
-def test_the_message_names_a_damaged_json_file(whole, unfinished, name):
+def test_the_message_names_a_damaged_json_file(whole, unfinished, name, damage):
     shutil.copy(whole / name, unfinished)
-    (unfinished / name).write_text((whole / name).read_text()[:20])
+    (unfinished / name).write_text(damage((whole / name).read_text()))
     with pytest.raises(InputError, match=f"{unfinished}/{name} is damaged .* delete it") as caught:
         train(TINY, unfinished, verbose=False)
     assert "\n" not in str(caught.value)

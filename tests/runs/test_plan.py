@@ -22,6 +22,31 @@ class Small(nn.Module):
         return nn.Dense(self.classes, name="d")(x.mean(tuple(range(1, 5 - self.rank))))
 
 
+class Pair(nn.Module):
+    """Logits, and what they were made of."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        return nn.Dense(3)(x.reshape(len(x), -1)), x
+
+
+class Named(nn.Module):
+    """A layer of any name."""
+
+    layer: str
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        return nn.Dense(3, name=self.layer)(x.reshape(len(x), -1))
+
+
+class Sums(nn.Module):
+    """No parameters."""
+
+    def __call__(self, x, *, train):
+        return x.sum((1, 3))
+
+
 FAKE = Data(source="fake", fake=Fake(shape=(8, 8, 1), num_classes=3, train=50, test=20), batch_size=16)
 EXPERIMENT = Experiment(model=Small(), data=FAKE, epochs=4)
 
@@ -100,8 +125,15 @@ def test_the_schedule_and_the_optimizer_have_the_length_of_the_run():
         ({"data.batch_size": 64}, "Data.batch_size is 64; it must be at most 50, the number of training images."),
         ({"model.classes": 2}, "Label 2 is outside 0..1, the classes of the network"),
         ({"model.rank": 3}, "the network gives logits of shape (1, 8, 3) for one image; it must give (1, classes)."),
+        ({"model": Pair()}, "the network gives tuple for one image; it must give logits (1, classes)."),
+        ({"model": Sums()}, "the network has no parameters, so there is nothing to train."),
+        ({"model": Named("o/x")}, "the network has 'o/x' among its names; rename it without '/' or '~'."),
+        ({"model": Named("~objective")}, "the network has '~objective' among its names;"),
         ({"model": LeNet5()}, "images are 8x8; this network needs at least 32x32."),
-        ({"data.mean": (0.1, 0.2)}, "Data.mean is (0.1, 0.2); it must have 1 value, or 1, one for each channel"),
+        (
+            {"data.mean": (0.1, 0.2)},
+            "Data.mean is (0.1, 0.2); it must have 1 value, because the images have 1 channel.",
+        ),
         ({"optimizer.schedule": Schedule(name="step", drops=(9,))}, "Schedule.drops has 9; a drop must come"),
         ({"augment.crop": 9}, "Augment.crop is 9; images are 8x8, so it must be at most 8."),
         ({"data.channel_order": "bgr"}, "Data.channel_order is 'bgr'; images with 1 channel(s) need 'rgb'."),

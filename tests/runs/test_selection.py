@@ -123,6 +123,31 @@ def test_a_damaged_best_checkpoint_is_not_replaced_by_another(runs, tmp_path):
         jaxcnn.restore(run, checkpoint="best")
 
 
+@pytest.mark.parametrize("choice", ["last", "best"])
+def test_a_damaged_config_is_named(runs, tmp_path, choice):
+    run = Path(shutil.copytree(runs / "test", tmp_path / "run"))
+    (run / "config.json").write_text("{")
+    for use in (jaxcnn.restore, select):
+        if (use, choice) != (select, "last"):
+            with pytest.raises(InputError, match=r"run/config\.json is damaged"):
+                use(run, checkpoint=choice)
+
+
+def test_weights_of_an_older_checkpoint_are_said_to_be(runs, tmp_path, capsys):
+    run = Path(shutil.copytree(runs / "test", tmp_path / "run"))
+    for step in (12, 16):
+        shutil.rmtree(run / "checkpoints" / str(step) / "variables")
+    line = "step 4; newer checkpoints are damaged: 16, 12"
+    with pytest.warns(UserWarning, match=line):
+        assert value(jaxcnn.restore(run)[1]) == 4
+    with pytest.warns(UserWarning, match=line):
+        jaxcnn.evaluate_run(run)
+    assert main(["evaluate", str(run)]) == 0
+    assert capsys.readouterr().err.endswith(f"run: the weights are those of {line}\n")
+    jaxcnn.train(override(TINY, {"epochs": 1}), tmp_path / "a", init_from=run)
+    assert f"({line}): all weights are used" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("choice", "step"), [("best", 20), ("last", 20), (4, None)])
 def test_the_selection_is_repeated_if_training_removes_the_checkpoint_being_read(
     runs, tmp_path, monkeypatch, choice, step

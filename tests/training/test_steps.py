@@ -265,6 +265,37 @@ def test_a_network_with_a_custom_collection_trains():
     np.testing.assert_allclose(logits, batch["image"].reshape(6, -1) @ average, rtol=1e-4, atol=1e-5)
 
 
+class Shaken(nn.Module):
+    """The draws of two random streams, of which training adds one to the logits and keeps both."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        logits = nn.Dense(3, name="d")(x.reshape(x.shape[0], -1))
+        drawn = {name: self.variable("drawn", name, jnp.zeros, logits.shape) for name in ("noise", "dropout")}
+        if train:
+            for name, variable in drawn.items():
+                variable.value = jax.random.normal(self.make_rng(name), logits.shape)
+            logits += drawn["noise"].value
+        return logits
+
+
+def test_a_network_with_a_random_stream_of_its_own_trains():
+    batch = batch_of(6)
+    variables = Shaken().init(jax.random.key(0), batch["image"], train=False)
+    optimizer = make_optimizer(Optimizer(), variables["params"], **RUN)
+    draws = []
+    for seed in (0, 0, 1):
+        state, step = create_state(variables, optimizer, seed=seed), jitted(Shaken(), optimizer)
+        for _ in range(2):
+            state, *_ = step(state, batch)
+            draws.append(jax.device_get(state.model_state["drawn"]))
+    for name in ("noise", "dropout"):
+        first, second, again, _, other, _ = (draw[name] for draw in draws)
+        np.testing.assert_array_equal(first, again)
+        assert (first != second).all() and (first != other).all() and np.abs(first).max() > 0.5
+    assert (draws[0]["noise"] != draws[0]["dropout"]).all()
+
+
 class Mixed(ConvNet):
     @nn.nowrap
     def layers(self):
