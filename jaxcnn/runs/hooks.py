@@ -56,8 +56,8 @@ class Run:
 class Hook:
     """Base class of hooks. Its methods do nothing; a subclass overrides those that it needs.
 
-    An exception in a hook stops the run; the same call resumes it from its newest checkpoint. An exception in `on_end` is
-    raised after the `on_end` of all other hooks; it is not retried, because the run is finished.
+    An exception in a hook stops the run; the same call resumes it from its newest checkpoint. An exception in `on_end`
+    is raised after the `on_end` of all other hooks; it is not retried, because the run is finished.
 
     Attributes:
         readings: `(state, batch, gradients, updates) -> tree of arrays`, computed within the jitted step from the state
