@@ -24,7 +24,7 @@ from jaxcnn.cli.arguments import for_tyro, registry, take_names
 from jaxcnn.config import Experiment, flatten, load_config
 from jaxcnn.data import MissingData
 from jaxcnn.data.shape import image_shape
-from jaxcnn.describe.tables import decay_table, network_table, settings_table
+from jaxcnn.describe.tables import decay_table, network_table, print_table, settings_table
 from jaxcnn.models import LeNet5
 from jaxcnn.runs.checkpoint import RestoreError, SaveError, steps
 from jaxcnn.runs.init_from import starting_weights
@@ -164,7 +164,7 @@ def show_plan(launch: Launch) -> None:
     source = Source.of(experiment, launch.init_from, None, launch.init_from_checkpoint)
     done = finished(experiment, workdir, source, accept_changed_code=launch.accept_changed_code)
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(settings_table(flatten(experiment)))
+    print_table(settings_table(flatten(experiment)))
     saved = steps(workdir / "checkpoints")
     try:
         plan = make_plan(experiment)
@@ -174,19 +174,19 @@ def show_plan(launch: Launch) -> None:
     except MissingData as missing:
         print_devices(console)
         with contextlib.suppress(MissingData):
-            _show_network(console, experiment, image_shape(experiment.data, experiment.augment))
+            _show_network(experiment, image_shape(experiment.data, experiment.augment))
         console.print(f"data: missing; {missing}")
     holds = "this experiment, finished" if done else f"this experiment, stopped at step {max(saved, default=0):,}"
     console.print(f"workdir: {workdir} (nothing was written){f'; it holds {holds}' if done or saved else ''}")
 
 
-def _show_network(console: Console, experiment: Experiment, shape: tuple[int, int, int]) -> None:
-    console.print(network_table(experiment.model, shape))
+def _show_network(experiment: Experiment, shape: tuple[int, int, int]) -> None:
+    print_table(network_table(experiment.model, shape))
     images = jax.ShapeDtypeStruct((1, *shape), np.float32)
     variables = jax.eval_shape(partial(experiment.model.init, train=False), jax.random.key(0), images)
     settings = experiment.optimizer
     report = decay_report(settings, variables["params"])
-    console.print(decay_table(report, settings.weight_decay, settings.weight_decay_form))
+    print_table(decay_table(report, settings.weight_decay, settings.weight_decay_form))
 
 
 def _config_file(arguments: list[str]) -> tuple[str | None, list[str]]:

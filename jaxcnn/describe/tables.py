@@ -73,11 +73,11 @@ class Grid:
         return column == 0 or self.headings[column] in self.left
 
 
-def print_table(table: Table) -> None:
+def print_table(table: Table | str, *, quiet: bool = False) -> None:
     """Print a table at its full width, even on a narrower terminal, where rich would truncate its numbers."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, quiet=quiet)
     wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    Console(highlight=False, markup=False, width=max(wide, console.width)).print(table)
+    Console(highlight=False, markup=False, quiet=quiet, width=max(wide, console.width)).print(table)
 
 
 def network_table(model: nn.Module, shape: tuple[int, ...]) -> Table | str:

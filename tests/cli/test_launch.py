@@ -255,6 +255,18 @@ def test_dry_run_without_data_shows_what_is_known(data, network, tmp_path, capsy
         assert "LeNet5 on" not in text
 
 
+def test_no_number_of_a_plan_is_cut_off(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    large = [
+        f"--config={ROOT}/configs/vgg_imagenet.py",
+        "--config.data.source=fake",
+        "--config.data.fake.shape=256,256,3",
+    ]
+    status, text = call([*large, "--config.data.fake.train=256", "--config.data.fake.test=8", "--dry_run"], capsys)
+    assert status == 0 and "…" not in text
+    assert "15,470,264,320" in text and "102,764,544" in text and "config.optimizer.weight_decay_form" in text
+
+
 def test_dry_run_without_data_refuses_images_that_are_too_small(tmp_path, capsys):
     arguments = ["--config.data.source=tfds", "--config.data.name=mnist", f"--config.data.data_dir={tmp_path}"]
     status, text = call([*arguments, "--dry_run"], capsys)
