@@ -157,8 +157,8 @@ def show_plan(launch: Launch) -> None:
     """Print the plan of a run; if its data are missing, print how to get them and what is known without them.
 
     Raises:
-        InputError: what the run would refuse: parts of the experiment do not fit together or do not fit the data, the
-            workdir is not usable or holds another run, or the weights to start from do not exist or do not fit.
+        InputError: parts of the experiment do not fit together or do not fit the data, the workdir is not usable or
+            holds another run, or the weights to start from do not exist.
     """
     workdir, experiment = check_workdir(launch.workdir), launch.config
     source = Source.of(experiment, launch.init_from, None, launch.init_from_checkpoint)

@@ -28,8 +28,8 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
         The path of `NAME.jsonl`.
 
     Raises:
-        InputError: a run is not finished, has no test error, is from another experiment than the first, or lacks a
-            file that can be read.
+        InputError: a run is not finished, has no test error, is from another experiment than the first, or has a file
+            that cannot be read.
     """
     from jaxcnn.plots import learning_curves_of_seeds
 

@@ -191,7 +191,7 @@ def restore_variables(
         folder: the folder `checkpoints` of the run. If a run that is training saves or removes a checkpoint meanwhile,
             the search starts again.
         order: which checkpoints to try; the default is the newest first.
-        report: takes the step of each damaged checkpoint that was tried before the good one.
+        report: called with the step of every damaged checkpoint that was tried before the good one.
 
     Raises:
         InputError: none of them is good, or `order` raises it.

@@ -129,8 +129,8 @@ def evaluate_run(
     experiment = load_saved(run)
     selection = select(run, checkpoint)
     model, variables = experiment.model, selection.variables
-    passed_over = f"{run}: the weights are those of {selection}" if selection.damaged else None
-    for text in filter(None, (other_code(run, experiment), passed_over)):
+    skipped = f"{run}: the weights are those of {selection}" if selection.damaged else None
+    for text in filter(None, (other_code(run, experiment), skipped)):
         _note(text) if verbose else warnings.warn(text, stacklevel=3)
     settings, augment = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir), experiment.augment
     estimated = any(kind in get_args(EstimatedKind) for kind, _ in kinds.values())

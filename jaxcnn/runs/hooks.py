@@ -56,13 +56,15 @@ class Run:
 class Hook:
     """Base class of hooks. Its methods do nothing; a subclass overrides those that it needs.
 
-    An exception in a hook ends the run; the same call continues it from its newest checkpoint. After an exception in
-    `on_end`, the remaining hooks are still called before the run ends.
+    An exception in a hook stops the run; the same call resumes it from its newest checkpoint. An exception in `on_end`
+    is raised after the `on_end` of all other hooks; it is not retried, because the run is finished.
 
     Attributes:
         readings: `(state, batch, gradients, updates) -> tree of arrays`, computed within the jitted step from the state
-            before the update, or None. Steps with and without readings are two compiled programs; the step number
-            selects one. A function is compiled once for all runs in a process, a method once per hook.
+            before the update, or None: a method, or a function in `staticmethod(...)`. The batch is augmented and
+            preprocessed, gradients are 0 for parameters that do not train and not yet clipped, updates are what is
+            added to the parameters. Steps with and without readings are two compiled programs; the step number decides
+            which one runs. A function is compiled once for all runs in a process, a method once per hook.
         every: number of updates from one reading to the next.
     """
 
@@ -74,7 +76,7 @@ class Hook:
         return step % self.every == 0
 
     def on_step(self, run: Run, step: int, sums: dict[str, float], readings: Readings | None) -> None:
-        """Handle an update. The call is one update late: the device is already computing update `step + 1`.
+        """Handle an update. It is usually called after the next update has been started.
 
         Args:
             run: the launch; its `state` may already be that after the next update.

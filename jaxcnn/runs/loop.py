@@ -69,13 +69,17 @@ def train(
         accept_changed_code: continue a run although its own classes, or the files they import, have changed.
         verbose: print devices, tables, a progress bar on a terminal, and a summary.
 
+    Returns:
+        Metrics of the last step on the test split, and on the validation split if there is one; steps and seconds.
+
     Raises:
         InputError: an argument does not fit; nothing has been written.
         Preempted: SIGTERM or Ctrl-C arrived; the state is saved.
         NonFinite: a training metric, a weight or an evaluation is NaN or infinite; no row, checkpoint or result of it
             has been written.
         SaveError: a checkpoint or another file of the run could not be written.
-        RestoreError: a checkpoint could not be read, and nothing shows that it is damaged; nothing has been changed.
+        RestoreError: a checkpoint could not be read although nothing shows that it is damaged (for example, an I/O
+            error); nothing has been changed. Damaged checkpoints are skipped with a message.
     """
     if not isinstance(experiment, Experiment):
         raise InputError(f"experiment is {type(experiment).__name__}; it must be Experiment.")

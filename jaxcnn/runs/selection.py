@@ -47,10 +47,11 @@ class Selection:
 def select(run: str | Path, checkpoint: Choice = "last") -> Selection:
     """Return the weights of a checkpoint of a run.
 
-    If the run is training and removes the checkpoint while it is read, the selection is repeated.
+    If a run in progress deletes the checkpoint while it is read, the selection is repeated.
 
     Raises:
-        InputError: there is no such checkpoint, or it cannot be read.
+        InputError: there is no such checkpoint, or it is damaged.
+        RestoreError: it could not be read, and nothing shows that it is damaged.
     """
     folder, damaged = Path(run).absolute() / "checkpoints", []
     step, variables = checkpoints.restore_variables(folder, order(run, checkpoint), damaged.append)
@@ -60,10 +61,11 @@ def select(run: str | Path, checkpoint: Choice = "last") -> Selection:
 
 
 def order(run: str | Path, checkpoint: Choice) -> checkpoints.Order:
-    """Return a function that selects the steps for a choice.
+    """Return a function from the saved steps to the steps to try, in order. It raises InputError if the choice does not
+    exist.
 
     Raises:
-        InputError: the choice is not `last`, `best` or a step; or, from the function, there is no such checkpoint.
+        InputError: the choice is not `last`, `best` or a step.
     """
     if isinstance(checkpoint, bool) or not (isinstance(checkpoint, int) or checkpoint in ("last", "best")):
         raise InputError(f"checkpoint is {checkpoint!r}; it must be last, best or the step of a checkpoint.")

@@ -86,7 +86,7 @@ def export(
         torchvision, a running variance includes the difference between the network's epsilon and PyTorch's.
 
     Raises:
-        InputError: the folder holds no run or no such checkpoint, or the layout has no place for a layer of its
+        InputError: the folder is not a run folder or no such checkpoint, or the layout has no place for a layer of its
             network.
     """
     settings = load_saved(run).data
