@@ -11,7 +11,7 @@ def score(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float 
 
     Args:
         log_probabilities: [n, classes], natural logarithms.
-        labels: [n], whole numbers from 0.
+        labels: [n], integers from 0.
 
     Returns:
         `top1_error` and `top5_error`, fractions of examples whose label is not the most probable class, or not among

@@ -36,8 +36,8 @@ def count_confusions(labels: ArrayLike, predictions: ArrayLike, num_classes: int
     """Count how often each class was predicted for each true class.
 
     Args:
-        labels: true classes, whole numbers [n].
-        predictions: predicted classes, whole numbers [n].
+        labels: true classes, integers [n].
+        predictions: predicted classes, integers [n].
         num_classes: number of classes c.
 
     Returns:
@@ -70,8 +70,8 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, class_names: Seq
     the recalls are bars.
 
     Args:
-        labels: true classes, whole numbers [n].
-        predictions: predicted classes, whole numbers [n].
+        labels: true classes, integers [n].
+        predictions: predicted classes, integers [n].
         class_names: one name per class, in order; long names are shortened.
         path: PNG file to write.
 

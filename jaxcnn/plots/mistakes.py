@@ -20,7 +20,7 @@ def most_confident_errors(labels: ArrayLike, probabilities: ArrayLike, most: int
     """Return the wrong predictions, sorted by the probability of the wrong class, largest first.
 
     Args:
-        labels: true classes, whole numbers [n].
+        labels: true classes, integers [n].
         probabilities: class probabilities [n, c]; the prediction is the largest, in a tie the first.
         most: maximum number; 25 fill a picture.
 
@@ -56,7 +56,7 @@ def confident_errors(
     Args:
         images: [n, height, width, channels]; uint8, or floats, which are rescaled to [0, 1] if they exceed it. Three
             channels are RGB; with any other number the first is shown, in grey.
-        labels: true classes, whole numbers [n].
+        labels: true classes, integers [n].
         probabilities: class probabilities [n, c].
         class_names: one name per class, in order; long names are shortened.
         path: PNG file to write. If there are no errors, the picture says so.

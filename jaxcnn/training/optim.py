@@ -69,7 +69,7 @@ def make_schedule(config: Optimizer, steps_per_epoch: int, total_steps: int) -> 
         total_steps: updates in the whole run.
 
     Returns:
-        A function from a step (a whole number or an int32 scalar, traced or not) to a factor.
+        A function from a step (an integer or an int32 scalar, traced or not) to a factor.
 
     Raises:
         InputError: the warm-up is longer than the run, or a drop is not between the warm-up and the end of the run.

@@ -52,7 +52,7 @@ def create_state(
         variables: from `model.init` or a checkpoint: `params` and any other collections of the network. Parameters of
             an objective, from its `init`, belong under `params[OWN]`.
         optimizer: its `init` creates the optimizer state.
-        seed: seed of augmentation and dropout, a whole number, traced or not.
+        seed: seed of augmentation and dropout, an integer, traced or not.
         hyper: from `optim.hyperparameters`, for an optimizer from `make_optimizer`; None: the values that the optimizer
             was created with.
     """
