@@ -290,8 +290,9 @@ class _Loop:
         run = self.run
         metrics, logits = self._evaluate(run.evaluated_part)
         self.last = (step, metrics, logits)
+        logits.setflags(write=False)
         for hook in self.hooks:
-            hook.on_evaluation(run, step, run.evaluated_part, metrics, logits)
+            hook.on_evaluation(run, step, run.evaluated_part, dict(metrics), logits)
         run.accuracies[step] = metrics.get("accuracy", math.nan)
 
     def _evaluate(self, part: str) -> tuple[dict[str, float], np.ndarray]:

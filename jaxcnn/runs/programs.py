@@ -123,6 +123,33 @@ def _check_names(network: Any) -> None:
                 raise InputError(f"the network has {name!r} among its names; rename it without '/' or '~'.")
 
 
+def _check_objective(
+    objective: Objective, variables: dict[str, Any], images: jax.Array, logits: jax.ShapeDtypeStruct
+) -> None:
+    """Refuse an objective whose loss is no scalar, or whose sums are not scalars that include `n`."""
+    batch = {"image": images, "label": jnp.zeros(1, jnp.int32)}
+    rest = {name: collection for name, collection in variables.items() if name != "params"}
+
+    def answer(params: Any, model_state: Any, key: jax.Array) -> tuple[jax.Array, Sums]:
+        loss, (_, sums) = objective(
+            lambda params, state, images, key: (jnp.zeros((len(images), *logits.shape[1:]), logits.dtype), state),
+            *(params, model_state, batch, key),
+        )
+        return loss, sums
+
+    loss, sums = jax.eval_shape(answer, variables["params"], rest, _key(0))
+    if loss.shape:
+        raise InputError(f"{type(objective).__name__} gives a loss of shape {loss.shape}; it must be a scalar.")
+    if "n" not in sums:
+        raise InputError(
+            f"{type(objective).__name__} gives the sums {', '.join(sums)}; they must include n, the images."
+        )
+    if wrong := [name for name, value in sums.items() if value.shape]:
+        raise InputError(
+            f"{type(objective).__name__} gives {wrong[0]} of shape {sums[wrong[0]].shape}; sums are scalars."
+        )
+
+
 def _make(of: Structure) -> Programs:
     images = jnp.zeros((1, *of.image_shape), jnp.float32)
     preprocess = data.make_preprocess(of.preprocessing)
@@ -144,6 +171,7 @@ def _make(of: Structure) -> Programs:
 
     variables = jax.eval_shape(lambda: draw(_key(0)))
     trained(of.objective, variables["params"])
+    _check_objective(of.objective, variables, images, logits)
     lengths = {"steps_per_epoch": of.steps_per_epoch, "total_steps": of.total_steps}
     optimizer = optim.make_optimizer(of.optimizer, variables["params"], **lengths)
     schedule = optim.make_schedule(of.optimizer, **lengths)

@@ -114,6 +114,8 @@ def check_workdir(workdir: str | Path) -> Path:
     Raises:
         InputError: the path is empty, or a URL.
     """
+    if not isinstance(workdir, str | os.PathLike):
+        raise InputError(f"workdir is {workdir!r}; it must be the path of a folder.")
     text = str(workdir)
     if not text.strip():
         raise InputError("workdir is empty; give the folder of the run, for example runs/a.")
@@ -200,7 +202,7 @@ def _check_source(saved: Mapping[str, Any], workdir: Path, source: Source, *, fi
     choice = saved.get("init_from_checkpoint", saved.get("init_from") and "last")
     same_choice = same_folder and choice == source.init_from_checkpoint
     if "init_from" in saved and not same_init_from(saved, asdict(source)) and (finished or not same_choice):
-        other = "whose weights have changed" if same_folder else f"not {source.init_from}"
+        other = "whose weights have changed" if same_folder else f"not {source.init_from or 'without it'}"
         if same_folder and not same_choice:
             other = f"checkpoint {choice}, not {source.init_from_checkpoint}"
         raise InputError(

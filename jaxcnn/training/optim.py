@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -72,9 +73,13 @@ def make_schedule(config: Optimizer, steps_per_epoch: int, total_steps: int) -> 
         A function from a step (an integer or an int32 scalar, traced or not) to a factor.
 
     Raises:
-        InputError: the warm-up is longer than the run, or a drop is not between the warm-up and the end of the run.
+        InputError: a number of steps is not positive, the warm-up is longer than the run, or a drop is not between the
+            warm-up and the end of the run.
     """
     schedule = config.schedule
+    for name, value in (("steps_per_epoch", steps_per_epoch), ("total_steps", total_steps)):
+        if not isinstance(value, Integral) or value < 1:
+            raise InputError(f"{name} is {value!r}; it must be an integer > 0.")
     epochs = total_steps / steps_per_epoch
     warmup = round(schedule.warmup_epochs * steps_per_epoch)
     if warmup > total_steps:
@@ -213,7 +218,10 @@ def make_optimizer(
         hyper: Mapping[str, jax.Array] | None = None,
         **extra: Any,
     ) -> tuple[optax.Updates, optax.OptState]:
-        return chain(hyper or hyperparameters(config)).update(gradients, state, params, **extra)
+        values = hyper or hyperparameters(config)
+        if missing := hyperparameters(config).keys() - values.keys():
+            raise InputError(f"hyper lacks {', '.join(sorted(missing))}; create_state takes it from hyperparameters().")
+        return chain(values).update(gradients, state, params, **extra)
 
     return optax.GradientTransformationExtraArgs(chain(hyperparameters(config)).init, update)
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from jaxcnn.layers import Shape
 from jaxcnn.runs.selection import Choice
+from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.progress import waiting
 from jaxcnn.weights.conversion import Conversion, load
@@ -48,6 +49,8 @@ def convert(
         InputError: an option belongs to the other direction; or as in `load`, `write_run`, `export` and `write`.
             Nothing has been written.
     """
+    if not str(source).strip():
+        raise InputError("source is empty; give a weight file or a run folder.")
     if Path(source).is_dir():
         _refuse(f"{source} is a folder", workdir=workdir, model=model, num_classes=num_classes, drop_head=drop_head)
         _to_file(source, output, layout, "last" if checkpoint is None else checkpoint, dry_run)
@@ -55,7 +58,7 @@ def convert(
         _refuse(f"{source} is not a run folder", output=output, layout=layout, checkpoint=checkpoint)
         with waiting(f"reading {source}"):
             conversion = load(source, model, num_classes=num_classes, drop_head=drop_head)
-        _to_run(conversion, Path(workdir or Path("runs") / Path(source).stem), dry_run)
+        _to_run(conversion, Path("runs") / Path(source).stem if workdir is None else check_workdir(workdir), dry_run)
 
 
 def _to_run(conversion: Conversion, workdir: Path, dry_run: bool) -> None:

@@ -186,3 +186,13 @@ def test_what_is_no_hook_is_refused_before_training(hooks, words, tmp_path):
 def test_a_network_is_no_experiment(tmp_path):
     with pytest.raises(InputError, match=r"experiment is Tiny; it must be Experiment\."):
         jaxcnn.train(TINY.model, tmp_path / "run")
+
+
+def test_a_hook_cannot_change_results(whole, tmp_path):
+    class Meddler(Hook):
+        def on_evaluation(self, run, step, part, metrics, logits):
+            metrics["error"] = 0.0
+            assert not logits.flags.writeable
+
+    results = jaxcnn.train(TINY, tmp_path / "run", hooks=[Meddler()], verbose=False)
+    assert results.test == json.loads((whole / "results.json").read_text())["test"]

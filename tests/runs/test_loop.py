@@ -403,7 +403,7 @@ def test_init_from_uses_only_the_weights(whole, tmp_path, monkeypatch):
     _, variables = jaxcnn.restore(whole)
     assert_same(state.params, variables["params"])
     assert int(state.step) == 1 and int(state.opt_state["adam"].count) == 1
-    with pytest.raises(InputError, match=f"started with init_from {whole}, not None"):
+    with pytest.raises(InputError, match=f"started with init_from {whole}, not without it"):
         train(override(other, {"optimizer.learning_rate": 1e-30}), tmp_path / "run", verbose=False)
 
 

@@ -1,5 +1,7 @@
 """Experiments that differ only in numbers share compiled programs."""
 
+from dataclasses import dataclass
+
 import jax
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ import jaxcnn
 from jaxcnn import Augment, Data, Experiment, Fake, Optimizer, Schedule, data, make_train_step, override
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Dropout, Flatten
 from jaxcnn.models import Chain
+from jaxcnn.objectives import CrossEntropy
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.programs import shared
+from jaxcnn.runtime.errors import InputError
 
 NETWORK = Chain(
     (
@@ -135,3 +139,31 @@ class Listed(nn.Module):
 def test_a_network_that_cannot_be_hashed_trains(tmp_path):
     results = jaxcnn.train(override(BASE, {"model": Listed([5, 4]), "epochs": 1}), tmp_path / "run", verbose=False)
     assert results.steps == 4
+
+
+@dataclass(frozen=True)
+class Odd(CrossEntropy):
+    """Cross-entropy with something wrong."""
+
+    wrong: str = "loss"
+
+    def __call__(self, apply, params, model_state, batch, key):
+        loss, (state, sums) = super().__call__(apply, params, model_state, batch, key)
+        if self.wrong == "loss":
+            return loss[None], (state, sums)
+        changed = {"n": {name: value for name, value in sums.items() if name != "n"}}
+        return loss, (state, changed.get(self.wrong) or sums | {"correct": sums["correct"][None]})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("loss", r"Odd gives a loss of shape \(1,\); it must be a scalar"),
+        ("n", "Odd gives the sums .*; they must include n"),
+        ("sums", r"Odd gives correct of shape \(1,\); sums are scalars"),
+    ],
+)
+def test_an_objective_that_gives_other_values_is_refused_before_anything_is_written(wrong, words, tmp_path):
+    with pytest.raises(InputError, match=f"^{words}"):
+        jaxcnn.train(override(BASE, {"objective": Odd(wrong)}), tmp_path / "run", verbose=False)
+    assert not (tmp_path / "run").exists()

@@ -484,3 +484,17 @@ def test_a_strength_of_zero_equals_no_stage_bit_for_bit(form, start, gradients):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     else:
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("lengths", [{"total_steps": 0}, {"steps_per_epoch": 10.5}, {"total_steps": -1}])
+def test_numbers_of_steps_are_positive_integers(lengths):
+    ((name, value),) = lengths.items()
+    with pytest.raises(InputError, match=rf"^{name} is {value}; it must be an integer > 0"):
+        make_schedule(Optimizer(), **({"steps_per_epoch": 10, "total_steps": 20} | lengths))
+
+
+def test_missing_hyperparameters_are_named():
+    params = {"d": {"kernel": jnp.ones((2, 2))}}
+    optimizer = make_optimizer(Optimizer(), params, steps_per_epoch=10, total_steps=20)
+    with pytest.raises(InputError, match="^hyper lacks learning_rate, momentum"):
+        optimizer.update(params, optimizer.init(params), params, hyper={"weight_decay": 0.0, "lr": 0.1})
