@@ -241,7 +241,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys, monkeypatc
     ],
 )
 def test_dry_run_without_data_shows_what_is_known(data, network, tmp_path, capsys):
-    status, text = call([*data, f"--config.data.data_dir={tmp_path}/d", "--dry_run"], capsys)
+    arguments = [*data, f"--config.data.data_dir={tmp_path}/d", f"--workdir={tmp_path}/run", "--dry_run"]
+    status, text = call(arguments, capsys)
     assert status == 0 and list(tmp_path.iterdir()) == []
     assert "config.optimizer.learning_rate" in text and "devices: " in text
     (line,) = [line for line in text.splitlines() if line.startswith("data: ")]
@@ -255,21 +256,24 @@ def test_dry_run_without_data_shows_what_is_known(data, network, tmp_path, capsy
         assert "LeNet5 on" not in text
 
 
-def test_no_number_of_a_plan_is_cut_off(monkeypatch, capsys):
+def test_no_number_of_a_plan_is_cut_off(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("COLUMNS", "60")
     large = [
         f"--config={ROOT}/configs/vgg_imagenet.py",
         "--config.data.source=fake",
         "--config.data.fake.shape=256,256,3",
     ]
-    status, text = call([*large, "--config.data.fake.train=256", "--config.data.fake.test=8", "--dry_run"], capsys)
+    status, text = call(
+        [*large, f"--workdir={tmp_path}/run", "--config.data.fake.train=256", "--config.data.fake.test=8", "--dry_run"],
+        capsys,
+    )
     assert status == 0 and "…" not in text
     assert "15,470,264,320" in text and "102,764,544" in text and "config.optimizer.weight_decay_form" in text
 
 
 def test_dry_run_without_data_refuses_images_that_are_too_small(tmp_path, capsys):
     arguments = ["--config.data.source=tfds", "--config.data.name=mnist", f"--config.data.data_dir={tmp_path}"]
-    status, text = call([*arguments, "--dry_run"], capsys)
+    status, text = call([*arguments, f"--workdir={tmp_path}/run", "--dry_run"], capsys)
     assert status == 2 and "28x28; this network needs at least 32x32" in text
 
 

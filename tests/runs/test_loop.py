@@ -142,7 +142,7 @@ def test_a_finished_run_has_all_its_files(whole):
     assert results["test"]["accuracy"] == pytest.approx(1 - results["test"]["error"])
     # Loaded again: other tests load the file too, and each load creates classes, the last of which are found.
     expected = load_config(Path(__file__).parents[1] / "tiny.py")
-    assert from_json(json.loads((whole / "config.json").read_text())) == expected
+    assert from_json(json.loads((whole / "config.json").read_text()), folder=whole) == expected
     assert json.loads((whole / "provenance.json").read_text())["seed"] == TINY.seed
     assert list((whole / "tensorboard").iterdir())
     pictures = {path.stem for path in whole.glob("*.png")}
