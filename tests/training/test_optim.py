@@ -496,5 +496,5 @@ def test_numbers_of_steps_are_positive_integers(lengths):
 def test_missing_hyperparameters_are_named():
     params = {"d": {"kernel": jnp.ones((2, 2))}}
     optimizer = make_optimizer(Optimizer(), params, steps_per_epoch=10, total_steps=20)
-    with pytest.raises(InputError, match="^hyper lacks learning_rate, momentum;"):
+    with pytest.raises(InputError, match=r"^hyper lacks learning_rate, momentum;"):
         optimizer.update(params, optimizer.init(params), params, hyper={"weight_decay": 0.0, "lr": 0.1})
