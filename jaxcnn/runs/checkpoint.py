@@ -43,12 +43,12 @@ class Checkpoints:
         with self._failures(None):
             self._manager = ocp.CheckpointManager(folder, options=options)
 
-    def save(self, state: TrainState, *, carry: dict[str, Any], accuracies: Mapping[int, float]) -> None:
+    def save(self, state: TrainState, *, loop_state: dict[str, Any], accuracies: Mapping[int, float]) -> None:
         """Start to write a state, and return as soon as its arrays may be donated.
 
         Args:
             state: state to save, under its own step.
-            carry: JSON values that the loop needs on resume.
+            loop_state: JSON values that the loop needs on resume.
             accuracies: accuracy of every evaluation so far, by step; it decides which checkpoint is the best.
 
         Raises:
@@ -57,7 +57,7 @@ class Checkpoints:
         ocp, step = orbax(), int(state.step)
         items = items_of(state)
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-        arguments["info"] = ocp.args.JsonSave(info_of(items, carry))
+        arguments["info"] = ocp.args.JsonSave(info_of(items, loop_state))
         self._keep.accuracies = accuracies
         with self._failures(None):
             self._manager.wait_until_finished()
@@ -131,7 +131,7 @@ def steps(folder: Path) -> list[int]:
 def restore_state(
     folder: Path, like: TrainState, report: Callable[[str], None]
 ) -> tuple[TrainState, dict[str, Any]] | None:
-    """Restore the newest good state and the values that the loop saved with it (`carry`); None if there is none.
+    """Restore the newest good state and the values that the loop saved with it (`loop_state`); None if there is none.
 
     A step folder that is empty, truncated or damaged is reported, and the previous one is tried. After the search,
     damaged folders are moved to `<folder>_damaged`.

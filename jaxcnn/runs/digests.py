@@ -1,8 +1,8 @@
 """Digests of the items of a checkpoint, which reveal damage. Only this module reads orbax's files.
 
-`info` in a step folder contains the names, shapes, dtypes and a digest of every other item, the values that the
-training loop saves (`carry`), and a digest of all of these. Orbax restores a damaged array without an error, so the
-digests decide whether a checkpoint is good.
+`info` in a step folder contains the names, shapes, dtypes and a digest of every other item, the `loop_state`, and a
+digest of all of these. Orbax restores a damaged array without an error, so the digests decide whether a checkpoint is
+good.
 """
 
 import contextlib
@@ -22,14 +22,16 @@ class RestoreError(RuntimeError):
     """A checkpoint could not be read, and nothing shows that it is damaged; the message gives folder and cause."""
 
 
-def info_of(items: Mapping[str, Any], carry: dict[str, Any]) -> dict[str, Any]:
+def info_of(items: Mapping[str, Any], loop_state: dict[str, Any]) -> dict[str, Any]:
     """Return the `info` of a checkpoint with these items, as JSON values.
 
     Args:
         items: trees of arrays, by name.
-        carry: JSON values that the loop needs on resume.
+        loop_state: JSON values that the loop needs on resume.
     """
-    info = {name: {"tree": tree_of(item), "digest": _digest(item)} for name, item in items.items()} | {"carry": carry}
+    info = {name: {"tree": tree_of(item), "digest": _digest(item)} for name, item in items.items()} | {
+        "carry": loop_state
+    }
     return {**info, "digest": _info_digest(info)}
 
 

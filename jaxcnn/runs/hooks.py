@@ -30,7 +30,8 @@ class Run:
         workdir: folder of the run.
         console: prints nothing if the run is silent.
         state: state after the newest update. The next update donates its arrays, so a hook must copy what it keeps.
-        carry: JSON values that are saved in every checkpoint and restored on resume; a hook keeps its own under a name.
+        loop_state: JSON values that are saved in every checkpoint and restored on resume; a hook keeps its own under a
+            name.
         clock: seconds of the run, and images per second.
         accuracies: accuracy of every evaluation on `evaluated_part` so far, by step; NaN if the objective has none.
         learning_rate: learning rate of the update that `on_step` reports.
@@ -41,7 +42,7 @@ class Run:
     workdir: Path
     console: Console
     state: TrainState
-    carry: dict[str, Any]
+    loop_state: dict[str, Any]
     clock: Clock
     accuracies: dict[int, float] = field(default_factory=dict)
     learning_rate: float = 0.0

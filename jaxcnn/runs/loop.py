@@ -99,11 +99,11 @@ def train(
             # Another launch may have trained in the folder before it was locked.
             if (results := _finished(experiment, workdir, source, console, accept_changed_code)) is not None:
                 return results
-            state, carry = _begin(plan, workdir, source, console)
+            state, loop_state = _begin(plan, workdir, source, console)
             if line := open_workdir(plan, workdir, source, config_text):
                 console.print(line)
             try:
-                return _go(Run(plan, workdir, console, state, carry, Clock(carry.pop("seconds", 0.0))), hooks)
+                return _go(Run(plan, workdir, console, state, loop_state, Clock(loop_state.pop("seconds", 0.0))), hooks)
             except OSError as error:
                 raise checkpoint.SaveError(f"workdir {workdir} can no longer be written: {error}") from error
 
@@ -180,7 +180,7 @@ def _go(run: Run, hooks: Sequence[Hook]) -> Results:
 
 
 def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple[TrainState, dict[str, Any]]:
-    """Return the state to start from, and the values that the loop saved with it (`carry`)."""
+    """Return the state to start from, and the values that the loop saved with it (`loop_state`)."""
     restored = checkpoint.restore_state(workdir / "checkpoints", plan.state, console.print)
     if restored is not None:
         console.print(f"resuming from step {int(restored[0].step):,} in {workdir}/checkpoints")

@@ -31,15 +31,15 @@ class Rows(Hook):
         self._writer.close()
 
     def on_step(self, run: Run, step: int, sums: dict[str, float], readings: Readings | None) -> None:
-        earlier = run.carry.get("sums", {})
+        earlier = run.loop_state.get("sums", {})
         total = {name: earlier.get(name, 0.0) + value for name, value in sums.items()}
-        run.carry["sums"], self._images = total, self._images + sums["n"]
+        run.loop_state["sums"], self._images = total, self._images + sums["n"]
         incomplete = step % run.plan.experiment.log_every
         if incomplete and step != run.plan.total_steps:
             return
         rate = run.clock.lap(self._images)
-        previous = run.carry.get("previous_sums", {})
-        run.carry["sums"], run.carry["previous_sums"], self._images = {}, total, 0.0
+        previous = run.loop_state.get("previous_sums", {})
+        run.loop_state["sums"], run.loop_state["previous_sums"], self._images = {}, total, 0.0
         if incomplete:
             # The last row has fewer steps than the others; its mean includes the steps of the previous row.
             total = {name: value + previous.get(name, 0.0) for name, value in total.items()}

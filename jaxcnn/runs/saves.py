@@ -28,6 +28,6 @@ class Saves(Hook):
             self._checkpoints.check()
 
     def on_checkpoint(self, run: Run, step: int) -> None:
-        carry = run.carry | {"seconds": run.clock.seconds}
-        self._checkpoints.save(run.state, carry=carry, accuracies=run.accuracies)
+        loop_state = run.loop_state | {"seconds": run.clock.seconds}
+        self._checkpoints.save(run.state, loop_state=loop_state, accuracies=run.accuracies)
         run.saved = step

@@ -61,7 +61,7 @@ def write_run(conversion: Conversion, workdir: str | Path) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with Checkpoints(workdir / "checkpoints") as checkpoints:
-            checkpoints.save(state, carry={}, accuracies={})
+            checkpoints.save(state, loop_state={}, accuracies={})
         write_json(workdir / "provenance.json", record)
         write_json(workdir / "config.json", to_json(experiment, folder=workdir))
     except BaseException as error:

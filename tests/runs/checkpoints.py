@@ -10,7 +10,7 @@ from jaxcnn.runs.checkpoint import Checkpoints
 from jaxcnn.training.optim import make_optimizer
 from jaxcnn.training.state import TrainState
 
-CARRY = {"sums": {"loss": 0.1 + 0.2, "n": 16.0}, "seconds": 1e-300}
+LOOP_STATE = {"sums": {"loss": 0.1 + 0.2, "n": 16.0}, "seconds": 1e-300}
 # Values that an inexact copy would change: negative zero, a subnormal, infinity, a NaN with a payload.
 ODD = np.array([0x80000000, 0x00000001, 0x7F800000, 0x7FC0BEEF], np.uint32).view(np.float32)
 
@@ -45,21 +45,21 @@ def write(folder, steps, accuracies=None):
     with Checkpoints(folder) as checkpoints:
         for step in steps:
             known = {s: a for s, a in (accuracies or {}).items() if s <= step}
-            checkpoints.save(make_state(step), carry=CARRY, accuracies=known)
+            checkpoints.save(make_state(step), loop_state=LOOP_STATE, accuracies=known)
 
 
 def restore(folder, like=None):
-    """Return the restored state, the carry and the reported lines."""
+    """Return the restored state, the loop_state and the reported lines."""
     lines = []
-    state, carry = checkpoint.restore_state(folder, like or abstract(make_state(0)), lines.append) or (None, None)
-    return state, carry, lines
+    state, loop_state = checkpoint.restore_state(folder, like or abstract(make_state(0)), lines.append) or (None, None)
+    return state, loop_state, lines
 
 
 def good_or_reported(folder, sure=False):
     """Restore either exactly step 2, or report that it is damaged and restore exactly step 1; then continue saving."""
-    state, carry, lines = restore(folder)
+    state, loop_state, lines = restore(folder)
     step = int(state.step)
-    assert bits(state) == bits(make_state(step)) and carry == CARRY
+    assert bits(state) == bits(make_state(step)) and loop_state == LOOP_STATE
     assert lines == ([] if step == 2 else ["checkpoint 2 is damaged, using 1"])
     assert not sure or step == 1
     write(folder, range(step + 1, 4))

@@ -20,7 +20,7 @@ from jaxcnn.config import Optimizer
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.checkpoint import Checkpoints, SaveError
 from jaxcnn.runtime.errors import InputError
-from tests.runs.checkpoints import CARRY, abstract, bits, make_state, restore, write
+from tests.runs.checkpoints import LOOP_STATE, abstract, bits, make_state, restore, write
 
 # After a failed save, orbax raises errors in its threads and in destructors.
 pytestmark = [
@@ -32,9 +32,9 @@ pytestmark = [
 
 
 def test_a_state_is_restored_bit_for_bit(saved):
-    state, carry, lines = restore(saved)
+    state, loop_state, lines = restore(saved)
     assert bits(state) == bits(make_state(2))
-    assert carry == CARRY and lines == []
+    assert loop_state == LOOP_STATE and lines == []
 
 
 def test_variables_are_restored_bit_for_bit_without_a_template(saved):
@@ -55,7 +55,7 @@ def test_eight_devices_to_one_and_back(tmp_path):
     state = make_state(1)
     for name, before, after in (("down", eight, one), ("up", one, eight)):
         with Checkpoints(tmp_path / name) as checkpoints:
-            checkpoints.save(jax.device_put(state, before), carry={}, accuracies={})
+            checkpoints.save(jax.device_put(state, before), loop_state={}, accuracies={})
         restored, _, _ = restore(tmp_path / name, abstract(state, after))
         assert bits(restored) == bits(state)
         assert {x.sharding for x in jax.tree.leaves(restored)} == {after}
@@ -188,7 +188,7 @@ def test_saving_to_a_deleted_folder_raises(copy):
         # A file in its place stops even root.
         shutil.rmtree(copy)
         copy.touch()
-        c.save(make_state(3), carry={}, accuracies={})
+        c.save(make_state(3), loop_state={}, accuracies={})
 
 
 @pytest.fixture
@@ -210,16 +210,16 @@ def renamed(monkeypatch):
 def test_a_write_that_fails_in_the_background_is_raised(copy, renamed, where):
     message = f"^a checkpoint could not be saved in {copy}: .*No space left on device"
     with pytest.raises(SaveError, match=message), Checkpoints(copy) as checkpoints:
-        checkpoints.save(make_state(3), carry={}, accuracies={})
+        checkpoints.save(make_state(3), loop_state={}, accuracies={})
         assert renamed.wait(60)
         if where == "next save":
-            checkpoints.save(make_state(4), carry={}, accuracies={})
+            checkpoints.save(make_state(4), loop_state={}, accuracies={})
     assert checkpoint.steps(copy) == [1, 2]
 
 
 def test_a_write_that_fails_in_the_background_is_raised_once_by_check(copy, renamed):
     with Checkpoints(copy) as checkpoints:
-        checkpoints.save(make_state(3), carry={}, accuracies={})
+        checkpoints.save(make_state(3), loop_state={}, accuracies={})
         assert renamed.wait(60)
         with pytest.raises(SaveError, match="No space left on device"):
             for _ in range(600):

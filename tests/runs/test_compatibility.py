@@ -85,7 +85,7 @@ def test_key_hyperparameters_and_momentum_are_added_to_a_checkpoint_without_them
     )
     without = state.replace(opt_state={k: v for k, v in state.opt_state.items() if k != "momentum"})
     with checkpoint.Checkpoints(tmp_path / "without") as checkpoints:
-        checkpoints.save(without, carry={}, accuracies={})
+        checkpoints.save(without, loop_state={}, accuracies={})
     again, _ = checkpoint.restore_state(tmp_path / "without", plan.state, pytest.fail)
     assert jax.tree.structure(again) == jax.tree.structure(state)
     assert all(float(np.abs(x).max()) == 0 for x in jax.tree.leaves(again.opt_state["momentum"]))

@@ -54,7 +54,7 @@ def write(folder, experiment, shape=None):
     variables["params"] = jax.tree.map(lambda x: (x - 0.6).astype(np.float32), variables["params"])
     state = create_state(variables, optax.identity()).replace(step=np.int32(300))
     with checkpoint.Checkpoints(folder / "checkpoints") as checkpoints:
-        checkpoints.save(state, carry={}, accuracies={})
+        checkpoints.save(state, loop_state={}, accuracies={})
     return variables
 
 

@@ -122,8 +122,8 @@ class Counts(Hook):
         self.stop = stop
 
     def on_step(self, run, step, sums, readings):
-        run.carry["counted"] = run.carry.get("counted", 0) + sums["n"]
-        self.total = run.carry["counted"]
+        run.loop_state["counted"] = run.loop_state.get("counted", 0) + sums["n"]
+        self.total = run.loop_state["counted"]
         if step == self.stop:
             raise KeyboardInterrupt
 

@@ -32,7 +32,7 @@ def save(folder, steps, accuracies):
     with checkpoint.Checkpoints(folder / "checkpoints") as checkpoints:
         for step in steps:
             state = create_state(weights(step), optax.identity()).replace(step=np.int32(step))
-            checkpoints.save(state, carry={}, accuracies=accuracies)
+            checkpoints.save(state, loop_state={}, accuracies=accuracies)
 
 
 def row(step, split, accuracy):
