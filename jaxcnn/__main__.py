@@ -118,7 +118,7 @@ def evaluate(
         format: format of the printed results.
         output: JSON file to write.
     """
-    from jaxcnn.runs.evaluation import evaluate_run, parse_scales, show
+    from jaxcnn.runs.run_evaluation import evaluate_run, parse_scales, show
     from jaxcnn.runtime.xla_flags import set_xla_flags
 
     set_xla_flags()

@@ -21,7 +21,7 @@ import jaxcnn.bench.tables
 import jaxcnn.cli.bench
 import jaxcnn.cli.report
 import jaxcnn.data.prepare
-import jaxcnn.runs.evaluation
+import jaxcnn.runs.run_evaluation
 import jaxcnn.weights
 from jaxcnn import Augment, Data, Experiment, Fake
 from jaxcnn.__main__ import main
@@ -144,7 +144,7 @@ def replace_work(monkeypatch):
         "cli.bench.bench": {},
         "bench.tables.failures": [],
         "weights.convert": None,
-        "runs.evaluation.evaluate_run": (),
+        "runs.run_evaluation.evaluate_run": (),
         "cli.report.marked": {},
         "cli.report.collect": Path("x.jsonl"),
         "cli.report.update_tables": None,

@@ -14,7 +14,7 @@ from jaxcnn.data import center_crop, load, make_preprocess
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Flatten
 from jaxcnn.models import Chain
 from jaxcnn.runs import checkpoint
-from jaxcnn.runs.evaluation import parse_scales
+from jaxcnn.runs.run_evaluation import parse_scales
 from jaxcnn.runtime import progress
 from tests.tiny import get_config
 
@@ -217,7 +217,7 @@ def test_a_network_of_the_user(tmp_path):
 
 
 def test_scores_that_are_not_finite_are_exit_status_3(run, tmp_path, capsys, monkeypatch):
-    module = sys.modules["jaxcnn.runs.evaluation"]
+    module = sys.modules["jaxcnn.runs.run_evaluation"]
 
     def broken(*of, original=module.select):
         selection = original(*of)
