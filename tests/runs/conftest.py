@@ -2,6 +2,7 @@ import gc
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
 
 from tests.runs.checkpoints import write
@@ -25,3 +26,17 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def copy(saved, tmp_path):
     return Path(shutil.copytree(saved, tmp_path / "checkpoints"))
+
+
+@pytest.fixture
+def compiled():
+    """Return a list to which the names of compiled functions are added while the test runs."""
+    names = []
+
+    def note(event, _, fun_name="", **__):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(fun_name)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)

@@ -39,20 +39,6 @@ POINTS = [
 ]
 
 
-@pytest.fixture
-def compiled():
-    """Return a list to which the names of compiled functions are added while the test runs."""
-    names = []
-
-    def note(event, _, fun_name="", **__):
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(fun_name)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(note)
-
-
 @pytest.mark.slow
 def test_thirty_points_compile_once_and_equal_separate_runs_bit_for_bit(tmp_path, compiled):
     jax.clear_caches()

@@ -231,20 +231,6 @@ def test_scores_that_are_not_finite_are_exit_status_3(run, tmp_path, capsys, mon
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def compiled():
-    """Return a list to which the names of compiled functions are added while the test runs."""
-    names = []
-
-    def note(event, _, fun_name="", **__):
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(fun_name)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(note)
-
-
 def test_protocols_and_statistics_compile_once_for_each_shape(run, tmp_path, compiled):
     jax.clear_caches()
     protocols, kinds = ("center", "ten_crop"), ("ema", "algorithm2", "pooled")
