@@ -11,9 +11,11 @@ from jaxcnn.runs.workdir import Results
 
 
 class Pictures(Hook):
-    """Draws the pictures of a run; if one cannot be drawn, it prints a line and does not fail."""
+    """Draws the pictures of a run that keeps all; if one cannot be drawn, it prints a line and does not fail."""
 
     def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
+        if run.keep != "all":
+            return
         try:
             _draw(run, logits)
         except Exception as error:
@@ -41,6 +43,8 @@ class Summary(Hook):
     """Prints the results of a run and a list of its files."""
 
     def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
+        if run.console.quiet:
+            return
         test = results.test
         found = f"loss {test['loss']:.4f}"
         if "error" in test:
@@ -52,11 +56,13 @@ class Summary(Hook):
         hint = running_statistics_hint(run.workdir, model, variables, run.plan.image_shape, results.steps)
         if hint:
             run.console.print(hint)
+        best = f"the latest two and the best by {run.evaluated_part} accuracy"
+        pictures = ("*.png", "learning curves, confusion matrix, confident errors, first-layer filters")
         for name, what in (
             ("results.json", "the numbers above"),
-            ("metrics.jsonl", "one row per logged step; TensorBoard: tensorboard/"),
-            ("*.png", "learning curves, confusion matrix, confident errors, first-layer filters"),
-            ("checkpoints/", f"the latest two and the best by {run.evaluated_part} accuracy"),
+            ("metrics.jsonl", "one row per logged step" + "; TensorBoard: tensorboard/" * (run.keep == "all")),
+            *([pictures] if run.keep == "all" else []),
+            *([] if run.keep == "results" else [("checkpoints/", best if run.keep == "all" else "the last")]),
             ("config.json, provenance.json", "the experiment, its code and the machine"),
         ):
             run.console.print(f"  {run.workdir}/{name}: {what}")

@@ -6,7 +6,7 @@ Metrics, checkpoints, pictures and the summary are hooks; `train(..., hooks=...)
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from rich.console import Console
@@ -17,8 +17,12 @@ from jaxcnn.runs.plan import Plan
 from jaxcnn.runs.selection import evaluated_part
 from jaxcnn.runs.workdir import Results
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import did_you_mean
 from jaxcnn.training.state import TrainState
 from jaxcnn.training.steps import Readings
+
+Keep = Literal["all", "last", "results"]
+"""What a finished run leaves in its folder, as in `jaxcnn.train`."""
 
 
 @dataclass
@@ -33,6 +37,7 @@ class Run:
         loop_state: JSON values that are saved in every checkpoint and restored on resume; a hook keeps its own under a
             name.
         clock: seconds of the run, and images per second.
+        keep: what the run leaves in its folder, as in `jaxcnn.train`.
         accuracies: accuracy of every evaluation on `evaluated_part` so far, by step; NaN if the objective has none.
         learning_rate: learning rate of the update that `on_step` reports.
         saved: step of the newest checkpoint; -1 if there is none.
@@ -44,6 +49,7 @@ class Run:
     state: TrainState
     loop_state: dict[str, Any]
     clock: Clock
+    keep: Keep = "all"
     accuracies: dict[int, float] = field(default_factory=dict)
     learning_rate: float = 0.0
     saved: int = -1
@@ -108,6 +114,13 @@ class Hook:
             results: results of the last step.
             logits: [n, classes], of the test images.
         """
+
+
+def check_keep(keep: str) -> None:
+    """Raise InputError unless this is a value of `Keep`."""
+    if keep not in get_args(Keep):
+        close = did_you_mean(str(keep), get_args(Keep))
+        raise InputError(f"keep is {keep!r}; it must be one of {', '.join(get_args(Keep))}.{close}")
 
 
 def check_hooks(hooks: Sequence[Hook]) -> None:

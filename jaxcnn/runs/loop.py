@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from jaxcnn.objectives import trained
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.clock import Clock
 from jaxcnn.runs.ending import Pictures, Summary
-from jaxcnn.runs.hooks import Hook, Run, check_hooks
+from jaxcnn.runs.hooks import Hook, Keep, Run, check_hooks, check_keep
 from jaxcnn.runs.init_from import starting_weights
 from jaxcnn.runs.metrics import accuracies, read_rows
 from jaxcnn.runs.plan import Plan, make_plan
@@ -47,6 +47,8 @@ def train(
     init_from_checkpoint: Choice = "last",
     config_file: str | Path | None = None,
     hooks: Sequence[Hook] = (),
+    keep: Keep = "all",
+    on_row: Callable[[dict[str, Any]], None] | None = None,
     accept_changed_code: bool = False,
     verbose: bool = True,
 ) -> Results:
@@ -66,6 +68,10 @@ def train(
         config_file: file that the experiment was loaded from, if any; its text is kept as `config.py`.
         hooks: further hooks, called at steps, evaluations, checkpoints and the end; a run that is already finished
             calls none.
+        keep: what a finished run leaves in its folder besides config, provenance, metrics and results. all: the latest
+            two checkpoints and the best, TensorBoard files, pictures; last: the last checkpoint; results: nothing.
+        on_row: function that receives every row of metrics.jsonl when it is written, for example to log it elsewhere.
+            The rows after the newest checkpoint of a stopped run are written again when it resumes.
         accept_changed_code: continue a run although its own classes, or the files they import, have changed.
         verbose: print devices, tables, a progress bar on a terminal, and a summary.
 
@@ -84,6 +90,7 @@ def train(
     if not isinstance(experiment, Experiment):
         raise InputError(f"experiment is {type(experiment).__name__}; it must be Experiment.")
     check_hooks(hooks)
+    check_keep(keep)
     workdir = check_workdir(workdir)
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
     source = Source.of(experiment, init_from, arrays, init_from_checkpoint)
@@ -103,7 +110,8 @@ def train(
             if line := open_workdir(plan, workdir, source, config_text):
                 console.print(line)
             try:
-                return _go(Run(plan, workdir, console, state, loop_state, Clock(loop_state.pop("seconds", 0.0))), hooks)
+                clock = Clock(loop_state.pop("seconds", 0.0))
+                return _go(Run(plan, workdir, console, state, loop_state, clock, keep), hooks, on_row)
             except OSError as error:
                 raise checkpoint.SaveError(f"workdir {workdir} can no longer be written: {error}") from error
 
@@ -155,12 +163,12 @@ def print_plan(console: Console, plan: Plan) -> None:
     )
 
 
-def _go(run: Run, hooks: Sequence[Hook]) -> Results:
+def _go(run: Run, hooks: Sequence[Hook], on_row: Callable[[dict[str, Any]], None] | None) -> Results:
     """Train, evaluate, write the results and call the hooks' `on_end`; pictures and summary come last."""
     signals = Signals()
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals.watch())
-        hooks = (stack.enter_context(Saves(run)), stack.enter_context(Rows(run)), *hooks)
+        hooks = (stack.enter_context(Saves(run)), stack.enter_context(Rows(run, on_row)), *hooks)
         rows = read_rows(run.workdir / "metrics.jsonl")
         run.accuracies = accuracies(rows, run.evaluated_part)
         loop = _Loop(run, hooks, signals)

@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -33,36 +33,30 @@ def accuracies(rows: Iterable[dict[str, Any]], part: str) -> dict[int, float]:
 
 
 class Writer:
-    """Appends rows to `metrics.jsonl` and mirrors them as TensorBoard events under `tensorboard/`.
+    """Appends rows to `metrics.jsonl` and, unless told otherwise, mirrors them as TensorBoard events in `tensorboard/`.
 
     When a run restarts at `step`, the rows of later steps are removed, because the run will write them again. Rows
     contain only finite numbers: training and evaluation stop before they write any other, and rows of earlier versions
     with other numbers are removed too.
     """
 
-    def __init__(self, workdir: Path, step: int) -> None:
-        from tensorboardX.proto.event_pb2 import SessionLog
-
+    def __init__(self, workdir: Path, step: int, *, tensorboard: bool = True) -> None:
         self._path = workdir / "metrics.jsonl"
         kept = [row for row in read_rows(self._path) if row["step"] <= step and _finite(row)]
         with replacing(self._path) as draft:
             draft.write_text("".join(map(_line, kept)))
         self._file = self._path.open("a")
-        folder = workdir / "tensorboard"
-        folder.mkdir(exist_ok=True)
-        # TensorBoard's own writer is not used: a full disk ends its thread, and the run would wait for it for ever.
-        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
-        self._events = (folder / name).open("ab")
-        self._events.write(_record(file_version="brain.Event:2"))
-        self._events.write(_record(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+        self._events = _open_events(workdir / "tensorboard", step) if tensorboard else None
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row: `step`, `epoch`, `split`, metrics, and the readings of the clock under `time`."""
-        from tensorboardX.proto.summary_pb2 import Summary
-
         # Each line is flushed, so that a checkpoint is never ahead of the rows before it.
         self._file.write(_line(row))
         self._file.flush()
+        if self._events is None:
+            return
+        from tensorboardX.proto.summary_pb2 import Summary
+
         values = [
             Summary.Value(tag=f"{row['split']}/{name}", simple_value=value)
             for name, value in {**row, **row["time"]}.items()
@@ -72,9 +66,10 @@ class Writer:
         self._events.flush()
 
     def close(self) -> None:
-        """Flush and close both files."""
+        """Flush and close the files."""
         with self._file:
-            self._events.close()
+            if self._events is not None:
+                self._events.close()
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -83,6 +78,19 @@ def _line(row: dict[str, Any]) -> str:
 
 def _finite(row: dict[str, Any]) -> bool:
     return all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+
+
+def _open_events(folder: Path, step: int) -> BinaryIO:
+    """Open a new file of TensorBoard events, which says that events after `step` in earlier files are void."""
+    from tensorboardX.proto.event_pb2 import SessionLog
+
+    folder.mkdir(exist_ok=True)
+    # TensorBoard's own writer is not used: a full disk ends its thread, and the run would wait for it for ever.
+    name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+    events = (folder / name).open("ab")
+    events.write(_record(file_version="brain.Event:2"))
+    events.write(_record(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+    return events
 
 
 def _record(**event: Any) -> bytes:

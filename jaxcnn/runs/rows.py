@@ -1,5 +1,6 @@
 """The hook that reports metrics: rows in metrics.jsonl, TensorBoard events, a progress bar, a line per evaluation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ class Rows(Hook):
     Use it as a context manager, which opens and closes the files.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, on_row: Callable[[dict[str, Any]], None] | None = None) -> None:
         step = int(run.state.step)
-        self._writer = Writer(run.workdir, step)
+        self._writer, self._on_row = Writer(run.workdir, step, tensorboard=run.keep == "all"), on_row
         self._bar = progress_bar(run.console, total=run.plan.total_steps, done=step)
         self._images = 0.0  # Images since the last row, in this launch only, as is its clock.
 
@@ -56,7 +57,10 @@ class Rows(Hook):
     def _row(self, run: Run, step: int, split: str, metrics: dict[str, float], clock: dict[str, float]) -> None:
         epoch = step / run.plan.steps_per_epoch
         time = {"seconds": run.clock.seconds, **clock}
-        self._writer.write({"step": step, "epoch": epoch, "split": split, **metrics, "time": time})
+        row = {"step": step, "epoch": epoch, "split": split, **metrics, "time": time}
+        self._writer.write(row)
+        if self._on_row is not None:
+            self._on_row(row)
 
 
 def headline(metrics: dict[str, float]) -> str:

@@ -1,14 +1,21 @@
 """The hook that saves checkpoints."""
 
+import shutil
 from typing import Any
+
+import numpy as np
 
 from jaxcnn.runs.checkpoint import Checkpoints, steps
 from jaxcnn.runs.hooks import Hook, Run
+from jaxcnn.runs.workdir import Results
 from jaxcnn.training.steps import Readings
 
 
 class Saves(Hook):
-    """Saves the state under `checkpoints/`. Use it as a context manager, which waits for the last write."""
+    """Saves the state under `checkpoints/`. Use it as a context manager, which waits for the last write.
+
+    At the end it removes the checkpoints that the run does not keep.
+    """
 
     def __init__(self, run: Run) -> None:
         folder = run.workdir / "checkpoints"
@@ -31,3 +38,11 @@ class Saves(Hook):
         loop_state = run.loop_state | {"seconds": run.clock.seconds}
         self._checkpoints.save(run.state, loop_state=loop_state, accuracies=run.accuracies)
         run.saved = step
+
+    def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
+        folder = run.workdir / "checkpoints"
+        if run.keep == "results":
+            shutil.rmtree(folder)
+        elif run.keep == "last":
+            for step in set(steps(folder)) - {results.steps}:
+                shutil.rmtree(folder / str(step))

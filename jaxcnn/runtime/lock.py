@@ -19,6 +19,11 @@ from jaxcnn.runtime.errors import InputError
 # Without locks: seconds between two heartbeats of an owner, and after the last one until the owner counts as dead.
 _BEAT, _DEAD_AFTER = 30.0, 600.0
 
+
+class InUse(InputError):
+    """Another process holds the lock of a run's folder."""
+
+
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -34,7 +39,8 @@ def locked(workdir: Path) -> Iterator[None]:
     When the block ends, both files are removed, and so are the folders that were created for them if they are empty.
 
     Raises:
-        InputError: another process holds the lock, or the folder cannot be written; nothing has been changed.
+        InUse: another process holds the lock.
+        InputError: the folder cannot be written; nothing has been changed.
     """
     if jax.process_index() > 0:
         yield
@@ -161,13 +167,13 @@ def _read(owner: Path) -> dict[str, Any] | None:
         return None
 
 
-def _in_use(workdir: Path, owner: Any, hint: str = "") -> InputError:
+def _in_use(workdir: Path, owner: Any, hint: str = "") -> InUse:
     try:
         who = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
     except (KeyError, TypeError):
         who = "another process"
     text = f"workdir {workdir} is in use by {who}. Wait until it ends, stop it, or give another workdir. {hint}"
-    return InputError(text.rstrip())
+    return InUse(text.rstrip())
 
 
 def _remove_empty(folder: Path, existing: Path) -> None:

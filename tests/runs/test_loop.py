@@ -160,6 +160,24 @@ def test_a_run_has_all_its_rows(whole):
     assert found[-1]["accuracy"] == json.loads((whole / "results.json").read_text())["test"]["accuracy"]
 
 
+@pytest.mark.parametrize(("keep", "left"), [("last", [str(STEPS)]), ("results", None)])
+def test_a_light_run_keeps_what_was_asked_for_and_passes_its_rows_on(whole, tmp_path, capsys, keep, left):
+    passed = []
+    results = train(TINY, tmp_path / "run", keep=keep, on_row=passed.append)
+    folder = tmp_path / "run"
+    assert [json.dumps({k: v for k, v in row.items() if k != "time"}) for row in passed] == rows(folder) == rows(whole)
+    files = {"config.json", "provenance.json", "metrics.jsonl", "results.json"}
+    assert {path.name for path in folder.iterdir()} == files | ({"checkpoints"} if left else set())
+    assert left is None or [path.name for path in (folder / "checkpoints").iterdir()] == left
+    assert "png" not in (out := capsys.readouterr().out) and ("checkpoints/: the last\n" in out) == bool(left)
+    assert train(TINY, folder, keep=keep, verbose=False) == results
+
+
+def test_an_unknown_value_of_keep_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"keep is 'result'; it must be one of .*results. Did you mean 'results'"):
+        train(TINY, tmp_path, keep="result")
+
+
 @pytest.mark.parametrize("stop", [None, 22])
 def test_the_last_row_averages_its_steps_and_those_of_the_previous_row(tmp_path, monkeypatch, stop):
     """The same holds for a run that was stopped after the previous row."""

@@ -13,12 +13,12 @@ import pytest
 
 from jaxcnn.runtime import lock
 from jaxcnn.runtime.errors import InputError
-from jaxcnn.runtime.lock import locked
+from jaxcnn.runtime.lock import InUse, locked
 
 HOLD = """
 import sys
 from pathlib import Path
-from jaxcnn.runtime.lock import locked
+from jaxcnn.runtime.lock import InUse, locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -58,7 +58,7 @@ def test_the_lock_leaves_only_files_written_while_it_was_held(tmp_path):
     with locked(tmp_path / "a" / "b"):
         (tmp_path / "a" / "b" / "file").touch()
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["file"]
-    with locked(tmp_path / "a" / "b"), pytest.raises(InputError), locked(tmp_path / "a" / "b"):
+    with locked(tmp_path / "a" / "b"), pytest.raises(InUse), locked(tmp_path / "a" / "b"):
         pytest.fail("held twice")
 
 
@@ -109,7 +109,7 @@ def test_without_locks_an_owner_updates_its_record(lockless, tmp_path, monkeypat
         while (tmp_path / ".owner.json").stat().st_mtime == 0:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        with pytest.raises(InputError), locked(tmp_path):
+        with pytest.raises(InUse), locked(tmp_path):
             pytest.fail("held twice")
 
 
