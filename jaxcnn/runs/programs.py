@@ -19,6 +19,7 @@ from jaxcnn import data
 from jaxcnn.config import Augment, Data, Experiment, Optimizer
 from jaxcnn.data.streams import InitStream
 from jaxcnn.objectives import OWN, Batch, Objective, Sums, trained
+from jaxcnn.runs.stacking import member_axes
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.training import optim
 from jaxcnn.training.state import IMPLEMENTATION, TrainState, create_state
@@ -67,6 +68,9 @@ class Programs:
             otherwise None; `readings`, static, are functions as in `make_train_step`, and `answers` their results;
             `rate` is the learning rate of the update.
         eval_step: `(variables, batch) -> (metrics, logits)`.
+        train_members, eval_members: the same for several members of one structure, by `jax.vmap`. States are stacked as
+            by `stacking.stack`, and results are stacked along a first axis. A batch, the colours and the key have this
+            axis too, or belong to all members; so a learning rate sweep augments each batch once.
     """
 
     optimizer: Any
@@ -76,6 +80,8 @@ class Programs:
     initialize: Callable[..., TrainState]
     train_step: Any
     eval_step: Any
+    train_members: Any
+    eval_members: Any
 
 
 def structure(
@@ -197,6 +203,11 @@ def _make(of: Structure) -> Programs:
         state, metrics, answers = step(state, batch)
         return state, metrics, (optim.current_learning_rate(schedule, state.hyper, state.opt_state), answers)
 
+    def train_members(state: TrainState, batch: Batch, colors: jax.Array | None) -> tuple[TrainState, Sums, Readings]:
+        axes, images = member_axes(state), 0 if batch["image"].ndim > 4 else None
+        each = jax.vmap(train_step, in_axes=(axes, images, 0 if jnp.ndim(colors) > 2 else None), out_axes=(axes, 0, 0))
+        return each(state, batch, colors)
+
     # Initialization runs once; for a CPU, XLA takes longer to optimize random number generators than they take to run.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     eval_step = make_eval_step(
@@ -204,6 +215,10 @@ def _make(of: Structure) -> Programs:
         preprocess=lambda images: preprocess(data.center_crop(images, of.augment.crop)),
         objective=of.objective,
     )
+
+    def eval_members(variables: dict[str, Any], batch: Batch) -> tuple[Sums, jax.Array]:
+        return jax.vmap(eval_step, in_axes=(0, 0 if batch["image"].ndim > 4 else None))(variables, batch)
+
     return Programs(
         optimizer=optimizer,
         schedule=schedule,
@@ -212,6 +227,8 @@ def _make(of: Structure) -> Programs:
         initialize=jax.jit(initialize, out_shardings=replicated, compiler_options=options),
         train_step=jax.jit(train_step, donate_argnums=0, static_argnames="readings", out_shardings=replicated),
         eval_step=jax.jit(eval_step),
+        train_members=jax.jit(train_members, donate_argnums=0, out_shardings=replicated),
+        eval_members=jax.jit(eval_members),
     )
 
 
