@@ -203,9 +203,12 @@ def _make(of: Structure) -> Programs:
         state, metrics, answers = step(state, batch)
         return state, metrics, (optim.current_learning_rate(schedule, state.hyper, state.opt_state), answers)
 
-    def train_members(state: TrainState, batch: Batch, colors: jax.Array | None) -> tuple[TrainState, Sums, Readings]:
-        axes, images = member_axes(state), 0 if batch["image"].ndim > 4 else None
-        each = jax.vmap(train_step, in_axes=(axes, images, 0 if jnp.ndim(colors) > 2 else None), out_axes=(axes, 0, 0))
+    def train_members(
+        state: TrainState, batch: Batch, colors: jax.Array | None, *, readings: tuple[Callable[..., Any], ...] = ()
+    ) -> tuple[TrainState, Sums, Readings]:
+        axes, own_colors = member_axes(state), colors is not None and colors.ndim > 2
+        step = functools.partial(train_step, readings=readings)
+        each = jax.vmap(step, in_axes=(axes, _batch_axis(batch), 0 if own_colors else None), out_axes=(axes, 0, 0))
         return each(state, batch, colors)
 
     # Initialization runs once; for a CPU, XLA takes longer to optimize random number generators than they take to run.
@@ -217,7 +220,7 @@ def _make(of: Structure) -> Programs:
     )
 
     def eval_members(variables: dict[str, Any], batch: Batch) -> tuple[Sums, jax.Array]:
-        return jax.vmap(eval_step, in_axes=(0, 0 if batch["image"].ndim > 4 else None))(variables, batch)
+        return jax.vmap(eval_step, in_axes=(0, _batch_axis(batch)))(variables, batch)
 
     return Programs(
         optimizer=optimizer,
@@ -227,13 +230,18 @@ def _make(of: Structure) -> Programs:
         initialize=jax.jit(initialize, out_shardings=replicated, compiler_options=options),
         train_step=jax.jit(train_step, donate_argnums=0, static_argnames="readings", out_shardings=replicated),
         eval_step=jax.jit(eval_step),
-        train_members=jax.jit(train_members, donate_argnums=0, out_shardings=replicated),
+        train_members=jax.jit(train_members, donate_argnums=0, static_argnames="readings", out_shardings=replicated),
         eval_members=jax.jit(eval_members),
     )
 
 
 shared = functools.lru_cache(maxsize=_KEPT)(_make)
 """Programs by structure, cached."""
+
+
+def _batch_axis(batch: Batch) -> int | None:
+    """Return the axis of the members in a batch; None if it is the batch of every member."""
+    return 0 if batch["image"].ndim > 4 else None
 
 
 def _key(seed: int | jax.Array) -> jax.Array:

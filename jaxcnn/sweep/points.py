@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxcnn.config import Experiment, run_id, saved_names, to_json
+from jaxcnn.runs.failure import read_failure
 from jaxcnn.runs.workdir import Results
-from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.json_object import read_object
 from jaxcnn.sweep.settings import labels, setting, text_of, texts_of, varying
@@ -35,28 +35,14 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why a point has no results: the content of its file failure.json.
-
-    Attributes:
-        kind: diverged: a loss, a weight or an evaluation was not finite; failed: an error.
-        reason: one line.
-        traceback: where an unexpected error was raised.
-    """
-
-    kind: Literal["diverged", "failed"]
-    reason: str
-    traceback: str | None = None
-
-
-@dataclass(frozen=True)
 class Record:
     """What a sweep did with one of its experiments.
 
     Attributes:
         experiment: the experiment.
         workdir: its run folder.
-        status: finished; diverged or failed, as in `Failure`; stopped: its state is saved, and it can be continued.
+        status: finished; diverged or failed, as in `runs.failure.Failure`; stopped: its state is saved, and it can be
+            continued.
         results: results of a finished run, otherwise None.
         reason: why there are no results, otherwise None.
     """
@@ -154,19 +140,3 @@ def status_of(workdir: Path) -> Status:
     if (failure := read_failure(workdir)) is not None:
         return failure.kind
     return "unfinished" if (workdir / "config.json").exists() else "new"
-
-
-def read_failure(workdir: Path) -> Failure | None:
-    """Return why a point has no results; None if it did not fail."""
-    path = workdir / "failure.json"
-    if not path.exists():
-        return None
-    found = read_object(path, "kind", "reason")
-    return Failure(found["kind"], found["reason"], found.get("traceback"))
-
-
-def write_failure(workdir: Path, failure: Failure) -> None:
-    """Write failure.json into the folder of a point."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    record = {"kind": failure.kind, "reason": failure.reason}
-    write_json(workdir / "failure.json", record | ({"traceback": failure.traceback} if failure.traceback else {}))

@@ -10,13 +10,14 @@ from typing import Any
 
 from jaxcnn.config import Experiment, to_json
 from jaxcnn.data import MissingData
+from jaxcnn.runs.failure import read_failure
 from jaxcnn.runs.hooks import Keep, check_keep
 from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runs.workdir import Source, check_workdir, finished
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.sweep.groups import groups, structure_key
 from jaxcnn.sweep.live import View
-from jaxcnn.sweep.points import Point, Record, check_folder, points_of, read_failure, status_of
+from jaxcnn.sweep.points import Point, Record, check_folder, points_of, status_of
 from jaxcnn.sweep.processes import Processes
 from jaxcnn.sweep.shards import share
 from jaxcnn.sweep.work import Options, Outcome, check_plans, check_plans_of_json, work, work_on_json

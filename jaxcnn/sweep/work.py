@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from jaxcnn.config import Experiment, from_json
 from jaxcnn.data import MissingData
+from jaxcnn.runs.failure import Failure, write_failure
 from jaxcnn.runs.hooks import Keep
 from jaxcnn.runs.loop import train
 from jaxcnn.runs.plan import make_plan
@@ -16,7 +17,6 @@ from jaxcnn.runs.workdir import Results
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.lock import InUse
-from jaxcnn.sweep.points import Failure, write_failure
 from jaxcnn.training.non_finite import NonFinite
 
 

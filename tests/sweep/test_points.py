@@ -8,7 +8,8 @@ from jaxcnn import Data, Experiment, Fake, InputError, override, sweep
 from jaxcnn.config import run_id, to_json
 from jaxcnn.layers import BatchNorm
 from jaxcnn.models import LeNet5
-from jaxcnn.sweep.points import Failure, check_folder, points_of, read_failure, status_of, write_failure
+from jaxcnn.runs.failure import Failure, read_failure, write_failure
+from jaxcnn.sweep.points import check_folder, points_of, status_of
 
 BASE = Experiment(model=LeNet5(), data=Data(source="fake", fake=Fake(train=16, test=8), batch_size=8), epochs=1)
 
