@@ -1,0 +1,230 @@
+"""The summary of a sweep: a metric over the seeds by what varies, best first, and differences from a baseline."""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.config.paths import nearest
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.sweep.comparisons import deviation, paired_differences, t_interval
+from jaxcnn.sweep.outcomes import STATUSES, Outcome, read_outcomes
+from jaxcnn.sweep.settings import paths, texts, value_at, varying, without
+from jaxcnn.sweep.table import Row, Table, Value
+from jaxcnn.sweep.units import Unit
+
+Key = tuple[str, ...]
+"""Values of several settings as JSON texts."""
+
+
+def summarize(
+    folder: str | Path,
+    *,
+    by: str | Sequence[str] | None = None,
+    baseline: str | None = None,
+    metric: str = "test.error",
+    select: str | None = None,
+) -> Table:
+    """Summarize the finished runs of a sweep over their seeds, for each value of some settings.
+
+    Only the run folders are read (config.json, results.json, failure.json), so the sweep may still be running.
+
+    Args:
+        folder: folder of the sweep, with one run folder for each point.
+        by: dotted paths of the settings to compare, several as a sequence or separated by commas; None: every setting
+            that varies, except the seed and those that change no result (folders, cadences).
+        baseline: value of `by` to compare the others with, as the table shows it (several settings separated by
+            commas). Differences are paired by seed, over the seeds that are finished in both.
+        metric: number in results.json: `test.error`, `test.loss`, `validation.accuracy`, `seconds`, `steps`.
+        select: metric, never of the test split, by whose mean over the seeds the settings that vary besides `by` are
+            chosen for each value of `by`, as in `validation.error`. Settings with a diverged seed are chosen only if
+            all have one.
+
+    Returns:
+        The table, the best mean first (the lowest; for accuracies the highest).
+
+    Raises:
+        InputError: the folder has no finished point or is not that of a sweep; a field, the baseline or a metric is
+            unknown; settings vary that are neither in `by` nor chosen by `select`; or `select` is a test metric.
+    """
+    outcomes = read_outcomes(folder)
+    trees = [outcome.settings for outcome in outcomes]
+    fields = tuple(varying(trees)) if by is None else _fields(by, trees)
+    if select is not None and select.partition(".")[0] == "test":
+        raise InputError(f"select is {select}; settings must not be chosen on the test split. Use validation.error.")
+    for name, path in (("metric", metric), ("select", select)):
+        if path is not None:
+            _check_metric(name, path, outcomes)
+    inner = tuple(varying([_without_all(tree, fields) for tree in trees]))
+    if inner and select is None:
+        raise InputError(
+            f"by is {', '.join(fields) or 'empty'}, but the runs also differ in {', '.join(inner)}; add this to by, or "
+            "give select, for example validation.error, to choose it."
+        )
+    if select is not None and not inner:
+        raise InputError(
+            f"select is {select}, but the runs differ in nothing besides by and the seed; leave out select, or leave "
+            "the field to choose out of by."
+        )
+    values = {path: _values(trees, path) for path in (*fields, *inner)}
+    rows = []
+    for key, arm in _groups(outcomes, fields).items():
+        groups = _groups(arm, inner)
+        chosen = next(iter(groups)) if select is None else _best(groups, select)
+        settings = {path: values[path][text] for path, text in zip(fields, key, strict=True)}
+        selected = {path: values[path][text] for path, text in zip(inner, chosen, strict=True)} if inner else {}
+        rows.append(_row(settings, selected, groups[chosen], metric))
+    sign = 1 if Unit.of(metric).lower_is_better else -1
+    rows.sort(key=lambda row: (row.mean is None, sign * (row.mean or 0), row.label))
+    if baseline is not None:
+        place = _find(baseline, rows, fields)
+        baseline = rows[place].label
+        others = [row for i, row in enumerate(rows) if i != place]
+        differences = paired_differences([row.values for row in others], rows[place].values)
+        found = {row.label: difference for row, difference in zip(others, differences, strict=True)}
+        rows = [replace(row, difference=found.get(row.label)) for row in rows]
+    return Table(metric, fields, tuple(rows), baseline, select, _notes(outcomes, select))
+
+
+def _fields(by: str | Sequence[str], trees: Sequence[Any]) -> tuple[str, ...]:
+    """Return the paths in `by`.
+
+    Raises:
+        InputError: one of them is the seed or unknown.
+    """
+    fields = tuple(dict.fromkeys(path.strip() for path in (by.split(",") if isinstance(by, str) else by)))
+    known = {path for tree in trees for path in paths(tree)}
+    for path in fields:
+        if path == "seed":
+            raise InputError("by contains seed, over which the summary takes the mean; leave it out.")
+        if path not in known:
+            near = nearest(path, sorted(known))
+            hint = f" Did you mean {near!r}?" if near else ""
+            raise InputError(f"by has the unknown field {path!r}.{hint} {_varying_text(trees)}")
+    return fields
+
+
+def _varying_text(trees: Sequence[Any]) -> str:
+    return f"The runs differ in {', '.join(varying(trees)) or 'nothing but the seed'}."
+
+
+def _check_metric(name: str, path: str, outcomes: Sequence[Outcome]) -> None:
+    """Raise InputError unless every finished run has a metric."""
+    finished = [outcome for outcome in outcomes if outcome.status == "finished"]
+    lacking = [outcome.workdir for outcome in finished if path not in _metrics(outcome)]
+    if len(lacking) == len(finished):
+        known = sorted({metric for outcome in finished for metric in _metrics(outcome)})
+        near = nearest(path, known)
+        hint = f" Did you mean {near!r}?" if near else ""
+        split = path.partition(".")[0]
+        if split == "validation" and not any(metric.startswith("validation.") for metric in known):
+            hint = " The runs have no validation split; set data.validation."
+        raise InputError(f"{name} is {path}, which no run has.{hint} Metrics are {', '.join(known)}.")
+    if lacking:
+        raise InputError(
+            f"{name} is {path}, which {len(lacking)} of {len(finished)} finished runs do not have, such as "
+            f"{lacking[0]}; choose a metric of all runs."
+        )
+
+
+def _metrics(outcome: Outcome) -> dict[str, float]:
+    """Return the metrics of a finished run by dotted path."""
+
+    def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                yield from leaves(value, f"{prefix}{key}.")
+            elif isinstance(value, int | float) and key not in ("seed", "n"):
+                yield prefix + key, float(value)
+
+    return dict(leaves(outcome.results))
+
+
+def _without_all(tree: Any, fields: Sequence[str]) -> Any:
+    for path in fields:
+        tree = without(tree, path)
+    return tree
+
+
+def _key(outcome: Outcome, fields: Sequence[str]) -> Key:
+    return tuple(json.dumps(value_at(outcome.settings, path), sort_keys=True) for path in fields)
+
+
+def _groups(outcomes: Sequence[Outcome], fields: Sequence[str]) -> dict[Key, list[Outcome]]:
+    """Return the outcomes by the values of some settings."""
+    groups: dict[Key, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(_key(outcome, fields), []).append(outcome)
+    return groups
+
+
+def _values(trees: Sequence[Any], path: str) -> dict[str, Value]:
+    """Return the different values of a setting, by their JSON texts."""
+    raw = {json.dumps(value, sort_keys=True): value for value in (value_at(tree, path) for tree in trees)}
+    return {key: Value(raw[key], text) for key, text in zip(raw, texts([*raw.values()]), strict=True)}
+
+
+def _best(groups: Mapping[Key, Sequence[Outcome]], select: str) -> Key:
+    """Return the settings with the best mean of a metric, of those with the fewest diverged seeds."""
+    sign = 1 if Unit.of(select).lower_is_better else -1
+
+    def rank(key: Key) -> tuple[bool, int, float]:
+        values = [_metrics(outcome)[select] for outcome in groups[key] if outcome.status == "finished"]
+        diverged = sum(outcome.status == "diverged" for outcome in groups[key])
+        return not values, diverged, sign * float(np.mean(values)) if values else 0.0
+
+    return min(groups, key=rank)
+
+
+def _row(settings: dict[str, Value], chosen: dict[str, Value], runs: Sequence[Outcome], metric: str) -> Row:
+    finished = sorted((run for run in runs if run.status == "finished"), key=lambda run: run.seed)
+    for one, two in pairwise(finished):
+        if one.seed == two.seed:
+            raise InputError(
+                f"{one.workdir} and {two.workdir.name} have the same settings and seed; move one of them out of the "
+                "folder."
+            )
+    values = {run.seed: _metrics(run)[metric] for run in finished}
+    numbers = [*values.values()]
+    return Row(
+        settings=settings,
+        chosen=chosen,
+        values=values,
+        workdirs={run.seed: run.workdir for run in finished},
+        mean=float(np.mean(numbers)) if numbers else None,
+        sd=deviation(numbers),
+        interval=t_interval(numbers),
+        **{status: sum(run.status == status for run in runs) for status in ("diverged", "failed", "unfinished")},
+    )
+
+
+def _find(baseline: str, rows: Sequence[Row], fields: Sequence[str]) -> int:
+    """Return the index of the row that `baseline` names, by its text or, of a single setting, by its number."""
+    labels = ["".join(row.label.split()) for row in rows]
+    name = "".join(str(baseline).split())
+    if name in labels:
+        return labels.index(name)
+    if len(fields) == 1:
+        for i, row in enumerate(rows):
+            value = row.settings[fields[0]].raw
+            with contextlib.suppress(ValueError):
+                if isinstance(value, int | float) and not isinstance(value, bool) and float(name) == value:
+                    return i
+    raise InputError(
+        f"baseline is {str(baseline)!r}, which is not among the values of {', '.join(fields) or 'by'}: "
+        f"{'; '.join(row.label for row in rows)}."
+    )
+
+
+def _notes(outcomes: Sequence[Outcome], select: str | None) -> tuple[str, ...]:
+    counts = Counter(outcome.status for outcome in outcomes)
+    if select is None or counts["finished"] == len(outcomes):
+        return ()
+    others = ", ".join(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])
+    return (f"Selected among the finished runs, {counts['finished']} of {len(outcomes)} ({others}).",)
