@@ -270,7 +270,8 @@ def _responses(
     panel.set_axisbelow(True)
     bottom, top = panel.get_ylim()
     ends, crosses = [], {position: 0 for position in positions}
-    for (label, line), colour in zip(lines.items(), COLOURS, strict=False):
+    # The first line is drawn last, above the others.
+    for (label, line), colour in reversed([*zip(lines.items(), COLOURS, strict=False)]):
         line = sorted(line, key=lambda arm: arm.position)
         drawn = [arm for arm in line if arm.mean is not None]
         for arm in line:

@@ -14,9 +14,9 @@ import numpy as np
 from jaxcnn.config.paths import nearest
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.sweep.comparisons import deviation, paired_differences, t_interval
-from jaxcnn.sweep.outcomes import STATUSES, Outcome, read_outcomes
-from jaxcnn.sweep.settings import paths, texts, value_at, varying, without
+from jaxcnn.sweep.settings import Tree, paths_of, setting, texts_of, varying, without
 from jaxcnn.sweep.table import Row, Table, Value
+from jaxcnn.sweep.trials import STATUSES, Trial, read_trials
 from jaxcnn.sweep.units import Unit
 
 Key = tuple[str, ...]
@@ -53,14 +53,14 @@ def summarize(
         InputError: the folder has no finished point or is not that of a sweep; a field, the baseline or a metric is
             unknown; settings vary that are neither in `by` nor chosen by `select`; or `select` is a test metric.
     """
-    outcomes = read_outcomes(folder)
-    trees = [outcome.settings for outcome in outcomes]
+    trials = read_trials(folder)
+    trees = [trial.settings for trial in trials]
     fields = tuple(varying(trees)) if by is None else _fields(by, trees)
     if select is not None and select.partition(".")[0] == "test":
         raise InputError(f"select is {select}; settings must not be chosen on the test split. Use validation.error.")
     for name, path in (("metric", metric), ("select", select)):
         if path is not None:
-            _check_metric(name, path, outcomes)
+            _check_metric(name, path, trials)
     inner = tuple(varying([_without_all(tree, fields) for tree in trees]))
     if inner and select is None:
         raise InputError(
@@ -74,7 +74,7 @@ def summarize(
         )
     values = {path: _values(trees, path) for path in (*fields, *inner)}
     rows = []
-    for key, arm in _groups(outcomes, fields).items():
+    for key, arm in _groups(trials, fields).items():
         groups = _groups(arm, inner)
         chosen = next(iter(groups)) if select is None else _best(groups, select)
         settings = {path: values[path][text] for path, text in zip(fields, key, strict=True)}
@@ -89,17 +89,17 @@ def summarize(
         differences = paired_differences([row.values for row in others], rows[place].values)
         found = {row.label: difference for row, difference in zip(others, differences, strict=True)}
         rows = [replace(row, difference=found.get(row.label)) for row in rows]
-    return Table(metric, fields, tuple(rows), baseline, select, _notes(outcomes, select))
+    return Table(metric, fields, tuple(rows), baseline, select, _notes(trials, select))
 
 
-def _fields(by: str | Sequence[str], trees: Sequence[Any]) -> tuple[str, ...]:
+def _fields(by: str | Sequence[str], trees: Sequence[Tree]) -> tuple[str, ...]:
     """Return the paths in `by`.
 
     Raises:
         InputError: one of them is the seed or unknown.
     """
     fields = tuple(dict.fromkeys(path.strip() for path in (by.split(",") if isinstance(by, str) else by)))
-    known = {path for tree in trees for path in paths(tree)}
+    known = {path for tree in trees for path in paths_of(tree)}
     for path in fields:
         if path == "seed":
             raise InputError("by contains seed, over which the summary takes the mean; leave it out.")
@@ -110,16 +110,16 @@ def _fields(by: str | Sequence[str], trees: Sequence[Any]) -> tuple[str, ...]:
     return fields
 
 
-def _varying_text(trees: Sequence[Any]) -> str:
+def _varying_text(trees: Sequence[Tree]) -> str:
     return f"The runs differ in {', '.join(varying(trees)) or 'nothing but the seed'}."
 
 
-def _check_metric(name: str, path: str, outcomes: Sequence[Outcome]) -> None:
+def _check_metric(name: str, path: str, trials: Sequence[Trial]) -> None:
     """Raise InputError unless every finished run has a metric."""
-    finished = [outcome for outcome in outcomes if outcome.status == "finished"]
-    lacking = [outcome.workdir for outcome in finished if path not in _metrics(outcome)]
+    finished = [trial for trial in trials if trial.status == "finished"]
+    lacking = [trial.workdir for trial in finished if path not in _metrics(trial)]
     if len(lacking) == len(finished):
-        known = sorted({metric for outcome in finished for metric in _metrics(outcome)})
+        known = sorted({metric for trial in finished for metric in _metrics(trial)})
         near = nearest(path, known)
         hint = f" Did you mean {near!r}?" if near else ""
         split = path.partition(".")[0]
@@ -133,7 +133,7 @@ def _check_metric(name: str, path: str, outcomes: Sequence[Outcome]) -> None:
         )
 
 
-def _metrics(outcome: Outcome) -> dict[str, float]:
+def _metrics(trial: Trial) -> dict[str, float]:
     """Return the metrics of a finished run by dotted path."""
 
     def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -143,46 +143,53 @@ def _metrics(outcome: Outcome) -> dict[str, float]:
             elif isinstance(value, int | float) and key not in ("seed", "n"):
                 yield prefix + key, float(value)
 
-    return dict(leaves(outcome.results))
+    return dict(leaves(trial.results))
 
 
-def _without_all(tree: Any, fields: Sequence[str]) -> Any:
+def _without_all(tree: Tree, fields: Sequence[str]) -> Tree:
     for path in fields:
         tree = without(tree, path)
     return tree
 
 
-def _key(outcome: Outcome, fields: Sequence[str]) -> Key:
-    return tuple(json.dumps(value_at(outcome.settings, path), sort_keys=True) for path in fields)
+def _value(tree: Tree, path: str) -> Any:
+    """Return a setting, or None where it does not exist, as the momentum of a layer normalization."""
+    with contextlib.suppress(KeyError):
+        return setting(tree, path)
+    return None
 
 
-def _groups(outcomes: Sequence[Outcome], fields: Sequence[str]) -> dict[Key, list[Outcome]]:
-    """Return the outcomes by the values of some settings."""
-    groups: dict[Key, list[Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault(_key(outcome, fields), []).append(outcome)
+def _key(trial: Trial, fields: Sequence[str]) -> Key:
+    return tuple(json.dumps(_value(trial.settings, path), sort_keys=True) for path in fields)
+
+
+def _groups(trials: Sequence[Trial], fields: Sequence[str]) -> dict[Key, list[Trial]]:
+    """Return the trials by the values of some settings."""
+    groups: dict[Key, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(_key(trial, fields), []).append(trial)
     return groups
 
 
-def _values(trees: Sequence[Any], path: str) -> dict[str, Value]:
+def _values(trees: Sequence[Tree], path: str) -> dict[str, Value]:
     """Return the different values of a setting, by their JSON texts."""
-    raw = {json.dumps(value, sort_keys=True): value for value in (value_at(tree, path) for tree in trees)}
-    return {key: Value(raw[key], text) for key, text in zip(raw, texts([*raw.values()]), strict=True)}
+    raw = {json.dumps(value, sort_keys=True): value for value in (_value(tree, path) for tree in trees)}
+    return {key: Value(raw[key], text) for key, text in zip(raw, texts_of([*raw.values()]), strict=True)}
 
 
-def _best(groups: Mapping[Key, Sequence[Outcome]], select: str) -> Key:
+def _best(groups: Mapping[Key, Sequence[Trial]], select: str) -> Key:
     """Return the settings with the best mean of a metric, of those with the fewest diverged seeds."""
     sign = 1 if Unit.of(select).lower_is_better else -1
 
     def rank(key: Key) -> tuple[bool, int, float]:
-        values = [_metrics(outcome)[select] for outcome in groups[key] if outcome.status == "finished"]
-        diverged = sum(outcome.status == "diverged" for outcome in groups[key])
+        values = [_metrics(trial)[select] for trial in groups[key] if trial.status == "finished"]
+        diverged = sum(trial.status == "diverged" for trial in groups[key])
         return not values, diverged, sign * float(np.mean(values)) if values else 0.0
 
     return min(groups, key=rank)
 
 
-def _row(settings: dict[str, Value], chosen: dict[str, Value], runs: Sequence[Outcome], metric: str) -> Row:
+def _row(settings: dict[str, Value], chosen: dict[str, Value], runs: Sequence[Trial], metric: str) -> Row:
     finished = sorted((run for run in runs if run.status == "finished"), key=lambda run: run.seed)
     for one, two in pairwise(finished):
         if one.seed == two.seed:
@@ -222,9 +229,9 @@ def _find(baseline: str, rows: Sequence[Row], fields: Sequence[str]) -> int:
     )
 
 
-def _notes(outcomes: Sequence[Outcome], select: str | None) -> tuple[str, ...]:
-    counts = Counter(outcome.status for outcome in outcomes)
-    if select is None or counts["finished"] == len(outcomes):
+def _notes(trials: Sequence[Trial], select: str | None) -> tuple[str, ...]:
+    counts = Counter(trial.status for trial in trials)
+    if select is None or counts["finished"] == len(trials):
         return ()
     others = ", ".join(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])
-    return (f"Selected among the finished runs, {counts['finished']} of {len(outcomes)} ({others}).",)
+    return (f"Selected among the finished runs, {counts['finished']} of {len(trials)} ({others}).",)

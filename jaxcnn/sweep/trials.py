@@ -1,20 +1,23 @@
-"""The outcomes of the points of a sweep, read from their run folders."""
+"""The points of a sweep as their run folders describe them."""
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from jaxcnn.config import saved_names
+from jaxcnn.config.serialization import excluded_paths
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.json_object import read_object
-from jaxcnn.sweep.settings import Tree, settings_of
+from jaxcnn.sweep.points import Status, status_of
+from jaxcnn.sweep.settings import Tree, without
 
 STATUSES = ("finished", "diverged", "failed", "unfinished")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The outcome of one point.
+class Trial:
+    """A point of a sweep, read from its run folder.
 
     Attributes:
         workdir: folder of the run.
@@ -27,12 +30,12 @@ class Outcome:
     workdir: Path
     settings: Tree
     seed: int
-    status: Literal["finished", "diverged", "failed", "unfinished"]
+    status: Status
     results: dict[str, Any]
 
 
-def read_outcomes(folder: str | Path) -> list[Outcome]:
-    """Return the outcome of every point of a sweep, sorted by the name of its folder. No class of a user is imported.
+def read_trials(folder: str | Path) -> list[Trial]:
+    """Return every point of a sweep, sorted by the name of its folder. No class of a user is imported.
 
     Raises:
         InputError: the folder does not exist, is a run itself, or has no finished point; or a file is damaged.
@@ -45,7 +48,7 @@ def read_outcomes(folder: str | Path) -> list[Outcome]:
     points = sorted(path for path in folder.iterdir() if (path / "config.json").is_file())
     if not points:
         raise InputError(f"{folder} has no run folders; give the folder of a sweep, which has one folder for each run.")
-    found = [_outcome(point) for point in points]
+    found = [_trial(point) for point in points]
     counts = Counter(each.status for each in found)
     if not counts["finished"]:
         text = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
@@ -53,14 +56,11 @@ def read_outcomes(folder: str | Path) -> list[Outcome]:
     return found
 
 
-def _outcome(point: Path) -> Outcome:
-    config, results, failure = (point / name for name in ("config.json", "results.json", "failure.json"))
-    tree = read_object(config, "model", "data", "seed")
-    if results.is_file():
-        return Outcome(point, settings_of(tree), tree["seed"], "finished", read_object(results))
-    kind = "unfinished"
-    if failure.is_file():
-        kind = read_object(failure, "kind")["kind"]
-        if kind not in ("diverged", "failed"):
-            raise InputError(f"{failure} is damaged (kind is {kind!r}); delete it to continue.")
-    return Outcome(point, settings_of(tree), tree["seed"], kind, {})
+def _trial(point: Path) -> Trial:
+    saved, status = read_object(point / "config.json", "model", "data", "seed"), status_of(point)
+    tree = saved_names.current(saved)
+    for path in ("seed", *excluded_paths()):
+        tree = without(tree, path)
+    return Trial(
+        point, tree, saved["seed"], status, read_object(point / "results.json") if status == "finished" else {}
+    )
