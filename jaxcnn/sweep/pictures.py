@@ -9,7 +9,7 @@ import numpy as np
 from jaxcnn.plots.heat_maps import heat_map
 from jaxcnn.plots.sweeps import COLOURS, Arm, curves_of_arms, response_curves, strip_plot
 from jaxcnn.runs.metrics import read_rows
-from jaxcnn.sweep.table import Row, Table, Value
+from jaxcnn.sweep.table import COUNTED, Row, Table, Value
 from jaxcnn.sweep.units import Unit, p_text
 
 STRIPS = 30
@@ -46,7 +46,7 @@ def draw_summary(table: Table, folder: str | Path) -> list[Path]:
 
 
 def _arm(row: Row, unit: Unit, position: float = 0.0) -> Arm:
-    counts = {name: getattr(row, name) for name in ("diverged", "failed", "unfinished")}
+    counts = {name: getattr(row, name) for name in COUNTED}
     return Arm(
         label=_label(row),
         values=[unit.factor * value for value in row.values.values()],
@@ -171,7 +171,7 @@ def _heat_map(table: Table, path: Path) -> Path | None:
             if (row := cells.get((one, two))) is not None and row.mean is not None:
                 means[i, j] = unit.factor * row.mean
             elif row is not None:
-                notes[i][j] = next(name for name in ("diverged", "failed", "unfinished") if getattr(row, name))
+                notes[i][j] = next(name for name in COUNTED if getattr(row, name))
     return heat_map(
         means,
         notes,

@@ -15,8 +15,8 @@ from jaxcnn.config.paths import nearest
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.sweep.comparisons import deviation, paired_differences, t_interval
 from jaxcnn.sweep.settings import Tree, paths_of, setting, texts_of, varying, without
-from jaxcnn.sweep.table import Row, Table, Value
-from jaxcnn.sweep.trials import STATUSES, Trial, read_trials
+from jaxcnn.sweep.table import COUNTED, Row, Table, Value
+from jaxcnn.sweep.trials import Trial, read_trials
 from jaxcnn.sweep.units import Unit
 
 Key = tuple[str, ...]
@@ -78,18 +78,22 @@ def summarize(
         groups = _groups(arm, inner)
         chosen = next(iter(groups)) if select is None else _best(groups, select)
         settings = {path: values[path][text] for path, text in zip(fields, key, strict=True)}
-        selected = {path: values[path][text] for path, text in zip(inner, chosen, strict=True)} if inner else {}
+        selected = {path: values[path][text] for path, text in zip(inner, chosen, strict=True)}
         rows.append(_row(settings, selected, groups[chosen], metric))
     sign = 1 if Unit.of(metric).lower_is_better else -1
     rows.sort(key=lambda row: (row.mean is None, sign * (row.mean or 0), row.label))
     if baseline is not None:
-        place = _find(baseline, rows, fields)
-        baseline = rows[place].label
-        others = [row for i, row in enumerate(rows) if i != place]
-        differences = paired_differences([row.values for row in others], rows[place].values)
-        found = {row.label: difference for row, difference in zip(others, differences, strict=True)}
-        rows = [replace(row, difference=found.get(row.label)) for row in rows]
+        baseline = _find(baseline, rows, fields)
+        rows = _compared(rows, baseline)
     return Table(metric, fields, tuple(rows), baseline, select, _notes(trials, select))
+
+
+def _compared(rows: Sequence[Row], baseline: str) -> list[Row]:
+    """Return the rows with their differences from the one with the label `baseline`."""
+    values = {row.label: row.values for row in rows}
+    against = values.pop(baseline)
+    differences = dict(zip(values, paired_differences([*values.values()], against), strict=True))
+    return [replace(row, difference=differences.get(row.label)) for row in rows]
 
 
 def _fields(by: str | Sequence[str], trees: Sequence[Tree]) -> tuple[str, ...]:
@@ -106,12 +110,9 @@ def _fields(by: str | Sequence[str], trees: Sequence[Tree]) -> tuple[str, ...]:
         if path not in known:
             near = nearest(path, sorted(known))
             hint = f" Did you mean {near!r}?" if near else ""
-            raise InputError(f"by has the unknown field {path!r}.{hint} {_varying_text(trees)}")
+            differ = ", ".join(varying(trees)) or "nothing but the seed"
+            raise InputError(f"by has the unknown field {path!r}.{hint} The runs differ in {differ}.")
     return fields
-
-
-def _varying_text(trees: Sequence[Tree]) -> str:
-    return f"The runs differ in {', '.join(varying(trees)) or 'nothing but the seed'}."
 
 
 def _check_metric(name: str, path: str, trials: Sequence[Trial]) -> None:
@@ -201,28 +202,27 @@ def _row(settings: dict[str, Value], chosen: dict[str, Value], runs: Sequence[Tr
     numbers = [*values.values()]
     return Row(
         settings=settings,
-        chosen=chosen,
+        chosen=chosen if finished else {},
         values=values,
         workdirs={run.seed: run.workdir for run in finished},
         mean=float(np.mean(numbers)) if numbers else None,
         sd=deviation(numbers),
         interval=t_interval(numbers),
-        **{status: sum(run.status == status for run in runs) for status in ("diverged", "failed", "unfinished")},
+        **{status: sum(run.status == status for run in runs) for status in COUNTED},
     )
 
 
-def _find(baseline: str, rows: Sequence[Row], fields: Sequence[str]) -> int:
-    """Return the index of the row that `baseline` names, by its text or, of a single setting, by its number."""
-    labels = ["".join(row.label.split()) for row in rows]
+def _find(baseline: str, rows: Sequence[Row], fields: Sequence[str]) -> str:
+    """Return the label of the row that `baseline` names, by its text or, of a single setting, by its number."""
     name = "".join(str(baseline).split())
-    if name in labels:
-        return labels.index(name)
-    if len(fields) == 1:
-        for i, row in enumerate(rows):
-            value = row.settings[fields[0]].raw
-            with contextlib.suppress(ValueError):
-                if isinstance(value, int | float) and not isinstance(value, bool) and float(name) == value:
-                    return i
+    for row in rows:
+        if name == "".join(row.label.split()):
+            return row.label
+    for row in rows if len(fields) == 1 else ():
+        value = row.settings[fields[0]].raw
+        with contextlib.suppress(ValueError):
+            if isinstance(value, int | float) and not isinstance(value, bool) and float(name) == value:
+                return row.label
     raise InputError(
         f"baseline is {str(baseline)!r}, which is not among the values of {', '.join(fields) or 'by'}: "
         f"{'; '.join(row.label for row in rows)}."
@@ -233,5 +233,5 @@ def _notes(trials: Sequence[Trial], select: str | None) -> tuple[str, ...]:
     counts = Counter(trial.status for trial in trials)
     if select is None or counts["finished"] == len(trials):
         return ()
-    others = ", ".join(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])
+    others = ", ".join(f"{counts[status]} {status}" for status in COUNTED if counts[status])
     return (f"Selected among the finished runs, {counts['finished']} of {len(trials)} ({others}).",)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,10 @@ from jaxcnn.sweep.units import Unit, p_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+COUNTED = ("diverged", "failed", "unfinished")
+"""Runs without a result, which a row counts."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Row:
 
     Attributes:
         settings: value of each field of `by`.
-        chosen: settings that `select` has chosen; empty without `select`.
+        chosen: settings that `select` has chosen; empty without `select`, or without a finished run.
         values: the metric of every finished run, by seed.
         workdirs: folders of these runs, by seed.
         mean: mean of the values; None if no run is finished.
@@ -133,29 +137,38 @@ class Table:
             raise InputError("frame() needs pandas, which is not installed: pip install pandas.") from None
         return DataFrame(self._records())
 
+    @property
+    def _chosen(self) -> dict[str, str]:
+        """The headings of the settings that `select` has chosen, by their paths."""
+        return {path: f"{path} (selected)" for row in self.rows for path in row.chosen}
+
     def _records(self) -> list[dict[str, Any]]:
         records = []
         for row in self.rows:
-            settings = {path: value.plain for path, value in {**row.settings, **row.chosen}.items()}
-            record = settings | {"metric": self.metric} | _flat(_numbers(row), "interval")
+            record = {path: value.plain for path, value in row.settings.items()}
+            for path, heading in self._chosen.items():
+                record[heading] = row.chosen[path].plain if path in row.chosen else None
+            record |= {"metric": self.metric} | ({"selected_by": self.select} if self.select else {})
+            record |= _flat(_numbers(row))
             if self.baseline is not None:
-                difference = row.difference or Difference(None, None, None, None, 0)
-                record |= {f"difference_{name}": x for name, x in _flat(vars(difference), "interval").items()}
+                compared = {each.name: getattr(row.difference, each.name, None) for each in fields(Difference)}
+                record |= {f"difference_{name}": value for name, value in _flat(compared).items()}
             records.append(record)
         return records
 
     def _grids(self) -> list[Grid]:
-        """Return the table of the means and, with a baseline, that of the differences."""
+        return [self._means()] + ([self._differences()] if self.baseline is not None and len(self.rows) > 1 else [])
+
+    def _means(self) -> Grid:
         unit, by = Unit.of(self.metric), self.by or ("runs",)
-        chosen = [path for path in self.rows[0].chosen] if self.rows else []
-        counted = [name for name in ("diverged", "failed", "unfinished") if any(getattr(r, name) for r in self.rows)]
-        means = Grid(
+        counted = [name for name in COUNTED if any(getattr(row, name) for row in self.rows)]
+        return Grid(
             title=unit.heading + (f", settings selected by {Unit.of(self.select).name}" if self.select else ""),
-            headings=(*by, *(f"{path} (selected)" for path in chosen), "mean", "sd", "n", "95 % interval", *counted),
+            headings=(*by, *self._chosen.values(), "mean", "sd", "n", "95 % interval", *counted),
             rows=tuple(
                 (
                     *self._labels(row),
-                    *(row.chosen[path].text if path in row.chosen else "" for path in chosen),
+                    *(row.chosen[path].text if path in row.chosen else "" for path in self._chosen),
                     unit.text(row.mean),
                     unit.text(row.sd),
                     str(row.n),
@@ -164,11 +177,12 @@ class Table:
                 )
                 for row in self.rows
             ),
-            left=(*by, *(f"{path} (selected)" for path in chosen)),
+            left=(*by, *self._chosen.values()),
         )
-        if self.baseline is None or len(self.rows) == 1:
-            return [means]
-        differences = Grid(
+
+    def _differences(self) -> Grid:
+        unit, by = Unit.of(self.metric), self.by or ("runs",)
+        return Grid(
             title=f"{unit.name}, difference from {self.baseline}{unit.points}, paired by seed",
             headings=(*by, "mean", "95 % interval", "p", "p (Holm)", "pairs"),
             rows=tuple(
@@ -185,21 +199,19 @@ class Table:
             ),
             left=by,
         )
-        return [means, differences]
 
     def _labels(self, row: Row) -> Sequence[str]:
         return [value.text for value in row.settings.values()] or [row.label]
 
 
 def _numbers(row: Row) -> dict[str, Any]:
-    names = ("mean", "sd", "n", "interval", "diverged", "failed", "unfinished")
-    return {name: getattr(row, name) for name in names}
+    return {name: getattr(row, name) for name in ("mean", "sd", "n", "interval", *COUNTED)}
 
 
-def _flat(numbers: Mapping[str, Any], pair: str) -> dict[str, Any]:
-    """Return the numbers with a pair as two of them: `interval_low` and `interval_high`."""
+def _flat(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers with both ends of the interval: `interval_low` and `interval_high`."""
     flat: dict[str, Any] = {}
     for name, value in numbers.items():
-        low, high = value or (None, None) if name == pair else (None, None)
-        flat |= {f"{pair}_low": low, f"{pair}_high": high} if name == pair else {name: value}
+        low, high = value if name == "interval" and value else (None, None)
+        flat |= {"interval_low": low, "interval_high": high} if name == "interval" else {name: value}
     return flat

@@ -12,8 +12,6 @@ from jaxcnn.runtime.json_object import read_object
 from jaxcnn.sweep.points import Status, status_of
 from jaxcnn.sweep.settings import Tree, without
 
-STATUSES = ("finished", "diverged", "failed", "unfinished")
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -51,7 +49,7 @@ def read_trials(folder: str | Path) -> list[Trial]:
     found = [_trial(point) for point in points]
     counts = Counter(each.status for each in found)
     if not counts["finished"]:
-        text = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+        text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         raise InputError(f"{folder} has no finished point ({text}); run the same sweep again to finish it.")
     return found
 

@@ -76,9 +76,7 @@ def test_diverged_and_failed_points_do_not_stop_the_others(tmp_path, capsys):
     assert "is not finite" in diverged.reason or "is nan" in diverged.reason or "is inf" in diverged.reason
     assert failed.reason == "RuntimeError: the network is faulty" and failed.results is None
     written = json.loads((Path(failed.workdir) / "failure.json").read_text())
-    assert (
-        written["kind"] == "failed" and "raise Run" in written["traceback"]
-    )
+    assert written["kind"] == "failed" and "raise Run" in written["traceback"]
     assert json.loads((Path(diverged.workdir) / "failure.json").read_text())["kind"] == "diverged"
     # What diverged would diverge again; what failed is tried again.
     capsys.readouterr()
