@@ -10,6 +10,7 @@ from jaxcnn.config import to_json
 from jaxcnn.config.importing import find, locate
 from jaxcnn.config.serialization import excluded_paths
 from jaxcnn.layers.normalization import NORMS
+from jaxcnn.runtime.errors import InputError
 
 Tree = Mapping[str, Any]
 """An experiment in JSON types, as in the file config.json of a run."""
@@ -108,13 +109,13 @@ def texts_of(values: Sequence[Any]) -> list[str]:
 @functools.cache
 def _defaults(place: str) -> dict[str, Any]:
     """Return the default options of an installed class in JSON types; none of a class of the user's files."""
+    found = {}
     with contextlib.suppress(Exception):
-        return {
-            f.name: to_json(f.default)
-            for f in dataclasses.fields(find(place))
-            if f.default is not dataclasses.MISSING and ":" not in place
-        }
-    return {}
+        for f in dataclasses.fields(find(place)) if ":" not in place else ():
+            # Not every default can be written, such as the parent of a linen module.
+            with contextlib.suppress(InputError):
+                found |= {} if f.default is dataclasses.MISSING else {f.name: to_json(f.default)}
+    return found
 
 
 def labels(paths: Sequence[str]) -> dict[str, str]:
