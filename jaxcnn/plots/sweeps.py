@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Their lightness differs, so that a greyscale print distinguishes neighbours.
-COLOURS = ("#00558c", "#e69f00", "#222222", "#56b4e9", "#d55e00", "#009e73", "#cc79a7")
+COLOURS = ("#00558c", "#e69f00", "#222222", "#56b4e9", "#d55e00", "#cc79a7", "#009e73")
 """Colours of arms, in the order in which they are drawn; no picture of lines has more arms."""
 
 
@@ -96,7 +97,8 @@ def strip_plot(
         if arm.mean is not None and arm.label == baseline:
             panel.axvline(arm.mean, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         if arm.mean is not None and apart:
-            panel.plot([arm.mean] * 2, [middle - 1, middle + 13], color=colour, linewidth=3, solid_capstyle="butt")
+            style = {"linewidth": 3, "linestyle": "-", "marker": "none", "solid_capstyle": "butt"}
+            panel.plot([arm.mean] * 2, [middle - 1, middle + 13], color=colour, **style)
         if arm.interval is not None:
             _interval(panel, arm.interval, middle + 6, colour)
         style = {"linestyle": "none", "marker": "o", "markersize": 6, "alpha": 0.6, "markeredgewidth": 0}
@@ -126,13 +128,15 @@ def _interval(panel: "Axes", interval: tuple[float, float], y: float, colour: st
     """Draw an interval, with an arrow head at an edge of the panel beyond which it extends."""
     left, right = panel.get_xlim()
     low, high = max(interval[0], left), min(interval[1], right)
-    panel.plot([low, high], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
+    style = {"linewidth": 1.8, "linestyle": "-", "marker": "none", "solid_capstyle": "butt"}
+    panel.plot([low, high], [y, y], color=colour, **style)
     for place, outside, marker in ((low, interval[0] < low, "<"), (high, interval[1] > high, ">")):
         if outside:
-            panel.plot([place], [y], marker=marker, markersize=7, color=colour, clip_on=False, markeredgewidth=0)
+            style = {"marker": marker, "markersize": 7, "markeredgewidth": 0, "clip_on": False}
+            panel.plot([place], [y], color=colour, **style)
 
 
-def curves_of_arms(
+def learning_curves_of_arms(
     arms: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]],
     path: str | Path,
     *,
@@ -166,7 +170,7 @@ def curves_of_arms(
     colours = dict(zip(arms, COLOURS, strict=False))
     texts = {label: wrapped(label, 300, SMALL, "bold") for label in arms}
     right = 24 + math.ceil(max(text_width(line, SMALL, "bold") for lines in texts.values() for line in lines))
-    left, tall, gap = 72, 260, 44
+    left, tall, gap = 72, max(260, _labels_height(texts)), 44
     seeds = max(len(runs) for runs in arms.values())
     head = heading(title, f"mean of up to {seeds} seeds, band from min to max" if seeds > 1 else "one seed")
     width = WIDTH - left - max(right, 60)
@@ -178,22 +182,30 @@ def curves_of_arms(
         panel = add_panel(page, left, y, width, tall)
         epochs_axis(panel, last, labels=place == len(panels) - 1)
         add_text(page, left, y - 8, name, LABEL, va="bottom", weight="bold")
-        values, ends = [], []
+        runs = {label: curve.error if name.endswith("%") else curve.loss for label, curve in curves.items()}
+        set_scale(panel, np.concatenate([values.ravel() for values in runs.values()]))
         # The first arm is drawn last, above the others.
-        for label, curve in reversed(curves.items()):
-            runs = curve.error if name.endswith("%") else curve.loss
-            low, mean, high = runs.min(axis=0), runs.mean(axis=0), runs.max(axis=0)
-            panel.plot(curve.epoch, mean, color=colours[label], linewidth=1.8, linestyle="-", marker="none")
-            if len(mean) == 1:
-                panel.plot(curve.epoch, mean, color=colours[label], marker="o", markersize=5)
-            if len(runs) > 1:
-                panel.fill_between(curve.epoch, low, high, color=colours[label], alpha=0.2, linewidth=0)
-            values += [low, high]
-            ends.append((mean[-1], label))
-        set_scale(panel, np.concatenate(values))
-        _end_labels(page, panel, [(end, texts[label], colours[label]) for end, label in ends])
+        for label, values in reversed(runs.items()):
+            _mean_and_range(panel, curves[label].epoch, values, colours[label])
+        ends = [(values.mean(axis=0)[-1], texts[label], colours[label]) for label, values in runs.items()]
+        _end_labels(page, panel, ends)
     add_text(page, left + width / 2, top + len(panels) * (tall + gap) + 4, "epoch", LABEL, ha="center", va="bottom")
     return save(page, path)
+
+
+def _mean_and_range(panel: "Axes", epoch: np.ndarray, values: np.ndarray, colour: str) -> None:
+    """Draw the mean over runs [runs, n] as a line, and a band from their minimum to their maximum."""
+    # A line of one point would be invisible.
+    marker = "o" if len(epoch) == 1 else "none"
+    style = {"linewidth": 1.8, "linestyle": "-", "marker": marker, "markersize": 5}
+    panel.plot(epoch, values.mean(axis=0), color=colour, **style)
+    if len(values) > 1:
+        panel.fill_between(epoch, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+
+
+def _labels_height(labels: Mapping[str, Sequence[str]]) -> int:
+    """Return the height in pixels that the labels of lines need."""
+    return len(labels) * (max(map(len, labels.values())) * line_height(SMALL) + 2)
 
 
 def _end_labels(page: "Axes", panel: "Axes", ends: Sequence[tuple[float, Sequence[str], str]]) -> None:
@@ -235,7 +247,7 @@ def response_curves(
     texts = {label: wrapped(label, 300, SMALL, "bold") for lines in panels.values() for label in lines}
     named = any(len(lines) > 1 for lines in panels.values())
     longest = max(text_width(line, SMALL, "bold") for lines in texts.values() for line in lines) if named else 36
-    left, tall, gap = 72, 320, 76
+    left, tall, gap = 72, max(320, _labels_height(texts)), 76
     width = WIDTH - left - math.ceil(longest) - 24
     lost = any(arm.diverged for lines in panels.values() for arms in lines.values() for arm in arms)
     parts = ["dots: single runs"]
@@ -269,7 +281,7 @@ def _responses(
     panel.grid(True, axis="both", color=FAINT, linewidth=0.6, linestyle="-")
     panel.set_axisbelow(True)
     bottom, top = panel.get_ylim()
-    ends, crosses = [], {position: 0 for position in positions}
+    ends, lost, crosses = [], Counter(arm.position for arm in arms if arm.diverged), Counter[float]()
     # The first line is drawn last, above the others.
     for (label, line), colour in reversed([*zip(lines.items(), COLOURS, strict=False)]):
         line = sorted(line, key=lambda arm: arm.position)
@@ -279,10 +291,8 @@ def _responses(
             panel.plot([arm.position] * len(arm.values), arm.values, color=colour, **style)
             if arm.diverged:
                 # Those of several lines are drawn side by side.
-                x, edge = panel.transData.transform((arm.position, top if worse == "up" else bottom))
-                place = panel.transAxes.inverted().transform((x + 12 * crosses[arm.position], edge))
-                style = {"marker": "X", "markersize": 8, "markeredgewidth": 0, "clip_on": False, "zorder": 5}
-                panel.plot(*place, color=colour, transform=panel.transAxes, **style)
+                shift = 12 * (crosses[arm.position] - (lost[arm.position] - 1) / 2)
+                _cross(panel, arm.position, shift, top if worse == "up" else bottom, colour)
                 crosses[arm.position] += 1
         if connected and drawn:
             x = [arm.position for arm in drawn]
@@ -294,6 +304,14 @@ def _responses(
             ends.append((drawn[-1].mean, texts[label], colour))
     if ends:
         _end_labels(page, panel, ends)
+
+
+def _cross(panel: "Axes", x: float, shift: float, y: float, colour: str) -> None:
+    """Draw a cross, `shift` pixels to the right of x; it may lie on the edge of the panel."""
+    across, up = panel.transData.transform((x, y))
+    place = panel.transAxes.inverted().transform((across + shift, up))
+    style = {"linestyle": "none", "marker": "X", "markersize": 8, "markeredgewidth": 0, "clip_on": False, "zorder": 5}
+    panel.plot(*place, color=colour, transform=panel.transAxes, **style)
 
 
 def _tick_values(panel: "Axes", positions: Sequence[float]) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.plots.heat_maps import heat_map
-from jaxcnn.plots.sweeps import COLOURS, Arm, curves_of_arms, response_curves, strip_plot
+from jaxcnn.plots import Arm, heat_map, learning_curves_of_arms, response_curves, strip_plot
+from jaxcnn.plots.sweeps import COLOURS
 from jaxcnn.runs.metrics import read_rows
 from jaxcnn.sweep.table import COUNTED, Row, Table, Value
 from jaxcnn.sweep.units import Unit, p_text
@@ -119,7 +119,7 @@ def _curves(table: Table, path: Path) -> Path | None:
     best = finished[: len(COLOURS)]
     split, _, last = table.metric.rpartition(".")
     more = f", the best {len(best)} of {len(finished)}" if len(finished) > len(best) else ""
-    return curves_of_arms(
+    return learning_curves_of_arms(
         {_label(row): [read_rows(workdir / "metrics.jsonl") for workdir in row.workdirs.values()] for row in best},
         path,
         title=f"Learning curves by {', '.join(table.by) or 'run'}{more}",
