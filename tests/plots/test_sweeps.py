@@ -13,6 +13,7 @@ from jaxcnn.plots.words import text_width, wrapped
 from jaxcnn.runtime.errors import InputError
 from tests.plots.drawn import lightness, watch
 
+VALUES = st.one_of(st.just(0.0), st.floats(1e-9, 1e6))
 LONG = "BatchNorm(momentum=0.99, epsilon=0.001, unbiased=true, fast_variance=false), learning_rate=0.0316"
 WORDS = {"title": "Test error by model.norm: batch is best with 1.20 %", "subtitle": "dots", "axis": "test error, %"}
 CURVES = {"title": "Learning curves", "split": "test", "quantity": "error"}
@@ -131,7 +132,7 @@ def test_an_axis_of_errors_does_not_go_below_zero(drawn, tmp_path):
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.lists(st.lists(st.floats(0, 1e6), max_size=3), min_size=1, max_size=4).filter(any), st.floats(0, 1e6))
+@given(st.lists(st.lists(VALUES, max_size=3), min_size=1, max_size=4).filter(any), VALUES)
 def test_every_run_is_inside_the_panel(tmp_path_factory, values, spread):
     with pytest.MonkeyPatch.context() as patch:
         drawn = watch(patch)
