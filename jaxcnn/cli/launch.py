@@ -173,7 +173,7 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
         prog=prog,
         description=f"{about} With --grid.FIELD=VALUE,VALUE for one field or more, train a run for each combination.",
         args=for_tyro(rest, experiment),
-        default=Launch(config=experiment, workdir=_default_workdir(file, rest, axes), config_file=file and str(file)),
+        default=Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
         use_underscores=True,
         config=(tyro.conf.AvoidSubcommands,),
         registry=registry(experiment),
@@ -181,14 +181,10 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
     # Asking for the platform reserves a GPU's memory, which the workers of a sweep need.
     if launch.require_platform not in (None, launch.require_platform and (found := jax.default_backend())):
         raise InputError(f"--require_platform={launch.require_platform}, but JAX runs on {found}; install jax for it.")
-    return dataclasses.replace(launch, axes=axes)
-
-
-def _default_workdir(file: str | Path | None, arguments: list[str], axes: dict[str, str]) -> str:
-    name = f"runs/{Path(file or 'NAME').stem}"
-    sweeps = [word for option, word in zip(arguments, [*arguments[1:], ""], strict=True) if option == "--sweep"]
-    sweeps += [option.removeprefix("--sweep=") for option in arguments if option.startswith("--sweep=")]
-    return f"{name}_{sweeps[-1] if sweeps else 'sweep'}" if sweeps or axes else name
+    launch = dataclasses.replace(launch, axes=axes)
+    if launch.is_sweep and not any(argument.startswith("--workdir") for argument in rest):
+        launch = dataclasses.replace(launch, workdir=f"{launch.workdir}_{launch.sweep or 'sweep'}")
+    return launch
 
 
 def _refuse_sweep_options(launch: Launch) -> None:
