@@ -195,12 +195,14 @@ def learning_curves_of_arms(
 
 def _mean_and_range(panel: "Axes", epoch: np.ndarray, values: np.ndarray, colour: str) -> None:
     """Draw the mean over runs [runs, n] as a line, and a band from their minimum to their maximum."""
-    # A line of one point would be invisible.
+    low, mean, high = values.min(axis=0), values.mean(axis=0), values.max(axis=0)
+    # A line and a band of one point would be invisible.
     marker = "o" if len(epoch) == 1 else "none"
-    style = {"linewidth": 1.8, "linestyle": "-", "marker": marker, "markersize": 5}
-    panel.plot(epoch, values.mean(axis=0), color=colour, **style)
-    if len(values) > 1:
-        panel.fill_between(epoch, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+    panel.plot(epoch, mean, color=colour, linewidth=1.8, linestyle="-", marker=marker, markersize=5)
+    if len(values) > 1 and len(epoch) == 1:
+        panel.vlines(epoch, low, high, color=colour, linewidth=1.8, alpha=0.5)
+    elif len(values) > 1:
+        panel.fill_between(epoch, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _labels_height(labels: Mapping[str, Sequence[str]]) -> int:
