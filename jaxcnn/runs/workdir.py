@@ -305,14 +305,12 @@ def check_space(plan: Plan, workdirs: Sequence[Path]) -> None:
     # Three checkpoints are kept, some of which may already exist, and one more is being written.
     kept = sum(min(3, len(checkpoints.steps(workdir / "checkpoints"))) for workdir in workdirs)
     needed = (4 * len(workdirs) - kept) * size + 2**24
-    first = workdirs[0]
-    free = shutil.disk_usage(_existing(first)).free
+    free = shutil.disk_usage(_existing(workdirs[0])).free
     if free < needed:
-        where = (
-            f"workdir {first} needs" if len(workdirs) == 1 else f"the {len(workdirs)} folders in {first.parent} need"
-        )
+        others = f" and {len(workdirs) - 1} others need" if len(workdirs) > 1 else " needs"
         raise InputError(
-            f"{where} {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Free disk space or give another workdir."
+            f"workdir {workdirs[0]}{others} {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Free disk space "
+            "or give another workdir."
         )
 
 
