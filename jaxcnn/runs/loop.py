@@ -183,7 +183,7 @@ def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple
 
 
 class Group(Protocol):
-    """Runs that train as one program: `Alone`, or several as `members.Together`.
+    """Runs that train as one program: `Alone`, or several as `together.Together`.
 
     Attributes:
         runs: the runs, which differ only in numbers.

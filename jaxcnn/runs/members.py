@@ -150,8 +150,9 @@ def _check(experiments: Sequence[Experiment], workdirs: Sequence[Path]) -> None:
     for number, workdir in enumerate(workdirs):
         if (earlier := workdirs.index(workdir)) < number:
             raise InputError(f"workdirs[{earlier}] and workdirs[{number}] are both {workdir}; give each run its own.")
-    for number, experiment in enumerate(experiments):
-        if structure_key(experiment) == structure_key(experiments[0]):
+    keys = [structure_key(experiment) for experiment in experiments]
+    for number, (key, experiment) in enumerate(zip(keys, experiments, strict=True)):
+        if key == keys[0]:
             continue
         first, other = (flatten(_without_numbers(each)) for each in (experiments[0], experiment))
         path = next(path for path in sorted(first.keys() | other.keys()) if first.get(path) != other.get(path))

@@ -12,7 +12,7 @@ import pytest
 import jaxcnn
 from jaxcnn import Data, Experiment, Fake
 from jaxcnn.config import load_config, override, run_id
-from jaxcnn.layers import Activation, BatchNorm, Dense, Dropout, Flatten
+from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Dropout, Flatten, MaxPool
 from jaxcnn.models import Chain, LeNet5
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.failure import read_failure
@@ -110,9 +110,12 @@ def test_members_equal_their_lone_runs(tmp_path, experiments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiments", [RATES, SEEDS], ids=["rates", "seeds"])
-def test_members_on_eight_devices_equal_lone_runs_on_eight_devices(tmp_path, monkeypatch, experiments):
+def test_convolutional_members_on_eight_devices_equal_lone_runs_on_eight_devices(tmp_path, monkeypatch, experiments):
     monkeypatch.undo()
     assert len(jax.devices()) == 8
+    _, _, *rest = NETWORK.records
+    network = Chain((Conv(4, name="hidden"), *rest[:2], MaxPool(2, name="pool"), Flatten(name="flatten"), *rest[2:]))
+    experiments = [override(experiment, {"model": network}) for experiment in experiments]
     together(experiments, tmp_path)
     for number, experiment in enumerate(experiments):
         train(experiment, tmp_path / f"lone{number}", verbose=False)
