@@ -9,7 +9,7 @@ import jaxcnn
 ROOT = Path(jaxcnn.__file__).parent
 ROOMS = (
     "runtime", "objectives", "config", "ops", "norms", "layers", "models", "data", "training", "evaluation", "plots",
-    "describe", "runs", "weights", "bench", "cli",
+    "describe", "runs", "weights", "claims", "bench", "cli",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxcnn.bench import tables as bench
+from jaxcnn.claims import records as claims
 from jaxcnn.config import differences
 from jaxcnn.layers import trace
 from jaxcnn.models import ZOO
@@ -97,6 +98,7 @@ _TABLES: dict[str, Callable[[str | Path], str]] = {
     "results": results_table,
     "zoo": lambda folder: zoo_table(),
     "bench": lambda folder: "\n\n".join(map(bench.markdown, bench.kept(folder))),
+    "claims": lambda folder: claims.table(Path(folder) / "claims"),
 }
 
 
@@ -123,8 +125,8 @@ _MARKS = {name: (f"<!-- {name}: begin -->\n", f"\n<!-- {name}: end -->") for nam
 
 
 def update_tables(page: str | Path, folder: str | Path) -> None:
-    """Replace the tables for which a Markdown page has marks: `results` (`results_table`), `zoo` (`zoo_table`) and
-    `bench`, the tables of all benchmarks in the folder.
+    """Replace the tables for which a Markdown page has marks: `results` (`results_table`), `zoo` (`zoo_table`),
+    `bench`, the tables of all benchmarks in the folder, and `claims`, the verdicts in its subfolder claims.
 
     Args:
         page: README.md, or the README.md of the folder.

@@ -1,0 +1,63 @@
+"""The page that all pictures of claims share: a finding as the title, panels, and labels beside the lines."""
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from jaxcnn.plots.page import FAINT, WIDTH, add_panel, blank_page
+from jaxcnn.plots.words import LABEL, MUTED, SMALL, TITLE, add_text, line_height
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Safe for colour-blind readers, and of different lightness.
+COLOURS = ("#00558c", "#e69f00", "#009e73", "#b2467c", "#666666", "#56b4e9")
+
+_LEFT, _RIGHT, _GAP, _HEIGHT = 76, 24, 96, 330
+
+
+def page(title: str, axes: list[tuple[str, str]], *, label_width: int = 130) -> tuple["Axes", list["Axes"]]:
+    """Return a page and its panels, from left to right.
+
+    Args:
+        title: the finding, a whole sentence, wrapped to the page.
+        axes: labels of the x and the y axis of each panel; the label of y stands above the panel.
+        label_width: pixels to the right of each panel for labels.
+    """
+    lines = textwrap.wrap(title, 96)
+    top = 24 + len(lines) * line_height(TITLE) + 40
+    area = blank_page(WIDTH, top + _HEIGHT + 64)
+    for number, line in enumerate(lines):
+        add_text(area, 20, 20 + number * line_height(TITLE), line, TITLE, va="top", weight="bold")
+    each = (WIDTH - _LEFT - _RIGHT + _GAP) / len(axes)
+    panels = []
+    for number, (x, y) in enumerate(axes):
+        left, width = _LEFT + number * each, each - _GAP - label_width
+        panel = add_panel(area, left, top, width, _HEIGHT)
+        panel.grid(True, axis="y", color=FAINT, linewidth=0.6)
+        panel.set_axisbelow(True)
+        add_text(area, left, top - 10, y, LABEL, va="bottom")
+        add_text(area, left + width / 2, top + _HEIGHT + 52, x, LABEL, ha="center", va="bottom")
+        panels.append(panel)
+    return area, panels
+
+
+def label(panel: "Axes", height: float, text: str, colour: str) -> None:
+    """Write a label to the right of a panel, at a height in the units of its y axis."""
+    panel.annotate(
+        text,
+        (1, height),
+        xycoords=("axes fraction", "data"),
+        xytext=(8, 0),
+        textcoords="offset points",
+        fontsize=SMALL,
+        color=colour,
+        weight="bold",
+        va="center",
+        annotation_clip=False,
+        parse_math=False,
+    )
+
+
+def note(area: "Axes", text: str) -> None:
+    """Write how to read the picture in its lower right corner."""
+    add_text(area, WIDTH - 20, area.get_ylim()[0] - 6, text, SMALL, ha="right", va="bottom", color=MUTED)

@@ -1,0 +1,179 @@
+"""What the experiments of all claims share: data, tuned learning rates, repetitions over seeds."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from jaxcnn.config import Data, Experiment, Fake, override, run_id
+from jaxcnn.runs.loop import train
+from jaxcnn.runs.metrics import read_rows
+from jaxcnn.runs.workdir import Results
+from jaxcnn.training.non_finite import NonFinite
+
+Scale = Literal["tiny", "small", "full"]
+Choice = TypeVar("Choice")
+
+# Seeds of runs that only choose a learning rate; they differ from the seeds of the runs that are reported.
+TUNING_SEEDS = (1000, 1001)
+
+# Largest number of rates by which the grid grows beyond its ends.
+_GROWTH = 3
+
+# Images [height, width, channels], and mean and standard deviation of the training pixels in [0, 1].
+_IMAGES = {
+    "mnist": ((28, 28, 1), (0.1307,), (0.3081,)),
+    "cifar10": ((32, 32, 3), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished or diverged run."""
+
+    experiment: Experiment
+    workdir: str
+    status: Literal["finished", "diverged"]
+    results: Results | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The choice of a learning rate.
+
+    Attributes:
+        rates: learning rates tried, ascending.
+        errors: mean validation error at each; None where a run diverged.
+        best: the rate with the least error.
+    """
+
+    rates: list[float]
+    errors: list[float | None]
+    best: float
+
+
+class Study:
+    """One execution of a claim, in a folder; what is finished there is not trained again.
+
+    Attributes:
+        folder: folder of the claim.
+        seeds: the seeds that results are reported for.
+        scale: size of the experiments.
+        tunings: the choices that `tune` made, by arm, in JSON types.
+    """
+
+    def __init__(self, folder: Path, *, seeds: int, scale: Scale = "small") -> None:
+        self.folder, self.seeds, self.scale = folder, range(seeds), scale
+        self.tunings: dict[str, dict[str, Any]] = {}
+
+    def choose(self, *, tiny: Choice, small: Choice, full: Choice) -> Choice:
+        """Return the value for this study's scale."""
+        return {"tiny": tiny, "small": small, "full": full}[self.scale]
+
+    def images(self, name: str, *, train: int, test: int, batch_size: int, **settings: Any) -> Data:
+        """Return a data set with a fifth of the training images set aside for validation, the same ones for all seeds.
+
+        At scale tiny it is random images of the same shape, 80 for training and 32 for testing.
+
+        Args:
+            name: mnist or cifar10.
+            train: number of training images, the first ones, before validation is set aside.
+            test: number of test images, the first ones.
+            batch_size: images per step.
+            **settings: further fields of `Data`.
+        """
+        shape, mean, std = _IMAGES[name]
+        common = {"batch_size": batch_size, "validation": 0.2, "split_seed": 0, "mean": mean, "std": std, **settings}
+        if self.scale == "tiny":
+            return Data(source="fake", fake=Fake(shape=shape, train=80, test=32), **common)
+        return Data(source="tfds", name=name, train_split=f"train[:{train}]", test_split=f"test[:{test}]", **common)
+
+    def repeat(
+        self, arms: Mapping[str, Experiment], *, part: str = "runs", keep: Literal["last", "results"] = "results"
+    ) -> dict[str, list[Record]]:
+        """Train every arm with every seed.
+
+        Args:
+            arms: experiments by name; their own seed is not used.
+            part: subfolder of the runs.
+            keep: results: no checkpoints; last: the last checkpoint of each run, to evaluate it further.
+
+        Returns:
+            The records of each arm, in the order of the seeds. A diverged run has no results.
+        """
+        return self._train(arms, self.seeds, part, keep)
+
+    def tune(self, arms: Mapping[str, Experiment], rates: Sequence[float]) -> dict[str, Experiment]:
+        """Choose the learning rate of every arm by the mean validation error over `TUNING_SEEDS`, never on test images.
+
+        If the best rate is at an end of the grid, the grid grows there by one rate at a time, by three at most. A rate
+        at which a run diverges is never better than one at which none does.
+
+        Args:
+            arms: experiments by name, with a validation split that does not depend on the seed.
+            rates: learning rates in ascending order; the grid grows by the ratio of the two at its end.
+
+        Returns:
+            The arms with their best rates. `tunings` says how they were chosen.
+        """
+        errors: dict[str, dict[float, float]] = {arm: {} for arm in arms}
+        wanted = dict.fromkeys(arms, tuple(rates))
+        for _ in range(1 + _GROWTH):
+            points = {(arm, rate): _at(arms[arm], rate) for arm, new in wanted.items() for rate in new}
+            found = self._train(points, TUNING_SEEDS, "tuning", "results")
+            for (arm, rate), records in found.items():
+                errors[arm][rate] = statistics.mean(
+                    r.results.validation["error"] if r.results else math.inf for r in records
+                )
+            wanted = {arm: new for arm in wanted if (new := _beyond(errors[arm]))}
+            if not wanted:
+                break
+        for arm, by_rate in errors.items():
+            ordered = [by_rate[rate] if math.isfinite(by_rate[rate]) else None for rate in sorted(by_rate)]
+            self.tunings[arm] = asdict(Tuning(sorted(by_rate), ordered, _best(by_rate)))
+        return {arm: _at(experiment, self.tunings[arm]["best"]) for arm, experiment in arms.items()}
+
+    def _train(
+        self, arms: Mapping[Any, Experiment], seeds: Sequence[int], part: str, keep: Literal["last", "results"]
+    ) -> dict[Any, list[Record]]:
+        """Train every arm with every seed; all of them are one sweep, so that those of one structure share programs."""
+        points = [replace(experiment, seed=seed) for experiment in arms.values() for seed in seeds]
+        records = iter([_trained(point, self.folder / part / run_id(point), keep) for point in points])
+        return {arm: [next(records) for _ in seeds] for arm in arms}
+
+
+def curve(record: Record, split: Literal["train", "validation"]) -> list[dict[str, Any]]:
+    """Return the rows of a run's metrics.jsonl for a split: `step`, `epoch`, `loss`, `accuracy`, ..."""
+    return [row for row in read_rows(Path(record.workdir) / "metrics.jsonl") if row["split"] == split]
+
+
+def test_errors(records: Sequence[Record]) -> list[float | None]:
+    """Return the test error of each run; None if it diverged."""
+    return [record.results.test["error"] if record.results else None for record in records]
+
+
+def _trained(experiment: Experiment, workdir: Path, keep: Literal["last", "results"]) -> Record:
+    try:
+        return Record(experiment, str(workdir), "finished", train(experiment, workdir, keep=keep, verbose=False), None)
+    except NonFinite as error:
+        return Record(experiment, str(workdir), "diverged", None, str(error))
+
+
+def _at(experiment: Experiment, rate: float) -> Experiment:
+    return override(experiment, {"optimizer.learning_rate": rate})
+
+
+def _best(errors: Mapping[float, float]) -> float:
+    """Return the rate with the least error; of several the lowest."""
+    return min(sorted(errors), key=errors.__getitem__)
+
+
+def _beyond(errors: Mapping[float, float]) -> tuple[float, ...]:
+    """Return the next rate beyond the end of the grid that has the least error, if any."""
+    best, rates = _best(errors), sorted(errors)
+    inner = {rates[0]: rates[1], rates[-1]: rates[-2]}.get(best)
+    # Rounded, because the rate is part of the name of a run.
+    return () if inner is None else (float(f"{best * best / inner:.3g}"),)
