@@ -8,7 +8,7 @@ from typing import Any
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
 from jaxcnn.claims.estimates import ratio
 from jaxcnn.claims.networks import SmallConvNet
-from jaxcnn.claims.picture import COLOURS, label, note, page
+from jaxcnn.claims.picture import COLOURS, inside, labels, note, page
 from jaxcnn.claims.study import Study, curve
 from jaxcnn.config import Experiment, Optimizer, override
 from jaxcnn.models import VGG
@@ -23,19 +23,20 @@ def measure(study: Study) -> Measurements:
     base = Experiment(
         model=study.choose(
             tiny=SmallConvNet((2, 2)),
-            small=SmallConvNet((12, 24, 48)),
+            small=SmallConvNet((16, 32, 64)),
             full=VGG("A", 10, head="cifar", kernel_init="he"),
         ),
         data=study.images(
             "cifar10",
-            train=study.choose(tiny=0, small=4000, full=50_000),
-            test=study.choose(tiny=0, small=1000, full=10_000),
+            train=study.choose(tiny=80, small=8000, full=50_000),
+            test=study.choose(tiny=32, small=1000, full=10_000),
             batch_size=study.choose(tiny=16, small=64, full=128),
+            image_size=study.choose(tiny=8, small=16, full=None),
         ),
         optimizer=Optimizer(weight_decay=0.0),
         epochs=study.choose(tiny=2, small=6, full=20),
         eval_every=1000,
-        log_every=study.choose(tiny=4, small=50, full=312),
+        log_every=study.choose(tiny=4, small=100, full=312),
     )
     rates = study.choose(tiny=RATES[3:7:3], small=RATES, full=RATES)
     arms = {
@@ -104,16 +105,15 @@ def draw(measurements: Measurements, path: Path) -> Path:
     panel.set_xscale("log")
     panel.set_ylim(0, top)
     panel.axhline(GUESSING, color="#666666", linewidth=1, linestyle="--")
-    label(panel, GUESSING, "guessing, ln 10", "#666666")
     for norm, colour, name in (("batch", COLOURS[0], "with batch norm"), ("none", COLOURS[1], "without")):
         rows = [[min(top, math.inf if x is None else x) for x in losses] for losses in measurements["losses"][norm]]
         means = [statistics.fmean(row) for row in rows]
         rates = measurements["rates"]
         panel.plot(rates, means, color=colour, marker="o", markersize=4, linewidth=1.8)
         panel.fill_between(rates, [min(row) for row in rows], [max(row) for row in rows], color=colour, alpha=0.2)
-        least = min(range(len(means)), key=means.__getitem__)
-        panel.annotate(name, (rates[least], means[least]), (0, -14), textcoords="offset points", color=colour)
-    label(panel, top, "diverged, or a larger loss", "#222222")
+        last = rates.index(statistics.median_low(highest(measurements, norm)))
+        inside(panel, rates[last], means[last], name, colour)
+    labels(panel, [(GUESSING, "guessing, ln 10", "#666666"), (top, "diverged, or a larger loss", "#222222")])
     note(area, "mean and range over the seeds")
     return save(area, path)
 

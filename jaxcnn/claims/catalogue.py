@@ -6,7 +6,7 @@ from jaxcnn.claims.claim import Claim
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 
-NAMES = ("batch_norm_rates",)
+NAMES = ("batch_norm_rates", "batch_norm_steps")
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
 

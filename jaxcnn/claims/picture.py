@@ -1,8 +1,12 @@
 """The page that all pictures of claims share: a finding as the title, panels, and labels beside the lines."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from jaxcnn.plots.curves import spread
 from jaxcnn.plots.page import FAINT, WIDTH, add_panel, blank_page
 from jaxcnn.plots.words import LABEL, MUTED, SMALL, TITLE, add_text, line_height
 
@@ -41,21 +45,25 @@ def page(title: str, axes: list[tuple[str, str]], *, label_width: int = 130) -> 
     return area, panels
 
 
-def label(panel: "Axes", height: float, text: str, colour: str) -> None:
-    """Write a label to the right of a panel, at a height in the units of its y axis."""
-    panel.annotate(
-        text,
-        (1, height),
-        xycoords=("axes fraction", "data"),
-        xytext=(8, 0),
-        textcoords="offset points",
-        fontsize=SMALL,
-        color=colour,
-        weight="bold",
-        va="center",
-        annotation_clip=False,
-        parse_math=False,
-    )
+def labels(panel: "Axes", entries: Sequence[tuple[float, str, str]]) -> None:
+    """Write labels to the right of a panel, near their heights but without overlap; call it when the y axis is set.
+
+    Args:
+        panel: the panel.
+        entries: height in the units of the y axis, text, colour.
+    """
+    box, lines = panel.bbox, max(text.count("\n") + 1 for _, text, _ in entries)
+    wanted = [panel.transData.transform((panel.get_xlim()[0], height))[1] for height, _, _ in entries]
+    places = spread(wanted, lines * line_height(SMALL) + 2, box.y0, box.y1)
+    for place, (_, text, colour) in zip(places, entries, strict=True):
+        style = {"transform": panel.transAxes, "va": "center", "color": colour, "weight": "bold", "clip_on": False}
+        add_text(panel, 1 + 10 / box.width, (place - box.y0) / box.height, text, SMALL, **style)
+
+
+def inside(panel: "Axes", x: float, y: float, text: str, colour: str, *, right: float = 8, up: float = -8) -> None:
+    """Write a label beside a point of a panel, moved by some pixels."""
+    left, low = panel.transAxes.inverted().transform(panel.transData.transform((x, y)) + np.array([right, up]))
+    add_text(panel, left, low, text, SMALL, transform=panel.transAxes, color=colour, weight="bold", va="center")
 
 
 def note(area: "Axes", text: str) -> None:

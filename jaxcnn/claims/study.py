@@ -2,12 +2,13 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from jaxcnn.config import Data, Experiment, Fake, override, run_id
+from jaxcnn.runs.hooks import Hook
 from jaxcnn.runs.loop import train
 from jaxcnn.runs.metrics import read_rows
 from jaxcnn.runs.workdir import Results
@@ -76,7 +77,7 @@ class Study:
     def images(self, name: str, *, train: int, test: int, batch_size: int, **settings: Any) -> Data:
         """Return a data set with a fifth of the training images set aside for validation, the same ones for all seeds.
 
-        At scale tiny it is random images of the same shape, 80 for training and 32 for testing.
+        At scale tiny it is as many random images of the same shape.
 
         Args:
             name: mnist or cifar10.
@@ -88,11 +89,16 @@ class Study:
         shape, mean, std = _IMAGES[name]
         common = {"batch_size": batch_size, "validation": 0.2, "split_seed": 0, "mean": mean, "std": std, **settings}
         if self.scale == "tiny":
-            return Data(source="fake", fake=Fake(shape=shape, train=80, test=32), **common)
+            return Data(source="fake", fake=Fake(shape=shape, train=train, test=test), **common)
         return Data(source="tfds", name=name, train_split=f"train[:{train}]", test_split=f"test[:{test}]", **common)
 
     def repeat(
-        self, arms: Mapping[str, Experiment], *, part: str = "runs", keep: Literal["last", "results"] = "results"
+        self,
+        arms: Mapping[str, Experiment],
+        *,
+        part: str = "runs",
+        keep: Literal["last", "results"] = "results",
+        hooks: Callable[[Experiment], Sequence[Hook]] | None = None,
     ) -> dict[str, list[Record]]:
         """Train every arm with every seed.
 
@@ -100,11 +106,13 @@ class Study:
             arms: experiments by name; their own seed is not used.
             part: subfolder of the runs.
             keep: results: no checkpoints; last: the last checkpoint of each run, to evaluate it further.
+            hooks: function from an experiment to hooks of its run. A finished run calls none, so a hook writes what it
+                finds to a file of the run's folder.
 
         Returns:
             The records of each arm, in the order of the seeds. A diverged run has no results.
         """
-        return self._train(arms, self.seeds, part, keep)
+        return self._train(arms, self.seeds, part, keep, hooks)
 
     def tune(self, arms: Mapping[str, Experiment], rates: Sequence[float]) -> dict[str, Experiment]:
         """Choose the learning rate of every arm by the mean validation error over `TUNING_SEEDS`, never on test images.
@@ -137,11 +145,17 @@ class Study:
         return {arm: _at(experiment, self.tunings[arm]["best"]) for arm, experiment in arms.items()}
 
     def _train(
-        self, arms: Mapping[Any, Experiment], seeds: Sequence[int], part: str, keep: Literal["last", "results"]
+        self,
+        arms: Mapping[Any, Experiment],
+        seeds: Sequence[int],
+        part: str,
+        keep: Literal["last", "results"],
+        hooks: Callable[[Experiment], Sequence[Hook]] | None = None,
     ) -> dict[Any, list[Record]]:
         """Train every arm with every seed; all of them are one sweep, so that those of one structure share programs."""
         points = [replace(experiment, seed=seed) for experiment in arms.values() for seed in seeds]
-        records = iter([_trained(point, self.folder / part / run_id(point), keep) for point in points])
+        folder = self.folder / part
+        records = iter([_trained(each, folder / run_id(each), keep, hooks(each) if hooks else ()) for each in points])
         return {arm: [next(records) for _ in seeds] for arm in arms}
 
 
@@ -155,9 +169,10 @@ def test_errors(records: Sequence[Record]) -> list[float | None]:
     return [record.results.test["error"] if record.results else None for record in records]
 
 
-def _trained(experiment: Experiment, workdir: Path, keep: Literal["last", "results"]) -> Record:
+def _trained(experiment: Experiment, workdir: Path, keep: Literal["last", "results"], hooks: Sequence[Hook]) -> Record:
     try:
-        return Record(experiment, str(workdir), "finished", train(experiment, workdir, keep=keep, verbose=False), None)
+        results = train(experiment, workdir, keep=keep, hooks=hooks, verbose=False)
+        return Record(experiment, str(workdir), "finished", results, None)
     except NonFinite as error:
         return Record(experiment, str(workdir), "diverged", None, str(error))
 

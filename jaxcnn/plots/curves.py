@@ -131,12 +131,12 @@ def _lines(page: "Axes", panel: "Axes", curves: list[_Curve], title: str) -> Non
     left, right = page.get_xlim()[0], panel.bbox.x1
     total = page.get_ylim()[0]
     wanted = [panel.transData.transform((0, value))[1] for value, _, _ in labels]
-    places = _spread(wanted, lines * line_height(SMALL) + 2, panel.bbox.y0, panel.bbox.y1)
+    places = spread(wanted, lines * line_height(SMALL) + 2, panel.bbox.y0, panel.bbox.y1)
     for place, (_, text, colour) in zip(places, labels, strict=True):
         add_text(page, left + right + 12, total - place, text, SMALL, va="center", color=colour, weight="bold")
 
 
-def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Return positions near `wanted`, in the same order, at least `gap` apart, inside [low, high] if they fit."""
     order = np.argsort(wanted, kind="stable")
     places = np.asarray(wanted, np.float64)[order]
