@@ -6,7 +6,7 @@ from jaxcnn.claims.claim import Claim
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 
-NAMES = ("batch_norm_rates", "batch_norm_steps")
+NAMES = ("batch_norm_rates", "batch_norm_steps", "batch_norm_mnist", "batch_norm_regularization")
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
 

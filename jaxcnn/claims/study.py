@@ -164,9 +164,9 @@ def curve(record: Record, split: Literal["train", "validation"]) -> list[dict[st
     return [row for row in read_rows(Path(record.workdir) / "metrics.jsonl") if row["split"] == split]
 
 
-def test_errors(records: Sequence[Record]) -> list[float | None]:
-    """Return the test error of each run; None if it diverged."""
-    return [record.results.test["error"] if record.results else None for record in records]
+def error(record: Record, split: Literal["test", "validation"] = "test") -> float:
+    """Return the error of a run in percent; a diverged run counts as guessing one of ten classes, 90 %."""
+    return 100 * getattr(record.results, split)["error"] if record.results else 90.0
 
 
 def _trained(experiment: Experiment, workdir: Path, keep: Literal["last", "results"], hooks: Sequence[Hook]) -> Record:
