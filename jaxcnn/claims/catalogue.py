@@ -6,7 +6,20 @@ from jaxcnn.claims.claim import Claim
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 
-NAMES = ("batch_norm_rates", "batch_norm_steps", "batch_norm_mnist", "batch_norm_regularization")
+NAMES = (
+    "batch_norm_rates",
+    "batch_norm_steps",
+    "batch_norm_mnist",
+    "lrn_contrast",
+    "lrn_accuracy",
+    "lrn_place",
+    "lrn_vgg",
+    "weight_decay_scope",
+    "weight_decay_forms",
+    "weight_decay_training",
+    "vgg_dropout",
+    "small_noisy_data",
+)
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
 

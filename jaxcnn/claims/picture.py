@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxcnn.claims.estimates import mean_interval
 from jaxcnn.plots.curves import spread
 from jaxcnn.plots.page import FAINT, WIDTH, add_panel, blank_page
 from jaxcnn.plots.words import LABEL, MUTED, SMALL, TITLE, add_text, line_height
@@ -64,6 +65,29 @@ def inside(panel: "Axes", x: float, y: float, text: str, colour: str, *, right: 
     """Write a label beside a point of a panel, moved by some pixels."""
     left, low = panel.transAxes.inverted().transform(panel.transData.transform((x, y)) + np.array([right, up]))
     add_text(panel, left, low, text, SMALL, transform=panel.transAxes, color=colour, weight="bold", va="center")
+
+
+def rows(panel: "Axes", arms: Sequence[tuple[str, Sequence[float], str]], *, named: bool = True) -> None:
+    """Draw one row for each arm, from top to bottom: a point for every seed, the mean and its 95 % interval.
+
+    Args:
+        panel: the panel; its x axis is the measured value.
+        arms: name, value of every seed, colour.
+        named: write the name and the mean above the row; otherwise the mean alone, for a second panel beside the first.
+    """
+    for place, (_, values, colour) in enumerate(arms):
+        estimate = mean_interval(values)
+        panel.plot(values, [place] * len(values), "|", color=colour, markersize=9, alpha=0.5)
+        ends = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
+        panel.errorbar(estimate.mean, place, xerr=ends, color=colour, marker="o", markersize=7, capsize=5, linewidth=2)
+    panel.set_ylim(len(arms) - 0.6, -0.8)
+    panel.set_yticks([])
+    panel.grid(False)
+    panel.grid(True, axis="x", color=FAINT, linewidth=0.6)
+    for place, (name, values, colour) in enumerate(arms):
+        text = f"{name}: {np.mean(values):.3g}" if named else f"{np.mean(values):.3g}"
+        style = {"transform": panel.get_yaxis_transform(), "color": colour, "weight": "bold", "va": "center"}
+        add_text(panel, 0.01, place - 0.38, text, SMALL, **style)
 
 
 def note(area: "Axes", text: str) -> None:
