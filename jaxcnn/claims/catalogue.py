@@ -6,7 +6,14 @@ from jaxcnn.claims.claim import Claim
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 
-NAMES = ("batch_norm_rates", "batch_norm_steps", "batch_norm_mnist", "batch_norm_regularization")
+NAMES = (
+    "batch_norm_rates",
+    "batch_norm_steps",
+    "batch_norm_mnist",
+    "batch_norm_regularization",
+    "batch_norm_inference",
+    "norms_batch_size",
+)
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
 
