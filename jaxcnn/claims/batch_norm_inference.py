@@ -32,7 +32,7 @@ def measure(study: Study) -> Measurements:
     epochs = study.choose(tiny=(1, 2), small=(1, 8), full=(1, 30))
     base = Experiment(
         model=study.choose(
-            tiny=SmallConvNet((2, 2), norm="batch"),
+            tiny=SmallConvNet((2,), norm="batch"),
             small=SmallConvNet((8, 16, 32), norm="batch"),
             full=VGG("A", 10, head="cifar", kernel_init="he", norm="batch"),
         ),
@@ -48,20 +48,22 @@ def measure(study: Study) -> Measurements:
         checkpoint_every=1000,
         log_every=1000,
     )
-    found, updates = {}, {}
-    for size in sizes:
-        arms = {
-            f"{size} {length}": override(base, {"data.batch_size": size, "epochs": n})
-            for length, n in zip(LENGTHS, epochs, strict=True)
-        }
-        # The rate that suits a batch grows with its size.
-        centre = 0.003 * (size / 8) ** 0.5
-        rates = study.choose(tiny=(0.5, 2), small=(0.33, 1, 3), full=(0.33, 1, 3))
-        tuned = study.tune(arms, [float(f"{centre * factor:.2g}") for factor in rates])
-        for arm, records in study.repeat(tuned, part=f"batch_{size}", keep="last").items():
-            found[arm] = _errors(records)
-            updates[arm] = next((record.results.steps for record in records if record.results), 0)
-    return {"batch_sizes": list(sizes), "errors": found, "updates": updates, "tuning": study.tunings}
+    # The rate that suits a batch grows with its size.
+    arms = {
+        f"{size} {length}": override(
+            base, {"data.batch_size": size, "epochs": n, "optimizer.learning_rate": 0.003 * (size / 8) ** 0.5}
+        )
+        for size in sizes
+        for length, n in zip(LENGTHS, epochs, strict=True)
+    }
+    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    records = study.repeat(study.tune(arms, factors), keep="last")
+    return {
+        "batch_sizes": list(sizes),
+        "errors": {arm: _errors(records[arm]) for arm in arms},
+        "updates": {arm: [r.results.steps for r in records[arm] if r.results][:1] for arm in arms},
+        "tuning": study.tunings,
+    }
 
 
 def _errors(records: Sequence[Record]) -> dict[str, list[float]]:

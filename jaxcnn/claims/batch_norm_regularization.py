@@ -27,7 +27,7 @@ def measure(study: Study) -> Measurements:
     """Return training and test errors in percent at the end of training, by arm and seed."""
     base = Experiment(
         model=study.choose(
-            tiny=SmallConvNet((2, 2), hidden=4),
+            tiny=SmallConvNet((2,), hidden=4),
             small=SmallConvNet((16, 32, 64), hidden=64),
             full=VGG("A", 10, head="imagenet", kernel_init="he", dropout=0.0, width=0.5),
         ),
@@ -38,7 +38,7 @@ def measure(study: Study) -> Measurements:
             batch_size=study.choose(tiny=16, small=64, full=128),
             image_size=study.choose(tiny=8, small=16, full=None),
         ),
-        optimizer=Optimizer(weight_decay=0.0),
+        optimizer=Optimizer(learning_rate=0.03, weight_decay=0.0),
         epochs=study.choose(tiny=2, small=30, full=60),
         eval_every=1000,
         checkpoint_every=1000,
@@ -48,8 +48,8 @@ def measure(study: Study) -> Measurements:
         arm: override(base, {"model.norm": arm.partition(",")[0], "model.dropout": 0.5 if "dropout" in arm else 0.0})
         for arm in ARMS
     }
-    rates = study.choose(tiny=(0.01, 0.1), small=(0.003, 0.01, 0.03, 0.1), full=(0.003, 0.01, 0.03, 0.1))
-    records = study.repeat(study.tune(arms, rates), keep="last")
+    factors = study.choose(tiny=(0.3, 1), small=(0.1, 0.3, 1, 3), full=(0.1, 0.3, 1, 3))
+    records = study.repeat(study.tune(arms, factors), keep="last")
     return {
         "test_errors": {arm: [error(r) for r in records[arm]] for arm in ARMS},
         # A diverged run guesses training images too.

@@ -30,7 +30,7 @@ def measure(study: Study) -> Measurements:
     sizes = study.choose(tiny=(8, 16), small=(2, 8, 32, 128), full=(2, 8, 32, 128))
     base = Experiment(
         model=study.choose(
-            tiny=SmallConvNet((4, 4)),
+            tiny=SmallConvNet((4,)),
             small=SmallConvNet((8, 16, 32)),
             full=VGG("A", 10, head="cifar", kernel_init="he"),
         ),
@@ -47,20 +47,23 @@ def measure(study: Study) -> Measurements:
         checkpoint_every=1000,
         log_every=1000,
     )
-    norms = {norm: GroupNorm(num_groups=4) if norm == "group" else norm for norm in ARMS}
-    found = {}
-    for size in sizes:
-        arms = {
-            f"{size} {norm}": override(base, {"data.batch_size": size, "model.norm": record})
-            for norm, record in norms.items()
-        }
-        # The rate that suits a batch grows with its size.
-        centre = 0.003 * (size / 8) ** 0.5
-        factors = study.choose(tiny=(0.5, 2), small=(0.33, 1, 3), full=(0.33, 1, 3))
-        tuned = study.tune(arms, [float(f"{centre * factor:.2g}") for factor in factors])
-        records = study.repeat(tuned, part=f"batch_{size}")
-        found[str(size)] = {norm: [error(r) for r in records[f"{size} {norm}"]] for norm in ARMS}
-    return {"batch_sizes": list(sizes), "test_errors": found, "tuning": study.tunings}
+    arms = {
+        f"{size} {norm}": override(
+            base,
+            {
+                "model.norm": GroupNorm(num_groups=4) if norm == "group" else norm,
+                "data.batch_size": size,
+                # The rate that suits a batch grows with its size.
+                "optimizer.learning_rate": 0.003 * (size / 8) ** 0.5,
+            },
+        )
+        for size in sizes
+        for norm in ARMS
+    }
+    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    records = study.repeat(study.tune(arms, factors))
+    errors = {str(size): {norm: [error(r) for r in records[f"{size} {norm}"]] for norm in ARMS} for size in sizes}
+    return {"batch_sizes": list(sizes), "test_errors": errors, "tuning": study.tunings}
 
 
 def losses(measurements: Measurements, norm: str) -> list[float]:
