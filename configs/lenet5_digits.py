@@ -6,6 +6,8 @@ A complete run, from images to a run folder, in under a minute on two cores. The
 20 %, 360 images. Measured: configs/results/lenet5_digits.jsonl, seeds 0 to 4.
 """
 
+from collections.abc import Iterator
+
 from jaxcnn import Augment, Data, Experiment, Optimizer, Schedule
 from jaxcnn.models import LeNet5
 
@@ -26,3 +28,9 @@ def get_config() -> Experiment:
         eval_every=5,
         checkpoint_every=10,
     )
+
+
+def sweep_norm() -> Iterator[dict[str, str]]:
+    """What each normalization changes: `python launch.py --sweep=norm --grid.seed=0,1,2,3,4`."""
+    for norm in ("none", "batch", "layer", "group", "instance", "local_response"):
+        yield {"model.norm": norm}

@@ -105,14 +105,14 @@ def measure(study: Study) -> Measurements:
                 mean=(0.0,),
                 std=(1.0,),
             ),
-            optimizer=Optimizer(momentum=0.0, weight_decay=0.0),
+            optimizer=Optimizer(learning_rate=0.3, momentum=0.0, weight_decay=0.0),
             epochs=epochs,
             checkpoint_every=epochs,
             log_every=1000,
         )
         for norm in ARMS
     }
-    arms = study.tune(bases, study.choose(tiny=(0.1, 1.0), small=(0.1, 0.3, 1.0), full=(0.1, 0.3, 1.0)))
+    arms = study.tune(bases, study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3)))
     records = study.repeat(arms, part="observed", hooks=lambda e: [SigmoidInputs(e.model, every=every, window=window)])
     found = {
         arm: [json.loads((Path(r.workdir) / "sigmoid_inputs.json").read_text()) for r in records[arm] if r.results]

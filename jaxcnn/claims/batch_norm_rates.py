@@ -22,7 +22,7 @@ def measure(study: Study) -> Measurements:
     """Return the training loss of the last epoch by arm, learning rate and seed; None for a diverged run."""
     base = Experiment(
         model=study.choose(
-            tiny=SmallConvNet((2, 2)),
+            tiny=SmallConvNet((2,)),
             small=SmallConvNet((16, 32, 64)),
             full=VGG("A", 10, head="cifar", kernel_init="he"),
         ),

@@ -10,7 +10,7 @@ from jaxcnn.claims.estimates import Estimate, ratio
 from jaxcnn.claims.networks import SmallConvNet
 from jaxcnn.claims.picture import COLOURS, labels, note, page
 from jaxcnn.claims.study import Study, curve
-from jaxcnn.config import Augment, Experiment, Optimizer, Schedule, override
+from jaxcnn.config import Augment, Experiment, Optimizer, override
 from jaxcnn.models import VGG
 from jaxcnn.plots.page import save
 
@@ -25,7 +25,7 @@ def measure(study: Study) -> Measurements:
     """Return the validation accuracy over the steps by arm and seed, None for a diverged run, and seconds per step."""
     base = Experiment(
         model=study.choose(
-            tiny=SmallConvNet((2, 2)),
+            tiny=SmallConvNet((2,)),
             small=SmallConvNet((16, 32, 64)),
             full=VGG("A", 10, head="cifar", kernel_init="he"),
         ),
@@ -37,13 +37,13 @@ def measure(study: Study) -> Measurements:
             image_size=study.choose(tiny=8, small=16, full=None),
         ),
         augment=Augment(flip=True),
-        optimizer=Optimizer(weight_decay=0.0, schedule=Schedule()),
+        optimizer=Optimizer(learning_rate=0.1, weight_decay=0.0),
         epochs=study.choose(tiny=2, small=10, full=30),
         log_every=1000,
     )
     normalized = override(base, {"model.norm": "batch"})
-    rates = study.choose(tiny=(0.01, 0.1), small=(0.01, 0.03, 0.1, 0.3), full=(0.01, 0.03, 0.1, 0.3))
-    arms = study.tune({"none": base, "batch": normalized}, rates)
+    factors = study.choose(tiny=(0.1, 1), small=(0.1, 0.3, 1, 3), full=(0.1, 0.3, 1, 3))
+    arms = study.tune({"none": base, "batch": normalized}, factors)
     rate = arms["none"].optimizer.learning_rate
     arms["same rate"] = override(normalized, {"optimizer.learning_rate": rate})
     records = study.repeat(arms)

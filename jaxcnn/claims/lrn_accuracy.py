@@ -43,14 +43,14 @@ def measure(study: Study) -> Measurements:
             image_size=study.choose(tiny=8, small=16, full=None),
         ),
         augment=Augment(flip=True),
-        optimizer=Optimizer(weight_decay=0.0, schedule=Schedule(name="cosine")),
+        optimizer=Optimizer(learning_rate=0.03, weight_decay=0.0, schedule=Schedule(name="cosine")),
         epochs=study.choose(tiny=1, small=8, full=60),
         eval_every=1000,
         checkpoint_every=1000,
         log_every=1000,
     )
-    rates = study.choose(tiny=(0.01, 0.1), small=(0.01, 0.03, 0.1), full=(0.01, 0.03, 0.1))
-    arms = study.tune({arm: override(base, {"model.norm": norm}) for arm, norm in NORMS.items()}, rates)
+    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    arms = study.tune({arm: override(base, {"model.norm": norm}) for arm, norm in NORMS.items()}, factors)
     records = study.repeat(arms, keep="last")
     count = study.choose(tiny=16, small=200, full=200)
     return {

@@ -57,13 +57,13 @@ def measure(study: Study) -> Measurements:
             **settings,
         )
 
-    def experiment(alpha: float, data: Data) -> Experiment:
+    def experiment(alpha: float, data: Data, rate: float) -> Experiment:
         return Experiment(
             model=SmallConvNet(
                 study.choose(tiny=(2, 2), small=(16, 32, 64), full=(64, 128, 256)), norm=LocalResponseNorm(alpha=alpha)
             ),
             data=data,
-            optimizer=Optimizer(weight_decay=0.0, schedule=Schedule(name="cosine")),
+            optimizer=Optimizer(learning_rate=rate, weight_decay=0.0, schedule=Schedule(name="cosine")),
             epochs=study.choose(tiny=1, small=5, full=30),
             eval_every=1000,
             checkpoint_every=1000,
@@ -71,11 +71,13 @@ def measure(study: Study) -> Measurements:
         )
 
     paper = LocalResponseNorm().alpha
-    unit = {"unit": experiment(paper, images()), "alpha": experiment(ALPHA, images())}
-    raw = {"pixels": experiment(paper, images(std=(1 / 255,) * 3))}
-    arms = study.tune(unit, study.choose(tiny=(0.01, 0.1), small=(0.01, 0.03, 0.1), full=(0.01, 0.03, 0.1)))
-    # Larger inputs need smaller steps.
-    arms |= study.tune(raw, study.choose(tiny=(1e-5, 1e-4), small=(1e-4, 3e-4, 1e-3), full=(1e-4, 3e-4, 1e-3)))
+    arms = {
+        "unit": experiment(paper, images(), 0.03),
+        # Larger inputs need smaller steps.
+        "pixels": experiment(paper, images(std=(1 / 255,) * 3), 3e-4),
+        "alpha": experiment(ALPHA, images(), 0.03),
+    }
+    arms = study.tune(arms, study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3)))
     records = study.repeat(arms, keep="last")
     count = study.choose(tiny=16, small=200, full=200)
     return {

@@ -31,7 +31,7 @@ def measure(study: Study) -> Measurements:
             batch_size=study.choose(tiny=16, small=32, full=128),
         ),
         augment=Augment(flip=True),
-        optimizer=Optimizer(schedule=Schedule(name="cosine")),
+        optimizer=Optimizer(learning_rate=0.01, schedule=Schedule(name="cosine")),
         epochs=study.choose(tiny=1, small=8, full=80),
         eval_every=1000,
         checkpoint_every=1000,
@@ -39,8 +39,8 @@ def measure(study: Study) -> Measurements:
     )
     lrn = override(base, {"model.configuration": "A-LRN"})
     arms = {"A": base, "A-LRN": lrn, "acts": override(lrn, {"model.norm": LocalResponseNorm(alpha=ALPHA)})}
-    rates = study.choose(tiny=(0.01, 0.1), small=(0.003, 0.01, 0.03), full=(0.003, 0.01, 0.03))
-    arms = study.tune(arms, rates)
+    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    arms = study.tune(arms, factors)
     records = study.repeat(arms, keep="last")
     count = study.choose(tiny=8, small=200, full=200)
     finished = {arm: [r for r in records[arm] if r.results] for arm in ARMS}

@@ -72,26 +72,27 @@ def measure(study: Study) -> Measurements:
     """Return errors in percent and likelihoods by labels, arm and seed."""
     units = study.choose(tiny=8, small=512, full=2048)
     coefficients = study.choose(tiny=(0.01,), small=(1e-3, 5e-3, 2e-2), full=(1e-3, 5e-3, 2e-2))
-    rates = study.choose(tiny=(0.01, 0.1), small=(0.01, 0.03, 0.1), full=(0.01, 0.03, 0.1))
-    chosen = {}
+    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    candidates: dict[str, dict[str, Experiment]] = {}
     for labels, share in LABELS.items():
-        base = Experiment(
+        none = Experiment(
             model=network(units, 0.0),
             data=images(study, share),
-            optimizer=Optimizer(weight_decay=0.0, schedule=Schedule(name="cosine")),
+            optimizer=Optimizer(learning_rate=0.03, weight_decay=0.0, schedule=Schedule(name="cosine")),
             epochs=study.choose(tiny=2, small=60, full=200),
             eval_every=1000,
             checkpoint_every=1000,
             log_every=1000,
         )
-        plain = {"none": base, "dropout": override(base, {"model": network(units, 0.5)})}
-        arms = {f"{labels}, {arm}": [(0.0, plain[arm])] for arm in plain}
-        for arm, without in (("l2", "none"), ("both", "dropout")):
-            arms[f"{labels}, {arm}"] = [
-                (value, override(plain[without], {"optimizer.weight_decay": value})) for value in coefficients
-            ]
-        tuned = study.tune({f"{arm}, {value:g}": e for arm, each in arms.items() for value, e in each}, rates)
-        chosen |= {arm: tuned[study.best([f"{arm}, {value:g}" for value, _ in each])] for arm, each in arms.items()}
+        dropout = override(none, {"model": network(units, 0.5)})
+        candidates[f"{labels}, none"], candidates[f"{labels}, dropout"] = {"0": none}, {"0": dropout}
+        for arm, without in (("l2", none), ("both", dropout)):
+            candidates[f"{labels}, {arm}"] = {
+                f"{value:g}": override(without, {"optimizer.weight_decay": value}) for value in coefficients
+            }
+    arms = {f"{arm}, {value}": e for arm, each in candidates.items() for value, e in each.items()}
+    tuned = study.tune(arms, factors)
+    chosen = {arm: tuned[study.best([f"{arm}, {value}" for value in each])] for arm, each in candidates.items()}
     records = study.repeat(chosen, keep="last")
     return {
         "test_errors": {arm: [error(r) for r in records[arm]] for arm in chosen},

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from jaxcnn import sweep
 from jaxcnn.config import Data, Experiment, Fake, override, run_id
 from jaxcnn.runs.hooks import Hook
 from jaxcnn.runs.loop import train
 from jaxcnn.runs.metrics import read_rows
-from jaxcnn.runs.workdir import Results
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.sweep import Record
 from jaxcnn.training.non_finite import NonFinite
 
 Scale = Literal["tiny", "small", "full"]
@@ -28,17 +30,6 @@ _IMAGES = {
     "mnist": ((28, 28, 1), (0.1307,), (0.3081,)),
     "cifar10": ((32, 32, 3), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
 }
-
-
-@dataclass(frozen=True)
-class Record:
-    """A finished or diverged run."""
-
-    experiment: Experiment
-    workdir: str
-    status: Literal["finished", "diverged"]
-    results: Results | None
-    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -114,7 +105,7 @@ class Study:
         """
         return self._train(arms, self.seeds, part, keep, hooks)
 
-    def tune(self, arms: Mapping[str, Experiment], rates: Sequence[float]) -> dict[str, Experiment]:
+    def tune(self, arms: Mapping[str, Experiment], factors: Sequence[float]) -> dict[str, Experiment]:
         """Choose the learning rate of every arm by the mean validation error over `TUNING_SEEDS`, never on test images.
 
         If the best rate is at an end of the grid, the grid grows there by one rate at a time, by three at most. A rate
@@ -122,20 +113,19 @@ class Study:
 
         Args:
             arms: experiments by name, with a validation split that does not depend on the seed.
-            rates: learning rates in ascending order; the grid grows by the ratio of the two at its end.
+            factors: multiples of the arm's own learning rate to try, ascending; the grid grows by the ratio of the two
+                at its end.
 
         Returns:
             The arms with their best rates. `tunings` says how they were chosen.
         """
+        wanted = {arm: [_round(e.optimizer.learning_rate * factor) for factor in factors] for arm, e in arms.items()}
         errors: dict[str, dict[float, float]] = {arm: {} for arm in arms}
-        wanted = dict.fromkeys(arms, tuple(rates))
-        for _ in range(1 + _GROWTH):
+        for _ in range(1 + self.choose(tiny=0, small=_GROWTH, full=_GROWTH)):
             points = {(arm, rate): _at(arms[arm], rate) for arm, new in wanted.items() for rate in new}
-            found = self._train(points, TUNING_SEEDS, "tuning", "results")
-            for (arm, rate), records in found.items():
-                errors[arm][rate] = statistics.mean(
-                    r.results.validation["error"] if r.results else math.inf for r in records
-                )
+            for (arm, rate), records in self._train(points, TUNING_SEEDS, "tuning", "results").items():
+                found = [record.results.validation["error"] if record.results else math.inf for record in records]
+                errors[arm][rate] = statistics.mean(found)
             wanted = {arm: new for arm in wanted if (new := _beyond(errors[arm]))}
             if not wanted:
                 break
@@ -157,11 +147,23 @@ class Study:
         keep: Literal["last", "results"],
         hooks: Callable[[Experiment], Sequence[Hook]] | None = None,
     ) -> dict[Any, list[Record]]:
-        """Train every arm with every seed; all of them are one sweep, so that those of one structure share programs."""
-        points = [replace(experiment, seed=seed) for experiment in arms.values() for seed in seeds]
+        """Train every arm with every seed, equal experiments once; without hooks, all of them are one sweep."""
+        # A claim has more structures than a process keeps programs, and comes back to each of them.
+        options = {"compilation_cache": self.scale != "tiny"}
+        points = {arm: [replace(e, seed=seed, **options) for seed in seeds] for arm, e in arms.items()}
+        every = {run_id(point): point for row in points.values() for point in row}
         folder = self.folder / part
-        records = iter([_trained(each, folder / run_id(each), keep, hooks(each) if hooks else ()) for each in points])
-        return {arm: [next(records) for _ in seeds] for arm in arms}
+        if hooks is None:
+            found = sweep.run([*every.values()], folder, keep=keep, verbose=self.scale != "tiny")
+        else:
+            found = [_observed(point, folder / identity, keep, hooks(point)) for identity, point in every.items()]
+        if failed := [record for record in found if record.status not in ("finished", "diverged")]:
+            raise InputError(
+                f"{len(failed)} of {len(found)} runs in {folder} have failed, the first with: {failed[0].reason}; "
+                "the same command tries them again."
+            )
+        records = dict(zip(every, found, strict=True))
+        return {arm: [records[run_id(point)] for point in row] for arm, row in points.items()}
 
 
 def curve(record: Record, split: Literal["train", "validation"]) -> list[dict[str, Any]]:
@@ -174,12 +176,17 @@ def error(record: Record, split: Literal["test", "validation"] = "test") -> floa
     return 100 * getattr(record.results, split)["error"] if record.results else 90.0
 
 
-def _trained(experiment: Experiment, workdir: Path, keep: Literal["last", "results"], hooks: Sequence[Hook]) -> Record:
+def _observed(experiment: Experiment, workdir: Path, keep: Literal["last", "results"], hooks: Sequence[Hook]) -> Record:
     try:
         results = train(experiment, workdir, keep=keep, hooks=hooks, verbose=False)
-        return Record(experiment, str(workdir), "finished", results, None)
+        return Record(experiment, str(workdir), "finished", results)
     except NonFinite as error:
-        return Record(experiment, str(workdir), "diverged", None, str(error))
+        return Record(experiment, str(workdir), "diverged", reason=str(error))
+
+
+def _round(rate: float) -> float:
+    """Return a rate with three digits, because it is part of the name of a run."""
+    return float(f"{rate:.3g}")
 
 
 def _at(experiment: Experiment, rate: float) -> Experiment:
@@ -195,5 +202,4 @@ def _beyond(errors: Mapping[float, float]) -> tuple[float, ...]:
     """Return the next rate beyond the end of the grid that has the least error, if any."""
     best, rates = _best(errors), sorted(errors)
     inner = {rates[0]: rates[1], rates[-1]: rates[-2]}.get(best)
-    # Rounded, because the rate is part of the name of a run.
-    return () if inner is None else (float(f"{best * best / inner:.3g}"),)
+    return () if inner is None else (_round(best * best / inner),)

@@ -29,7 +29,7 @@ def measure(study: Study) -> Measurements:
             test=study.choose(tiny=16, small=5000, full=10_000),
             batch_size=study.choose(tiny=16, small=32, full=128),
         ),
-        optimizer=Optimizer(schedule=Schedule(name="cosine")),
+        optimizer=Optimizer(learning_rate=0.01, schedule=Schedule(name="cosine")),
         epochs=study.choose(tiny=1, small=25, full=80),
         eval_every=1000,
         checkpoint_every=1000,
@@ -40,8 +40,8 @@ def measure(study: Study) -> Measurements:
         for dropout in DROPOUTS
         for decay in DECAYS
     }
-    rates = study.choose(tiny=(0.01, 0.1), small=(0.003, 0.01, 0.03), full=(0.003, 0.01, 0.03))
-    arms = study.tune(arms, rates)
+    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    arms = study.tune(arms, factors)
     records = study.repeat(arms, keep="last")
     return {
         "test_errors": {arm: [error(r) for r in records[arm]] for arm in arms},

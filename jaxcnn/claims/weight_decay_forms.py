@@ -48,14 +48,16 @@ def measure(study: Study) -> Measurements:
             batch_size=study.choose(tiny=16, small=64, full=128),
             image_size=study.choose(tiny=8, small=16, full=None),
         ),
-        optimizer=Optimizer(momentum=MOMENTUM, weight_decay=COEFFICIENT, schedule=Schedule(name="cosine")),
+        optimizer=Optimizer(
+            learning_rate=0.03, momentum=MOMENTUM, weight_decay=COEFFICIENT, schedule=Schedule(name="cosine")
+        ),
         epochs=study.choose(tiny=1, small=25, full=80),
         eval_every=1000,
         checkpoint_every=1000,
         log_every=1000,
     )
-    rates = study.choose(tiny=(0.01, 0.1), small=(0.01, 0.03, 0.1), full=(0.01, 0.03, 0.1))
-    l2 = study.tune({"l2": l2}, rates)["l2"]
+    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    l2 = study.tune({"l2": l2}, factors)["l2"]
     arms = {
         "none": override(l2, {"optimizer.weight_decay": 0.0}),
         "l2": l2,

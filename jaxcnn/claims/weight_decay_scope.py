@@ -38,14 +38,14 @@ def measure(study: Study) -> Measurements:
             batch_size=study.choose(tiny=16, small=64, full=128),
             image_size=study.choose(tiny=8, small=16, full=None),
         ),
-        optimizer=Optimizer(weight_decay=0.0, schedule=Schedule(name="cosine")),
+        optimizer=Optimizer(learning_rate=0.03, weight_decay=0.0, schedule=Schedule(name="cosine")),
         epochs=study.choose(tiny=1, small=25, full=80),
         eval_every=1000,
         checkpoint_every=1000,
         log_every=1000,
     )
     coefficients = study.choose(tiny=(0.01,), small=(1e-3, 5e-3, 2e-2), full=(5e-4, 2e-3, 1e-2))
-    rates = study.choose(tiny=(0.01, 0.1), small=(0.01, 0.03, 0.1), full=(0.01, 0.03, 0.1))
+    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
     decayed = {
         scope: {
             f"{scope} {value:g}": override(
@@ -56,7 +56,7 @@ def measure(study: Study) -> Measurements:
         for scope in ARMS
         if scope != "none"
     }
-    tuned = study.tune({"none": base} | {arm: e for arms in decayed.values() for arm, e in arms.items()}, rates)
+    tuned = study.tune({"none": base} | {arm: e for arms in decayed.values() for arm, e in arms.items()}, factors)
     chosen = {"none": tuned["none"]} | {scope: tuned[study.best([*arms])] for scope, arms in decayed.items()}
     records = study.repeat(chosen, keep="last")
     return {

@@ -33,15 +33,15 @@ def measure(study: Study) -> Measurements:
             batch_size=study.choose(tiny=16, small=64, full=128),
             image_size=study.choose(tiny=8, small=16, full=None),
         ),
-        optimizer=Optimizer(weight_decay=0.0, schedule=Schedule(name="cosine")),
+        optimizer=Optimizer(learning_rate=0.03, weight_decay=0.0, schedule=Schedule(name="cosine")),
         epochs=study.choose(tiny=1, small=12, full=90),
         eval_every=1000,
         checkpoint_every=1000,
         log_every=1000,
     )
-    rates = study.choose(tiny=(0.01, 0.1), small=(0.01, 0.03, 0.1), full=(0.01, 0.03, 0.1))
+    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
     arms = {value: override(base, {"optimizer.weight_decay": float(value)}) for value in COEFFICIENTS}
-    arms = study.tune(arms, rates)
+    arms = study.tune(arms, factors)
     records = study.repeat(arms, keep="last")
     return {
         "training_errors": {arm: [training_error(r) for r in records[arm]] for arm in COEFFICIENTS},

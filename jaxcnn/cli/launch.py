@@ -3,14 +3,16 @@
 The exit status is 0 for a finished run, and for a dry run without errors, whether or not the data exist; 1 if a
 checkpoint or another file could not be written or read; 2 if an argument, a file or the data cannot be used; 3 if the
 loss, a weight or an evaluation is not finite; 75 if SIGTERM or Ctrl-C stopped the run with its state saved (the same
-command continues it); 130 after Ctrl-C before training began, or after a second Ctrl-C.
+command continues it); 130 after Ctrl-C before training began, or after a second Ctrl-C. For a sweep it is 0 if every
+point is finished, 1 if a point failed, and 3 if points diverged but none failed.
 """
 
 import contextlib
+import dataclasses
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,12 +23,15 @@ import tyro
 from rich.console import Console
 
 from jaxcnn.cli.arguments import for_tyro, registry, take_names
+from jaxcnn.cli.axes import take_axes
+from jaxcnn.cli.sweep import experiments, run_sweep, show_sweep
 from jaxcnn.config import Experiment, flatten, load_config
 from jaxcnn.data import MissingData
 from jaxcnn.data.shape import image_shape
 from jaxcnn.describe.tables import decay_table, network_table, print_table, settings_table
 from jaxcnn.models import LeNet5
 from jaxcnn.runs.checkpoint import RestoreError, SaveError, steps
+from jaxcnn.runs.hooks import Keep
 from jaxcnn.runs.init_from import starting_weights
 from jaxcnn.runs.loop import NonFinite, print_devices, print_plan, train
 from jaxcnn.runs.plan import make_plan
@@ -59,15 +64,19 @@ def main(arguments: list[str], *, prog: str, default_config: Path | None = None)
     _quiet_orbax()
     try:
         launch = parse(arguments, prog=prog, default_config=default_config)
+        if launch.is_sweep:
+            return _sweep(launch)
         if launch.dry_run:
             show_plan(launch)
         else:
+            _refuse_sweep_options(launch)
             train(
                 launch.config,
                 launch.workdir,
                 init_from=launch.init_from,
                 init_from_checkpoint=launch.init_from_checkpoint,
                 config_file=launch.config_file,
+                keep=launch.keep or "all",
                 accept_changed_code=launch.accept_changed_code,
             )
     except KeyboardInterrupt:
@@ -106,15 +115,37 @@ class Launch:
     """Fail if JAX does not run on this platform."""
     deterministic: tyro.conf.FlagCreatePairsOff[bool] = False
     """Request bit-identical results from a GPU (slower); a CPU repeats its results anyway."""
+    keep: Keep | None = None
+    """What finished runs keep besides results. all: pictures, TensorBoard files, the latest two checkpoints and the
+    best; last: the last checkpoint; results: nothing. None: all, but last in a sweep."""
+    sweep: str | None = None
+    """Run the points that the config file's function sweep_NAME() yields, as in {"model.norm": "batch"}."""
+    jobs: int | None = None
+    """Sweep: number of worker processes; None: this process."""
+    shard: str | None = None
+    """Sweep: run the part I/N of the points, with I from 0; slurm: the part of this task of a job array."""
+    vectorize: str | None = None
+    """Sweep: train points that differ only in these numbers (seed, learning_rate, weight_decay, momentum, ...; several
+    are separated by commas) as one vmapped program; auto: where measurements say that it is faster."""
+    plots: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Sweep: draw the pictures of every finished point."""
     config_file: tyro.conf.Suppress[str | None] = None
     """The file that `--config` names, or the default file; None if only help is shown."""
+    axes: tyro.conf.Suppress[dict[str, str]] = field(default_factory=dict)
+    """The values of every `--grid.FIELD`, as text."""
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the command line describes several runs."""
+        return self.sweep is not None or bool(self.axes)
 
 
 def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> Launch:
     """Parse the arguments.
 
     The config file is read first: its values are the defaults that `--help` shows and that other arguments change.
-    Without `--workdir` the folder of the run is `runs/NAME` for a file NAME.py.
+    Without `--workdir` the folder of a run is `runs/NAME` for a file NAME.py, and that of a sweep is `runs/NAME_sweep`
+    or, if the sweep has a name, `runs/NAME_SWEEP`.
 
     Args:
         arguments, prog, default_config: as in `main`.
@@ -135,21 +166,53 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
             "--config is missing; name a Python file whose function get_config() returns a jaxcnn.Experiment, as in "
             "--config=my.py."
         )
+    rest, axes = take_axes(rest)
     rest, experiment = take_names(rest, experiment)
     launch = tyro.cli(
         Annotated[Launch, tyro.conf.arg(name="")],
         prog=prog,
-        description=about,
+        description=f"{about} With --grid.FIELD=VALUE,VALUE for one field or more, train a run for each combination.",
         args=for_tyro(rest, experiment),
         default=Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
         use_underscores=True,
         config=(tyro.conf.AvoidSubcommands,),
         registry=registry(experiment),
     )
-    found = jax.default_backend()
-    if launch.require_platform not in (None, found):
+    # Asking for the platform reserves a GPU's memory, which the workers of a sweep need.
+    if launch.require_platform not in (None, launch.require_platform and (found := jax.default_backend())):
         raise InputError(f"--require_platform={launch.require_platform}, but JAX runs on {found}; install jax for it.")
+    launch = dataclasses.replace(launch, axes=axes)
+    if launch.is_sweep and not any(argument.startswith("--workdir") for argument in rest):
+        launch = dataclasses.replace(launch, workdir=f"{launch.workdir}_{launch.sweep or 'sweep'}")
     return launch
+
+
+def _refuse_sweep_options(launch: Launch) -> None:
+    for option in ("jobs", "shard", "vectorize", "plots"):
+        if getattr(launch, option):
+            raise InputError(f"--{option} is for a sweep; name its points by --grid.FIELD=VALUE,VALUE or --sweep=NAME.")
+
+
+def _sweep(launch: Launch) -> int:
+    if launch.init_from is not None:
+        raise InputError("--init_from is not available in a sweep; call jaxcnn.train for each of its experiments.")
+    points = experiments(launch.config, launch.config_file, launch.sweep, launch.axes)
+    options = {"shard": launch.shard, "vectorize": launch.vectorize and launch.vectorize.split(",")}
+    if options["vectorize"] == ["auto"]:
+        options["vectorize"] = "auto"
+    if launch.dry_run:
+        show_sweep(points, launch.workdir, **options)
+        return 0
+    return run_sweep(
+        points,
+        launch.workdir,
+        jobs=launch.jobs,
+        keep=launch.keep or "last",
+        plots=launch.plots,
+        config_file=launch.config_file,
+        accept_changed_code=launch.accept_changed_code,
+        **options,
+    )
 
 
 @fixed_settings()

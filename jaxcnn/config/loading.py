@@ -12,6 +12,7 @@ from jaxcnn.config.importing import call, import_file
 from jaxcnn.config.paths import nearest, paths
 from jaxcnn.config.schema import Experiment
 from jaxcnn.config.serialization import settings_of
+from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
 
 
@@ -37,6 +38,27 @@ def load_config(path: str | Path) -> Experiment:
     if not isinstance(experiment, Experiment):
         raise InputError(f"{path}: get_config() returned {type(experiment).__name__}, not an Experiment.")
     return experiment
+
+
+def load_sweep(path: str | Path, name: str) -> list[dict[str, Any]]:
+    """Return the changes that a config file's function `sweep_NAME()` yields, one dict of dotted paths for each point.
+
+    Raises:
+        InputError: there is no such function (the message names the nearest one), or it yields something else.
+    """
+    module = import_file(Path(path))
+    functions = {key.removeprefix("sweep_"): value for key, value in vars(module).items() if key.startswith("sweep_")}
+    if not callable(functions.get(name)):
+        known = f" It has {', '.join(functions)}." if functions else f" Define sweep_{name}(), which yields dicts."
+        raise InputError(f"config file {path} has no sweep {name!r}.{fields.did_you_mean(name, functions)}{known}")
+    points = call(Path(path), lambda: list(functions[name]()))
+    for number, point in enumerate(points):
+        if not isinstance(point, Mapping) or not all(isinstance(key, str) for key in point):
+            raise InputError(
+                f"{path}: point {number} of sweep_{name}() is {point!r}; it must be a dict such as "
+                "{'model.norm': 'batch'}."
+            )
+    return points
 
 
 def override(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:

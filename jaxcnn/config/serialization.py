@@ -151,6 +151,17 @@ def _walk(value: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
                 yield from _walk(inner, f"{prefix}{f.name}.")
 
 
+def excluded_paths(part: type = Experiment, prefix: str = "") -> set[str]:
+    """Return the dotted paths of the settings that are not part of an experiment's identity, as `data.data_dir` is."""
+    found = set()
+    for f in dataclasses.fields(part):
+        if f.metadata.get("identity", True) is False:
+            found.add(prefix + f.name)
+        if isinstance(f.default, Part):
+            found |= excluded_paths(type(f.default), f"{prefix}{f.name}.")
+    return found
+
+
 def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(tree, dict):
         for key, value in tree.items():

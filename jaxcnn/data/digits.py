@@ -1,6 +1,7 @@
 """Scikit-learn's handwritten digits, read from its files, because importing scikit-learn takes a second or more."""
 
 import base64
+import functools
 import gzip
 import importlib.util
 from pathlib import Path
@@ -18,9 +19,10 @@ _TEST = (
 )
 
 
+@functools.cache
 def digits() -> tuple[Split, Split, tuple[str, ...]]:
     """Return training split, test split and class names of 1797 scans, 8x8 counts in 0..16 (UCI Optical Recognition of
-    Handwritten Digits, test set), as uint8 images of 32x32 pixels."""
+    Handwritten Digits, test set), as uint8 images of 32x32 pixels. They are read once; the arrays cannot be written."""
     from PIL import Image
 
     package = Path(importlib.util.find_spec("sklearn").origin).parent
@@ -32,4 +34,6 @@ def digits() -> tuple[Split, Split, tuple[str, ...]]:
     labels = table[:, -1].astype(np.int32)
     tested = np.unpackbits(np.frombuffer(base64.b64decode(_TEST), np.uint8), count=len(labels)).astype(bool)
     train, test = (Split(images[rows], labels[rows]) for rows in (~tested, tested))
+    for array in (train.images, train.labels, test.images, test.labels):
+        array.setflags(write=False)
     return train, test, tuple("0123456789")

@@ -18,7 +18,7 @@ from jaxcnn.runtime.lock import InUse, locked
 HOLD = """
 import sys
 from pathlib import Path
-from jaxcnn.runtime.lock import InUse, locked
+from jaxcnn.runtime.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -1,0 +1,124 @@
+"""The axes of a sweep on the command line: `--grid.model.norm=none,batch --grid.seed=0,1,2`."""
+
+import contextlib
+import re
+import types
+import typing
+from collections import deque
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Union
+
+from jaxcnn.config import Experiment, override
+from jaxcnn.config.paths import nearest, paths
+from jaxcnn.runtime import fields
+from jaxcnn.runtime.errors import InputError
+
+_AXIS = "--grid."
+
+
+def take_axes(arguments: Sequence[str], prefix: str = _AXIS) -> tuple[list[str], dict[str, str]]:
+    """Return the other arguments, and the text of every axis by the dotted path of its field.
+
+    Raises:
+        InputError: an axis has no values, or is given twice.
+    """
+    others, axes, rest = [], {}, deque(arguments)
+    while rest:
+        option, equals, text = rest.popleft().partition("=")
+        if not option.startswith(prefix):
+            others.append(option + equals + text)
+            continue
+        path = option.removeprefix(prefix).replace("-", "_")
+        if not equals and rest and not rest[0].startswith("--"):
+            text = rest.popleft()
+        if not text.strip():
+            raise InputError(f"{option} has no values; separate them by commas, as in {option}=0,1,2.")
+        if path in axes:
+            raise InputError(f"{option} is given twice; give all its values at once, separated by commas.")
+        axes[path] = text
+    return others, axes
+
+
+def read_axes(axes: dict[str, str], experiment: Experiment) -> dict[str, list[Any]]:
+    """Return the values of every axis, as the annotations of its field say.
+
+    Args:
+        axes: result of `take_axes`.
+        experiment: experiment whose fields they change; a part that an axis names (`model.norm`) has its fields too.
+
+    Raises:
+        InputError: there is no such field, and the message names the nearest one; or a value does not fit it.
+    """
+    found = {}
+    for path in sorted(axes, key=lambda path: path.count(".")):
+        hints = dict(paths(experiment))
+        if path not in hints:
+            near = nearest(path, hints)
+            more = f" Did you mean {_AXIS}{near}?" if near else " --help lists the fields."
+            raise InputError(f"{_AXIS}{path} is not a field of this experiment.{more}")
+        found[path] = [_value(text, hints[path], path) for text in _split(axes[path])]
+        with contextlib.suppress(InputError):
+            # A part that this axis names may have fields that other axes change; `grid` checks all values together.
+            experiment = override(experiment, {path: found[path][-1]})
+    return {path: found[path] for path in axes}
+
+
+def _split(text: str) -> list[str]:
+    """Split at the commas that are not in parentheses."""
+    parts = re.split(r",(?![^(]*\))", text)
+    return [part.strip() for part in parts]
+
+
+def _value(text: str, hint: Any, path: str) -> Any:
+    with contextlib.suppress(ValueError):
+        return _element(text, hint)
+    form = " in parentheses" if any(tuple in (kind, typing.get_origin(kind)) for kind in _alternatives(hint)) else ""
+    choices = [str(choice) for kind in _alternatives(hint) for choice in typing.get_args(kind)]
+    close = fields.did_you_mean(text, choices)
+    raise InputError(f"{_AXIS}{path} has the value {text!r}; it must be {fields.describe(hint)}{form}.{close}")
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """Return the types that an annotation allows, choices first and text last."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return _alternatives(hint.__origin__)
+    if origin in (Union, types.UnionType):
+        found = [each for one in typing.get_args(hint) for each in _alternatives(one)]
+        return sorted(found, key=lambda kind: (kind is str) - (typing.get_origin(kind) is Literal))
+    return [hint]
+
+
+def _converted(text: str, kind: Any) -> Any:
+    """Convert a word to a type; raise ValueError if it does not fit."""
+    if kind in (int, float, str):
+        return kind(text)
+    if tuple in (kind, typing.get_origin(kind)):
+        return _tuple(text, typing.get_args(kind))
+    words: dict[str, Any] = {}
+    if typing.get_origin(kind) is Literal:
+        words = {str(choice): choice for choice in typing.get_args(kind)}
+    elif kind is bool:
+        words = {"True": True, "true": True, "False": False, "false": False}
+    elif kind is type(None):
+        words = dict.fromkeys(("None", "none", "null"))
+    if text not in words:
+        raise ValueError(text)
+    return words[text]
+
+
+def _tuple(text: str, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not re.fullmatch(r"\(.*\)", text):
+        raise ValueError(text)
+    words = [word for word in _split(text[1:-1]) if word]
+    each = kinds[:1] * len(words) if Ellipsis in kinds else kinds
+    if len(each) != len(words):
+        raise ValueError(text)
+    return tuple(_element(word, kind) for word, kind in zip(words, each, strict=True))
+
+
+def _element(word: str, hint: Any) -> Any:
+    for kind in _alternatives(hint):
+        with contextlib.suppress(ValueError):
+            return _converted(word, kind)
+    raise ValueError(word)

@@ -1,0 +1,172 @@
+"""The points of a sweep: experiments, their folders, and how far each has come."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxcnn.config import Experiment, run_id, saved_names, to_json
+from jaxcnn.runs.workdir import Results
+from jaxcnn.runtime.atomic import write_json
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.json_object import read_object
+from jaxcnn.sweep.settings import labels, setting, text_of, texts_of, varying
+
+Status = Literal["finished", "diverged", "failed", "stopped", "unfinished", "new"]
+
+# File systems limit a name to 255 bytes; the run id makes a shortened name unique.
+_LONGEST = 120
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a sweep.
+
+    Attributes:
+        experiment: the experiment.
+        name: what distinguishes it in its sweep, `norm=batch,seed=1`; its class if nothing does.
+        workdir: its run folder.
+    """
+
+    experiment: Experiment
+    name: str
+    workdir: Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a point has no results: the content of its file failure.json.
+
+    Attributes:
+        kind: diverged: a loss, a weight or an evaluation was not finite; failed: an error.
+        reason: one line.
+        traceback: where an unexpected error was raised.
+    """
+
+    kind: Literal["diverged", "failed"]
+    reason: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a sweep did with one of its experiments.
+
+    Attributes:
+        experiment: the experiment.
+        workdir: its run folder.
+        status: finished; diverged or failed, as in `Failure`; stopped: its state is saved, and it can be continued.
+        results: results of a finished run, otherwise None.
+        reason: why there are no results, otherwise None.
+    """
+
+    experiment: Experiment
+    workdir: str
+    status: Literal["finished", "diverged", "failed", "stopped"]
+    results: Results | None = None
+    reason: str | None = None
+
+
+def points_of(experiments: Sequence[Experiment], folder: Path) -> list[Point]:
+    """Return the points of a sweep in a folder, in order.
+
+    A point is looked for by its run id, so its folder keeps its name when further fields vary.
+
+    Raises:
+        InputError: there are no experiments, something else is among them, or two of them are the same run.
+    """
+    experiments = [*experiments]
+    if not experiments:
+        raise InputError("experiments is empty; a sweep needs at least one.")
+    for number, experiment in enumerate(experiments):
+        if not isinstance(experiment, Experiment):
+            raise InputError(f"experiments[{number}] is {type(experiment).__name__}; it must be Experiment.")
+    ids = [run_id(experiment) for experiment in experiments]
+    trees = [to_json(experiment) for experiment in experiments]
+    names = _names(trees)
+    for number, identity in enumerate(ids):
+        if (first := ids.index(identity)) < number:
+            raise InputError(
+                f"experiments[{first}] and experiments[{number}] are the same run ({names[number]}); give each once."
+            )
+    existing = _folders(folder)
+    return [
+        Point(experiment, name, existing.get(identity, folder / f"{name[:_LONGEST]}-{identity}"))
+        for experiment, name, identity in zip(experiments, names, ids, strict=True)
+    ]
+
+
+def _names(trees: Sequence[Mapping[str, Any]]) -> list[str]:
+    paths = varying(trees)
+    short = labels(paths)
+    if not paths:
+        return [text_of({"class": tree["model"]["class"]}) for tree in trees]
+    columns = [
+        [f"{short[path]}={text}" for text in texts_of([setting(tree, path) for tree in trees])] for path in paths
+    ]
+    return [re.sub(r"[^\w.()=,+-]", "_", ",".join(row)) for row in zip(*columns, strict=True)]
+
+
+def _folders(folder: Path) -> dict[str, Path]:
+    """Return the folders of points by run id."""
+    if not folder.is_dir():
+        return {}
+    named = ((re.search(r"-([0-9a-f]{12})$", path.name), path) for path in sorted(folder.iterdir()) if path.is_dir())
+    return {match[1]: path for match, path in named if match}
+
+
+def check_folder(folder: Path, experiments: Sequence[Experiment]) -> None:
+    """Check that the points in a folder belong to the same sweep as these experiments.
+
+    They do if they differ from these only in the seed and in settings that vary among them, or among these experiments,
+    so that a sweep may be extended by seeds, values and axes.
+
+    Raises:
+        InputError: the folder is that of a single run, or it holds the points of another sweep.
+    """
+    if (folder / "config.json").exists():
+        raise InputError(f"{folder} holds a single run; give another folder to the sweep.")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder to the sweep.")
+    trees = [read_object(path / "config.json", "model", "data") for path in _started(folder)]
+    if not trees:
+        return
+    there = [saved_names.current(tree) for tree in trees]
+    here = [to_json(experiment, folder=folder / "point") for experiment in experiments]
+    ours = {"seed", *varying(there), *varying(here)}
+    for path in varying([*there, *here]):
+        if not any(f"{path}.".startswith(f"{each}.") or f"{each}.".startswith(f"{path}.") for each in ours):
+            a, b = (text_of(setting(trees[0], path)) for trees in (there, here))
+            raise InputError(
+                f"{folder} holds another sweep: its {path} is {a}, not {b}. Give another folder, or vary {path}."
+            )
+
+
+def _started(folder: Path) -> list[Path]:
+    return [path for path in _folders(folder).values() if (path / "config.json").exists()]
+
+
+def status_of(workdir: Path) -> Status:
+    """Return how far a point has come, by the files in its folder."""
+    if (workdir / "results.json").exists():
+        return "finished"
+    if (failure := read_failure(workdir)) is not None:
+        return failure.kind
+    return "unfinished" if (workdir / "config.json").exists() else "new"
+
+
+def read_failure(workdir: Path) -> Failure | None:
+    """Return why a point has no results; None if it did not fail."""
+    path = workdir / "failure.json"
+    if not path.exists():
+        return None
+    found = read_object(path, "kind", "reason")
+    return Failure(found["kind"], found["reason"], found.get("traceback"))
+
+
+def write_failure(workdir: Path, failure: Failure) -> None:
+    """Write failure.json into the folder of a point."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    record = {"kind": failure.kind, "reason": failure.reason}
+    write_json(workdir / "failure.json", record | ({"traceback": failure.traceback} if failure.traceback else {}))

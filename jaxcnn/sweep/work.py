@@ -1,0 +1,132 @@
+"""The work of one task of a sweep, in this process or in a worker."""
+
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxcnn.config import Experiment, from_json
+from jaxcnn.data import MissingData
+from jaxcnn.runs.hooks import Keep
+from jaxcnn.runs.loop import train
+from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.signals import Preempted
+from jaxcnn.runs.workdir import Results
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.jax_settings import fixed_settings
+from jaxcnn.runtime.lock import InUse
+from jaxcnn.sweep.points import Failure, write_failure
+from jaxcnn.training.non_finite import NonFinite
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `sweep.run` that every run receives."""
+
+    keep: Keep = "last"
+    plots: bool = False
+    config_file: str | None = None
+    accept_changed_code: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a point, as in `Record`.
+
+    Attributes:
+        status: also `in use`, if another process runs the point, and `no data`, if its data are missing.
+        results, reason: as in `Record`.
+    """
+
+    status: Literal["finished", "diverged", "failed", "stopped", "in use", "no data"]
+    results: Results | None = None
+    reason: str | None = None
+
+
+def check_plans_of_json(names: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -> None:
+    """Check the plans in a worker, as `check_plans` does."""
+    check_plans(names, [from_json(experiment) for experiment in experiments])
+
+
+@fixed_settings()
+def check_plans(names: Sequence[str], experiments: Sequence[Experiment]) -> None:
+    """Check that every network fits its data.
+
+    Raises:
+        InputError: one does not; the message begins with its name.
+        MissingData: the data are missing.
+    """
+    for name, experiment in zip(names, experiments, strict=True):
+        try:
+            make_plan(experiment)
+        except MissingData:
+            raise
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+        except Exception:
+            # The point fails for itself when it runs, and its record says where.
+            continue
+
+
+def work_on_json(experiments: Sequence[Mapping[str, Any]], workdirs: Sequence[str], options: Options) -> list[Outcome]:
+    """Train in a worker, which receives its experiments as JSON, as `work` does."""
+    try:
+        loaded = [from_json(experiment) for experiment in experiments]
+    except InputError as error:
+        return [Outcome("failed", reason=f"the worker cannot load the experiment: {error}")] * len(experiments)
+    return work(loaded, workdirs, options)
+
+
+def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Options) -> list[Outcome]:
+    """Train one experiment, or several as members of one program, and return what became of each.
+
+    A point that diverged or failed gets a file failure.json, unless it failed before it had a folder.
+    """
+    for workdir in workdirs:
+        (Path(workdir) / "failure.json").unlink(missing_ok=True)
+    settings = {
+        "keep": options.keep,
+        "config_file": options.config_file,
+        "accept_changed_code": options.accept_changed_code,
+        "verbose": False,
+    }
+    try:
+        if len(experiments) == 1:
+            answers = [train(experiments[0], workdirs[0], **settings)]
+        else:
+            from jaxcnn.runs.members import train_members
+
+            answers = train_members(experiments, workdirs, **settings)
+    except NonFinite as error:
+        answers = [error]
+    except Preempted as error:
+        return [Outcome("stopped", reason=str(error))] * len(experiments)
+    except InUse as error:
+        return [Outcome("in use", reason=str(error))] * len(experiments)
+    except MissingData as error:
+        return [Outcome("no data", reason=str(error))] * len(experiments)
+    except InputError as error:
+        return [_failed(workdir, str(error)) for workdir in workdirs]
+    except Exception as error:
+        cause = (str(error).strip() or "no message").splitlines()[0]
+        reason, where = f"{type(error).__name__}: {cause}", traceback.format_exc()
+        return [_failed(workdir, reason, where) for workdir in workdirs]
+    return [_outcome(answer, workdir, options) for answer, workdir in zip(answers, workdirs, strict=True)]
+
+
+def _outcome(answer: Results | NonFinite, workdir: str, options: Options) -> Outcome:
+    if isinstance(answer, NonFinite):
+        write_failure(Path(workdir), Failure("diverged", str(answer)))
+        return Outcome("diverged", reason=str(answer))
+    if options.plots and options.keep != "all":
+        from jaxcnn.runs.pictures import draw_pictures
+
+        draw_pictures(workdir)
+    return Outcome("finished", answer)
+
+
+def _failed(workdir: str, reason: str, where: str | None = None) -> Outcome:
+    if (Path(workdir) / "config.json").exists():
+        write_failure(Path(workdir), Failure("failed", reason, where))
+    return Outcome("failed", reason=reason)

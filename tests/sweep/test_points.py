@@ -1,0 +1,104 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from jaxcnn import Data, Experiment, Fake, InputError, override, sweep
+from jaxcnn.config import run_id, to_json
+from jaxcnn.layers import BatchNorm
+from jaxcnn.models import LeNet5
+from jaxcnn.sweep.points import Failure, check_folder, points_of, read_failure, status_of, write_failure
+
+BASE = Experiment(model=LeNet5(), data=Data(source="fake", fake=Fake(train=16, test=8), batch_size=8), epochs=1)
+
+
+def names(experiments, folder=Path("sweep")):
+    return [point.workdir.name.rpartition("-")[0] for point in points_of(experiments, folder)]
+
+
+def begin(folder, experiments):
+    """Write the configuration of every point, as a run that has begun does."""
+    for point in points_of(experiments, folder):
+        point.workdir.mkdir(parents=True, exist_ok=True)
+        (point.workdir / "config.json").write_text(json.dumps(to_json(point.experiment, folder=point.workdir)))
+
+
+def test_a_point_is_named_by_what_varies_and_its_run_id():
+    experiments = sweep.grid(BASE, {"model.norm": ["none", BatchNorm(momentum=0.5)], "optimizer.learning_rate": [1e-3]})
+    assert names(experiments) == ["norm=none", "norm=BatchNorm(momentum=0.5)"]
+    folders = [point.workdir.name for point in points_of(experiments, Path("sweep"))]
+    assert [name.rpartition("-")[2] for name in folders] == [*map(run_id, experiments)]
+
+
+def test_a_sweep_of_one_point_is_named_by_its_network():
+    assert names([BASE]) == ["LeNet5"]
+
+
+def test_names_are_safe_and_short():
+    changes = [{"data.train_split": f"train/{'x' * 200}{i}", "seed": i} for i in range(2)]
+    found = names([override(BASE, each) for each in changes])
+    assert all(re.fullmatch(r"[\w.()=,+-]{1,120}", name) for name in found) and len(found) == 2
+
+
+def test_a_point_keeps_its_folder_when_the_grid_grows_an_axis(tmp_path):
+    begin(tmp_path, sweep.grid(BASE, {"model.norm": ["none", "batch"]}))
+    grown = sweep.grid(BASE, {"model.norm": ["none", "batch"], "seed": [0, 1]})
+    check_folder(tmp_path, grown)
+    assert names(grown, tmp_path) == ["norm=none", "norm=none,seed=1", "norm=batch", "norm=batch,seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("axes", "changes"),
+    [
+        ({"seed": [3, 4]}, {}),
+        ({"optimizer.momentum": [0.1, 0.2]}, {"seed": 1}),
+        ({"model.norm": ["none", "batch"]}, {"seed": 2}),
+    ],
+)
+def test_a_sweep_may_be_extended(tmp_path, axes, changes):
+    begin(tmp_path, sweep.grid(BASE, {"seed": [0, 1, 2]}))
+    check_folder(tmp_path, sweep.grid(override(BASE, changes), axes))
+
+
+def test_the_folder_of_another_sweep_is_refused(tmp_path):
+    begin(tmp_path, sweep.grid(BASE, {"seed": [0, 1, 2]}))
+    with pytest.raises(InputError, match=r"holds another sweep: its optimizer.momentum is 0.9, not 0.5"):
+        check_folder(tmp_path, sweep.grid(override(BASE, {"optimizer.momentum": 0.5}), {"seed": [0, 1]}))
+
+
+def test_the_folder_of_a_single_run_and_a_file_are_refused(tmp_path):
+    (tmp_path / "config.json").touch()
+    with pytest.raises(InputError, match="holds a single run"):
+        check_folder(tmp_path, [BASE])
+    with pytest.raises(InputError, match="is a file"):
+        check_folder(tmp_path / "config.json", [BASE])
+
+
+@pytest.mark.parametrize(
+    ("experiments", "message"),
+    [
+        ([], "experiments is empty"),
+        ([BASE, "x"], r"experiments\[1\] is str"),
+        (
+            [BASE, override(BASE, {"seed": 1}), BASE],
+            r"experiments\[0\] and experiments\[2\] are the same run \(seed=0\)",
+        ),
+    ],
+)
+def test_lists_of_experiments_that_are_refused(experiments, message):
+    with pytest.raises(InputError, match=message):
+        points_of(experiments, Path("sweep"))
+
+
+def test_the_status_follows_from_the_files(tmp_path):
+    run = tmp_path / "run"
+    assert status_of(run) == "new"
+    failure = Failure("diverged", "the loss of step 3 is nan")
+    write_failure(run, failure)
+    assert (status_of(run), read_failure(run)) == ("diverged", failure)
+    (run / "failure.json").unlink()
+    (run / "config.json").touch()
+    assert status_of(run) == "unfinished"
+    (run / "results.json").touch()
+    assert status_of(run) == "finished"

@@ -1,0 +1,211 @@
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import jaxcnn
+from jaxcnn import Data, Experiment, Fake, InputError, Optimizer, Preempted, sweep
+from jaxcnn.runs.metrics import read_rows
+from jaxcnn.runtime.lock import locked
+from jaxcnn.sweep import running
+from jaxcnn.sweep.points import points_of
+
+
+class Net(nn.Module):
+    """A linear network that raises in training if it is faulty, and can end its process."""
+
+    faulty: bool = False
+    deadly: bool = False
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        if train and self.faulty:
+            raise RuntimeError("the network is faulty\nin detail")
+        if train and self.deadly:
+            os._exit(9)
+        return nn.Dense(4)(x.reshape(len(x), -1))
+
+
+BASE = Experiment(
+    model=Net(),
+    data=Data(source="fake", fake=Fake(shape=(4, 4, 1), num_classes=4, train=32, test=16), batch_size=8),
+    optimizer=Optimizer(learning_rate=0.1),
+    epochs=2,
+)
+RATES = sweep.grid(BASE, {"optimizer.learning_rate": [0.1, 0.2], "seed": [0, 1]})
+
+
+def rows(workdir):
+    return [{key: value for key, value in row.items() if key != "time"} for row in read_rows(workdir / "metrics.jsonl")]
+
+
+def test_every_point_equals_its_lone_run_and_is_not_run_again(tmp_path, monkeypatch, capsys):
+    records = sweep.run(RATES, tmp_path / "sweep")
+    assert [(r.experiment, r.status, r.reason) for r in records] == [(e, "finished", None) for e in RATES]
+    lone = jaxcnn.train(RATES[3], tmp_path / "lone", verbose=False)
+    assert records[3].results.test == lone.test
+    assert rows(Path(records[3].workdir)) == rows(tmp_path / "lone")
+    out = capsys.readouterr().out
+    assert out.count("finished, test error") == 4 and "[4/4] learning_rate=0.2,seed=1: finished" in out
+    monkeypatch.setattr(running, "work", lambda *_: pytest.fail("a finished point ran again"))
+    assert sweep.run(RATES, tmp_path / "sweep") == records
+    assert capsys.readouterr().out == "4 of 4 points had ended before\n"
+
+
+def test_points_are_light(tmp_path):
+    (record,) = sweep.run([BASE], tmp_path, verbose=False)
+    files = {path.name for path in Path(record.workdir).iterdir()}
+    assert files == {"config.json", "provenance.json", "metrics.jsonl", "results.json", "checkpoints"}
+    (record,) = sweep.run([jaxcnn.override(BASE, {"seed": 1})], tmp_path, keep="results", verbose=False)
+    assert {path.name for path in Path(record.workdir).iterdir()} == files - {"checkpoints"}
+
+
+def test_diverged_and_failed_points_do_not_stop_the_others(tmp_path, capsys):
+    changes = [{"optimizer.learning_rate": 1e38}, {"model.faulty": True}, {}]
+    experiments = [jaxcnn.override(BASE, each) for each in changes]
+    diverged, failed, finished = sweep.run(experiments, tmp_path)
+    assert [r.status for r in (diverged, failed, finished)] == ["diverged", "failed", "finished"]
+    assert "is not finite" in diverged.reason or "is nan" in diverged.reason or "is inf" in diverged.reason
+    assert failed.reason == "RuntimeError: the network is faulty" and failed.results is None
+    written = json.loads((Path(failed.workdir) / "failure.json").read_text())
+    assert written["kind"] == "failed" and "raise Run" in written["traceback"]
+    assert json.loads((Path(diverged.workdir) / "failure.json").read_text())["kind"] == "diverged"
+    # What diverged would diverge again; what failed is tried again.
+    capsys.readouterr()
+    assert sweep.run(experiments, tmp_path) == [diverged, failed, finished]
+    out = capsys.readouterr().out
+    assert "2 of 3 points had ended before" in out and "failed, RuntimeError" in out and "diverged," not in out
+
+
+def test_a_network_that_does_not_fit_its_data_is_refused_before_anything_runs(tmp_path):
+    experiments = sweep.grid(BASE, {"data.batch_size": [8, 64]})
+    with pytest.raises(InputError, match=r"batch_size=64: Data.batch_size is 64; it must be at most 32"):
+        sweep.run(experiments, tmp_path / "sweep", verbose=False)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_missing_data_stop_the_sweep(tmp_path):
+    base = jaxcnn.override(BASE, {"data.source": "arrays", "data.name": str(tmp_path / "none.npz")})
+    with pytest.raises(InputError, match="there is no such file"):
+        sweep.run([base], tmp_path / "sweep", verbose=False)
+    with ThreadPoolExecutor(1) as executor, pytest.raises(InputError, match="there is no such file"):
+        sweep.run([base], tmp_path / "sweep", executor=executor, verbose=False)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_shards_share_the_points(tmp_path):
+    parts = [sweep.run(RATES, tmp_path, shard=f"{i}/2", verbose=False) for i in range(2)]
+    assert [r.experiment for part in parts for r in part] == [RATES[0], RATES[2], RATES[1], RATES[3]]
+    assert len([*tmp_path.iterdir()]) == 4
+
+
+def test_a_locked_point_is_left_to_its_owner_and_taken_up_when_it_is_free(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(running, "_IN_USE", 0.01)
+    first = points_of(RATES, tmp_path)[0].workdir
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        with locked(first):
+            held.set()
+            release.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    monkeypatch.setattr(running.time, "sleep", lambda _, sleep=time.sleep: (release.set(), sleep(0.05)))
+    records = sweep.run(RATES, tmp_path)
+    thread.join()
+    assert [r.status for r in records] == ["finished"] * 4
+    assert [line[:5] for line in capsys.readouterr().out.splitlines()] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+
+
+def test_a_point_that_another_process_finishes_is_not_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "_IN_USE", 0.01)
+    first = points_of(RATES, tmp_path)[0].workdir
+    original = running.work
+
+    def work(experiments, workdirs, options):
+        if workdirs == [str(first)]:
+            original(experiments, workdirs, options)
+            return [running.Outcome("in use")]
+        return original(experiments, workdirs, options)
+
+    monkeypatch.setattr(running, "work", work)
+    assert [r.status for r in sweep.run(RATES, tmp_path, verbose=False)] == ["finished"] * 4
+
+
+def test_a_signal_stops_the_sweep_and_the_next_call_continues_it(tmp_path, monkeypatch):
+    original = running.work
+
+    def work(experiments, workdirs, options):
+        if experiments == [RATES[2]]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(experiments, workdirs, options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "work", work)
+        with pytest.raises(Preempted, match="stopped with 3 of 4 points finished; the same command continues"):
+            sweep.run(RATES, tmp_path / "a", verbose=False)
+    records = sweep.run(RATES, tmp_path / "a", verbose=False)
+    undisturbed = sweep.run(RATES, tmp_path / "b", verbose=False)
+    assert [r.results.test for r in records] == [r.results.test for r in undisturbed]
+
+
+def test_threads_may_run_points(tmp_path):
+    with ThreadPoolExecutor(2) as executor:
+        records = sweep.run(RATES, tmp_path / "a", executor=executor, verbose=False)
+    alone = sweep.run(RATES, tmp_path / "b", verbose=False)
+    assert [r.results.test for r in records] == [r.results.test for r in alone]
+
+
+class Broken(ThreadPoolExecutor):
+    def submit(self, *_, **__):
+        raise FileNotFoundError("sbatch")
+
+
+@pytest.mark.parametrize(
+    ("executor", "message"),
+    [
+        (3, "executor is int, which has no method submit"),
+        (Broken(1), "executor Broken cannot start: FileNotFoundError: sbatch. Nothing has run"),
+        (ProcessPoolExecutor(1, multiprocessing.get_context("fork")), "executor forks its processes"),
+    ],
+)
+def test_executors_that_are_refused(tmp_path, executor, message):
+    with pytest.raises(InputError, match=message):
+        sweep.run(RATES, tmp_path / "sweep", executor=executor, verbose=False)
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"vectorize": "sede"}, "vectorize is 'sede'; it must be auto or among seed, .*Did you mean 'seed'"),
+        ({"keep": "some"}, "keep is 'some'"),
+        ({"shard": "3/3"}, "shard is 3/3"),
+    ],
+)
+def test_options_that_are_refused(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        sweep.run(RATES, tmp_path / "sweep", verbose=False, **options)
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_its_point_only(tmp_path):
+    experiments = sweep.grid(BASE, {"seed": [0, 1, 2, 3]})
+    experiments[1] = jaxcnn.override(experiments[1], {"model.deadly": True})
+    with sweep.Processes(2) as executor:
+        records = sweep.run(experiments, tmp_path, executor=executor, verbose=False)
+    assert [r.status for r in records] == ["finished", "failed", "finished", "finished"]
+    assert records[1].reason.startswith("its worker died (BrokenProcessPool")
+    alone = sweep.run(experiments[:1], tmp_path / "alone", verbose=False)
+    np.testing.assert_allclose(records[0].results.test["loss"], alone[0].results.test["loss"], rtol=1e-5)
