@@ -22,6 +22,12 @@ NAMES = (
     "weight_decay_training",
     "vgg_dropout",
     "small_noisy_data",
+    "activation_steps",
+    "overlapping_pooling",
+    "vgg_depth",
+    "stacked_kernels",
+    "lenet5_parts",
+    "lenet5_distortions",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 

@@ -38,13 +38,18 @@ class Tuning:
 
     Attributes:
         rates: learning rates tried, ascending.
-        errors: mean validation error at each; None where a run diverged.
+        errors: mean validation error at each, or mean of another criterion; None where a run diverged.
         best: the rate with the least error.
     """
 
     rates: list[float]
     errors: list[float | None]
     best: float
+
+
+def validation_error(record: Record) -> float:
+    """Return the validation error of a finished run as a fraction."""
+    return record.results.validation["error"]
 
 
 class Study:
@@ -105,7 +110,13 @@ class Study:
         """
         return self._train(arms, self.seeds, part, keep, hooks)
 
-    def tune(self, arms: Mapping[str, Experiment], factors: Sequence[float]) -> dict[str, Experiment]:
+    def tune(
+        self,
+        arms: Mapping[str, Experiment],
+        factors: Sequence[float],
+        *,
+        criterion: Callable[[Record], float] = validation_error,
+    ) -> dict[str, Experiment]:
         """Choose the learning rate of every arm by the mean validation error over `TUNING_SEEDS`, never on test images.
 
         If the best rate is at an end of the grid, the grid grows there by one rate at a time, by three at most. A rate
@@ -115,6 +126,7 @@ class Study:
             arms: experiments by name, with a validation split that does not depend on the seed.
             factors: multiples of the arm's own learning rate to try, ascending; the grid grows by the ratio of the two
                 at its end.
+            criterion: what is minimized instead of the validation error, as a function of a finished run.
 
         Returns:
             The arms with their best rates. `tunings` says how they were chosen.
@@ -124,7 +136,7 @@ class Study:
         for _ in range(1 + self.choose(tiny=0, small=_GROWTH, full=_GROWTH)):
             points = {(arm, rate): _at(arms[arm], rate) for arm, new in wanted.items() for rate in new}
             for (arm, rate), records in self._train(points, TUNING_SEEDS, "tuning", "results").items():
-                found = [record.results.validation["error"] if record.results else math.inf for record in records]
+                found = [criterion(record) if record.results else math.inf for record in records]
                 errors[arm][rate] = statistics.mean(found)
             wanted = {arm: new for arm in wanted if (new := _beyond(errors[arm]))}
             if not wanted:
