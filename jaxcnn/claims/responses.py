@@ -86,11 +86,11 @@ def _norms(model: ConvNet) -> list[LocalResponseNorm]:
 @lru_cache(maxsize=8)
 def _forward(model: ConvNet) -> Callable[[dict[str, Any], jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
     """Return a function from variables and images to the input and the output of every normalization, by name."""
-    layers, names = model.layers(), [norm.name for norm in _norms(model)]
+    names = {norm.name for norm in _norms(model)}
 
     def forward(variables: dict[str, Any], x: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
         found = {}
-        for layer in layers[: 1 + max((i for i, layer in enumerate(layers) if layer.name in names), default=-1)]:
+        for layer in model.layers():
             before, x = x, Chain((layer,)).apply(variables, x, train=False)
             if layer.name in names:
                 found[layer.name] = (before, x)
