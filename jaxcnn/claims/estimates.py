@@ -36,9 +36,14 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95) -> Estimate:
     return Estimate(mean, mean - margin, mean + margin)
 
 
+def differences(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    """Return a - b for each seed."""
+    return [x - y for x, y in zip(a, b, strict=True)]
+
+
 def difference(a: Sequence[float], b: Sequence[float], *, level: float = 0.95) -> Estimate:
     """Return the mean of a - b, paired by seed, and its interval by Student's t."""
-    return mean_interval([x - y for x, y in zip(a, b, strict=True)], level=level)
+    return mean_interval(differences(a, b), level=level)
 
 
 def negligible(effect: Estimate, margin: float, what: str) -> str:
