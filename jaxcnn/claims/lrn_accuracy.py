@@ -122,7 +122,7 @@ CLAIM = Claim(
     ),
     effect="test error without minus with local response normalization at the paper's constants, points",
     data=("cifar10",),
-    seeds=5,
+    seeds=8,
     measure=measure,
     decide=decide,
     draw=draw,

@@ -109,7 +109,7 @@ CLAIM = Claim(
     ),
     effect="test error of A minus A-LRN, points",
     data=("cifar10",),
-    seeds=5,
+    seeds=8,
     measure=measure,
     decide=decide,
     draw=draw,

@@ -132,7 +132,7 @@ CLAIM = Claim(
     ),
     effect="test error with decay of the dense kernels minus with decay of all kernels, points",
     data=("cifar10",),
-    seeds=5,
+    seeds=8,
     measure=measure,
     decide=decide,
     draw=draw,

@@ -117,7 +117,7 @@ CLAIM = Claim(
     ),
     effect="training error without minus with weight decay of 0.0005, points",
     data=("cifar10",),
-    seeds=5,
+    seeds=8,
     measure=measure,
     decide=decide,
     draw=draw,
