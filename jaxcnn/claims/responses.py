@@ -34,9 +34,9 @@ class Responses(NamedTuple):
 
     def share(self) -> float:
         """Return the mean of r over all units, weighted with the squared response after the normalization, so that
-        1 - 2 beta r is the contrast gain of the root mean square response."""
+        1 - 2 beta r is the contrast gain of the root mean square response; 0 if nothing responds."""
         weights = np.square(self.after, dtype=np.float64)
-        return float(np.sum(weights * shares(self.before, self.norm)) / np.sum(weights))
+        return float(np.sum(weights * shares(self.before, self.norm)) / (np.sum(weights) or 1.0))
 
 
 class Trained:

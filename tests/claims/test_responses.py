@@ -35,6 +35,7 @@ def test_the_gain_of_the_root_mean_square_is_one_minus_two_beta_r(norm):
     gain = np.log(rms(after(1 + step)) / rms(after(1 / (1 + step)))) / (2 * np.log1p(step))
     share = Responses(norm, RESPONSES, after(1.0)).share()
     assert gain == pytest.approx(1 - 2 * norm.beta * share, abs=1e-6) and share > 1e-4
+    assert Responses(norm, 0 * RESPONSES, 0 * RESPONSES).share() == 0.0
 
 
 @pytest.mark.parametrize("place", ["pre_activation", "post_activation"])
