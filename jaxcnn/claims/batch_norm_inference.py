@@ -56,7 +56,7 @@ def measure(study: Study) -> Measurements:
         for size in sizes
         for length, n in zip(LENGTHS, epochs, strict=True)
     }
-    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    factors = study.choose(tiny=(1,), small=(0.3, 1, 3), full=(0.3, 1, 3))
     records = study.repeat(study.tune(arms, factors), keep="last")
     return {
         "batch_sizes": list(sizes),

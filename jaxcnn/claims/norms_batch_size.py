@@ -60,7 +60,7 @@ def measure(study: Study) -> Measurements:
         for size in sizes
         for norm in ARMS
     }
-    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    factors = study.choose(tiny=(1,), small=(0.3, 1, 3), full=(0.3, 1, 3))
     records = study.repeat(study.tune(arms, factors))
     errors = {str(size): {norm: [error(r) for r in records[f"{size} {norm}"]] for norm in ARMS} for size in sizes}
     return {"batch_sizes": list(sizes), "test_errors": errors, "tuning": study.tunings}
