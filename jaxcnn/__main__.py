@@ -225,19 +225,27 @@ def summarize(
 
 
 @app.command
-def report(runs: Runs, name: str, results: str = "configs/results", readme: str = "README.md") -> None:
-    """Store the results of finished runs of one experiment, and update the README's table.
+def report(
+    runs: Runs, name: str, baseline: str = "", results: str = "configs/results", readme: str = "README.md"
+) -> None:
+    """Store the results of finished runs of one experiment, or the summary of a sweep, and update the README's tables.
 
     Args:
-        runs: workdirs of runs that differ only in their seed.
-        name: name of the experiment, as in configs/NAME.py.
-        results: folder of NAME.jsonl (one line per seed) and NAME.png (learning curves).
+        runs: workdirs of runs that differ only in their seed; or the folder of a sweep.
+        name: name of the experiment, as in configs/NAME.py, or of the sweep.
+        baseline: sweep: value that the others are compared with.
+        results: folder of NAME.jsonl (one line per seed) and NAME.png (learning curves), or, of a sweep, of
+            sweeps/NAME.json and sweeps/NAME.png.
         readme: file whose tables are made from the results.
     """
     from jaxcnn.cli.report import collect, marked, update_tables
+    from jaxcnn.cli.sweep_report import collect_sweep
 
     marked(readme)
-    print(collect(runs, name, results))
+    if len(runs) == 1 and Path(runs[0]).is_dir() and not (Path(runs[0]) / "config.json").exists():
+        print(collect_sweep(runs[0], name, results, baseline=baseline or None))
+    else:
+        print(collect(runs, name, results))
     update_tables(readme, results)
 
 
