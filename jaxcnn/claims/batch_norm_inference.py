@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference, holm, mean_interval, p_value
+from jaxcnn.claims.estimates import difference, holm_p_values, mean_interval
 from jaxcnn.claims.networks import SmallConvNet
 from jaxcnn.claims.picture import COLOURS, labels, note, page
 from jaxcnn.claims.study import Record, Study
@@ -81,13 +81,14 @@ def _errors(records: Sequence[Record]) -> dict[str, list[float]]:
 def worse(measurements: Measurements) -> dict[str, dict[str, float]]:
     """Return, by cell ("2 short") and kind, how many points the entire training set is worse than that kind, negative
     where it is better; only significant differences beyond the margin, by the rule of the claim."""
-    means, p_values = {}, {}
-    for cell, errors in measurements["errors"].items():
-        for kind in KINDS:
-            if kind != "full_pass":
-                means[f"{cell} {kind}"] = difference(errors["full_pass"], errors[kind]).mean
-                p_values[f"{cell} {kind}"] = p_value(errors["full_pass"], errors[kind])
-    corrected = holm(p_values)
+    pairs = {
+        f"{cell} {kind}": (errors["full_pass"], errors[kind])
+        for cell, errors in measurements["errors"].items()
+        for kind in KINDS
+        if kind != "full_pass"
+    }
+    means = {name: difference(*pair).mean for name, pair in pairs.items()}
+    corrected = holm_p_values(pairs)
     return {
         cell: {
             kind: means[f"{cell} {kind}"]

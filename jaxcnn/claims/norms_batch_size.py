@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference, holm, mean_interval, p_value
+from jaxcnn.claims.estimates import difference, holm_p_values, mean_interval
 from jaxcnn.claims.networks import SmallConvNet
 from jaxcnn.claims.picture import COLOURS, labels, note, page
 from jaxcnn.claims.study import Study, error
@@ -81,7 +81,7 @@ def reference(sizes: list[int]) -> int:
 def decide(measurements: Measurements) -> Verdict:
     """Compare what small batches cost batch normalization with what they cost the norms of single images."""
     own = losses(measurements, "batch")
-    corrected = holm({norm: p_value(own, losses(measurements, norm)) for norm in OTHERS})
+    corrected = holm_p_values({norm: (own, losses(measurements, norm)) for norm in OTHERS})
     differences = {norm: difference(own, losses(measurements, norm)) for norm in OTHERS}
     beaten = [norm for norm in OTHERS if differences[norm].mean > 0 and corrected[norm] < 0.05]
     verdict = "does not hold"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxcnn.plots.curves import spread
 from jaxcnn.plots.page import FAINT, WIDTH, add_panel, blank_page
+from jaxcnn.plots.scales import spread
 from jaxcnn.plots.words import LABEL, MUTED, SMALL, TITLE, add_text, line_height
 
 if TYPE_CHECKING:
