@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcnn.plots.page import FAINT, WIDTH, add_panel, blank_page
 from jaxcnn.plots.scales import spread
-from jaxcnn.plots.words import LABEL, MUTED, SMALL, TITLE, add_text, line_height
+from jaxcnn.plots.words import LABEL, MUTED, SMALL, TITLE, add_text, line_height, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,9 +27,10 @@ def page(title: str, axes: list[tuple[str, str]], *, label_width: int = 130) -> 
         axes: labels of the x and the y axis of each panel; the label of y stands above the panel.
         label_width: pixels to the right of each panel for labels.
     """
-    lines = textwrap.wrap(title, 96)
+    longest = next(n for n in range(120, 0, -1) if _fits(textwrap.wrap(title, n)))
+    lines = textwrap.wrap(title, longest)
     top = 24 + len(lines) * line_height(TITLE) + 40
-    area = blank_page(WIDTH, top + _HEIGHT + 64)
+    area = blank_page(WIDTH, top + _HEIGHT + 84)
     for number, line in enumerate(lines):
         add_text(area, 20, 20 + number * line_height(TITLE), line, TITLE, va="top", weight="bold")
     each = (WIDTH - _LEFT - _RIGHT + _GAP) / len(axes)
@@ -43,6 +44,10 @@ def page(title: str, axes: list[tuple[str, str]], *, label_width: int = 130) -> 
         add_text(area, left + width / 2, top + _HEIGHT + 52, x, LABEL, ha="center", va="bottom")
         panels.append(panel)
     return area, panels
+
+
+def _fits(lines: Sequence[str]) -> bool:
+    return all(text_width(line, TITLE, "bold") <= WIDTH - 40 for line in lines)
 
 
 def labels(panel: "Axes", entries: Sequence[tuple[float, str, str]]) -> None:
@@ -67,5 +72,5 @@ def inside(panel: "Axes", x: float, y: float, text: str, colour: str, *, right: 
 
 
 def note(area: "Axes", text: str) -> None:
-    """Write how to read the picture in its lower right corner."""
-    add_text(area, WIDTH - 20, area.get_ylim()[0] - 6, text, SMALL, ha="right", va="bottom", color=MUTED)
+    """Write how to read the picture below it."""
+    add_text(area, WIDTH - 20, area.get_ylim()[0] - 8, text, SMALL, ha="right", va="bottom", color=MUTED)
