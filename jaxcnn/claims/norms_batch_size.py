@@ -42,7 +42,7 @@ def measure(study: Study) -> Measurements:
             image_size=study.choose(tiny=8, small=16, full=None),
         ),
         optimizer=Optimizer(weight_decay=0.0),
-        epochs=study.choose(tiny=1, small=8, full=30),
+        epochs=study.choose(tiny=1, small=6, full=30),
         eval_every=1000,
         checkpoint_every=1000,
         log_every=1000,
