@@ -1,13 +1,14 @@
 """The page that all pictures of claims share: a finding as the title, panels, and labels beside the lines."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxcnn.claims.estimates import Estimate, mean_interval
-from jaxcnn.plots.curves import spread
 from jaxcnn.plots.page import FAINT, WIDTH, add_panel, blank_page
+from jaxcnn.plots.scales import spread
 from jaxcnn.plots.words import LABEL, MUTED, SMALL, TITLE, add_text, line_height, text_width
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def page(title: str, axes: list[tuple[str, str]], *, label_width: int = 130) -> 
         axes: labels of the x and the y axis of each panel; the label of y stands above the panel.
         label_width: pixels to the right of each panel for labels.
     """
-    lines = _wrapped(title, WIDTH - 40)
+    longest = next(n for n in range(120, 0, -1) if _fits(textwrap.wrap(title, n)))
+    lines = textwrap.wrap(title, longest)
     top = 24 + len(lines) * line_height(TITLE) + 40
     area = blank_page(WIDTH, top + _HEIGHT + 84)
     for number, line in enumerate(lines):
@@ -45,16 +47,8 @@ def page(title: str, axes: list[tuple[str, str]], *, label_width: int = 130) -> 
     return area, panels
 
 
-def _wrapped(title: str, width: float) -> list[str]:
-    """Return the lines of a title, each at most `width` pixels wide."""
-    lines = [""]
-    for word in title.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if text_width(longer, TITLE, "bold") > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
+def _fits(lines: Sequence[str]) -> bool:
+    return all(text_width(line, TITLE, "bold") <= WIDTH - 40 for line in lines)
 
 
 def labels(panel: "Axes", entries: Sequence[tuple[float, str, str]]) -> None:
@@ -114,5 +108,5 @@ def line(panel: "Axes", x: Sequence[float], estimates: Sequence[Estimate], colou
 
 
 def note(area: "Axes", text: str) -> None:
-    """Write how to read the picture in its lower right corner."""
-    add_text(area, WIDTH - 20, area.get_ylim()[0] - 6, text, SMALL, ha="right", va="bottom", color=MUTED)
+    """Write how to read the picture below it."""
+    add_text(area, WIDTH - 20, area.get_ylim()[0] - 8, text, SMALL, ha="right", va="bottom", color=MUTED)

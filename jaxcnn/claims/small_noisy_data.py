@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcnn import data
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference, differences, holm, p_value
+from jaxcnn.claims.estimates import difference, differences, holm_p_values
 from jaxcnn.claims.outcomes import nll, training_error
 from jaxcnn.claims.picture import COLOURS, note, page, rows
 from jaxcnn.claims.study import Study, error
@@ -111,7 +111,7 @@ def helping(values: dict[str, list[float]]) -> list[str]:
         for labels in LABELS
         for arm in ("l2", "dropout")
     }
-    p = holm({name: p_value(*pair) for name, pair in pairs.items()})
+    p = holm_p_values(pairs)
     return [name for name, pair in pairs.items() if p[name] < 0.05 and difference(*pair).mean > 0]
 
 

@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference, holm, p_value
+from jaxcnn.claims.estimates import difference, holm_p_values
 from jaxcnn.claims.networks import SmallConvNet
 from jaxcnn.claims.outcomes import nll, training_error
 from jaxcnn.claims.picture import COLOURS, labels, line, note, page
@@ -56,7 +56,7 @@ def decide(measurements: Measurements) -> Verdict:
     """Compare the training error of each coefficient with that of none."""
     training, test = measurements["training_errors"], measurements["test_errors"]
     effects = {value: difference(training["0"], training[value]) for value in COEFFICIENTS[1:]}
-    p = holm({value: p_value(training["0"], training[value]) for value in COEFFICIENTS[2:]})
+    p = holm_p_values({value: (training["0"], training[value]) for value in COEFFICIENTS[2:]})
     others = [value for value in COEFFICIENTS[2:] if p[value] < 0.05 and effects[value].mean > 0]
     verdict = "does not hold"
     if effects[PAPER].low > 0:

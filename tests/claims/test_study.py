@@ -11,6 +11,7 @@ from jaxcnn.claims.study import TUNING_SEEDS, Study, curve, error
 from jaxcnn.config import override
 from jaxcnn.layers import trace
 from jaxcnn.runs.workdir import Results
+from jaxcnn.runtime import compilation_cache
 
 
 def experiment(study, **changes):
@@ -123,6 +124,18 @@ def test_the_small_network_has_its_layers_in_order():
     ]
     parameters = (27 * 4 + 4) + 8 + (36 * 8 + 8) + 16 + (32 * 6 + 6) + (6 * 10 + 10)
     assert sum(row.info.parameters for row in rows) == parameters
+
+
+@pytest.mark.slow
+def test_a_grid_grows_in_the_folder_of_its_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation_cache, "enable", lambda warn: None)
+    start = experiment(Study(tmp_path, seeds=2, scale="tiny"), optimizer=Optimizer(learning_rate=1e-6))
+    study = Study(tmp_path, seeds=2)
+    arms = study.tune({"a": start, "b": override(start, {"model.norm": "batch"})}, (1, 10))
+    assert set(arms) == {"a", "b"} and all(len(t["rates"]) >= 3 for t in study.tunings.values())
+    assert len([*(tmp_path / "tuning").glob("*/results.json")]) == 2 * sum(
+        len(t["rates"]) for t in study.tunings.values()
+    )
 
 
 @pytest.mark.slow
