@@ -25,7 +25,7 @@ from jaxcnn.runs.workdir import Results
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.training.state import TrainState
 
-ARMS = {"none": "without", "batch": "with batch norm"}
+ARMS = {"none": "without", "batch": "batch norm"}
 PERCENTILES = (15, 50, 85)
 
 
@@ -161,30 +161,31 @@ def decide(measurements: Measurements) -> Verdict:
         f"At each network's best learning rate ({rates['none']:g} without, {rates['batch']:g} with it) the test error "
         f"after {final:,} steps is {np.mean(errors['none']):.2f} % without and "
         f"{np.mean(errors['batch']):.2f} % with it; the validation accuracy after {first:,} steps is "
-        f"{accuracies['none'][0]:.1%} and {accuracies['batch'][0]:.1%}. The inputs of the last sigmoids move "
-        f"{steadier.mean:.2f} ({steadier.low:.2f} to {steadier.high:.2f}) times as far without it, in units of their "
-        "own spread."
+        f"{100 * accuracies['none'][0]:.1f} and {100 * accuracies['batch'][0]:.1f} %. The inputs of the last sigmoids "
+        f"move {steadier.mean:.2f} ({steadier.low:.2f} to {steadier.high:.2f}) times as far without it, in units of "
+        "their own spread."
     )
     return Verdict(verdict, effect.mean, (effect.low, effect.high), conditions)
 
 
 def draw(measurements: Measurements, path: Path) -> Path:
     """Draw the accuracies, and the percentiles of the inputs of one sigmoid in both networks."""
+    from matplotlib.ticker import MaxNLocator
+
     errors = {arm: np.mean(measurements["test_errors"][arm]) for arm in ARMS}
     moves = {arm: np.mean(measurements["drift"][arm]) for arm in ARMS}
     title = (
         f"With batch normalization the test error is {errors['batch']:.2f} % instead of {errors['none']:.2f} %, and "
         f"the median input of a sigmoid moves by {moves['batch']:.2f} instead of {moves['none']:.2f} of its spread"
     )
-    axes = [("step", "validation accuracy, %")]
-    axes += [("step", f"inputs of one sigmoid, {ARMS[arm]}") for arm in ARMS]
-    area, (left, *right) = page(title, axes, label_width=50)
+    axes = [("step", "validation accuracy, %")] + [("step", f"sigmoid input, {ARMS[arm]}") for arm in ARMS]
+    area, (left, *right) = page(title, axes, label_width=64)
     ends = []
     for arm, colour in zip(ARMS, (COLOURS[1], COLOURS[0]), strict=True):
         runs = 100 * np.array(measurements["accuracies"][arm])
         left.plot(measurements["steps"], runs.mean(axis=0), color=colour, linewidth=1.8)
         left.fill_between(measurements["steps"], runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.2)
-        ends.append((runs[:, -1].mean(), arm, colour))
+        ends.append((runs[:, -1].mean(), ARMS[arm], colour))
     left.set_ylim(bottom=min(90.0, *(end for end, *_ in ends)) - 1, top=100)
     labels(left, ends)
     limits = np.array([measurements["unit"][arm] for arm in ARMS])
@@ -195,6 +196,8 @@ def draw(measurements: Measurements, path: Path) -> Path:
         panel.fill_between(steps, low, high, color=colour, alpha=0.25)
         panel.set_ylim(limits.min() - 0.2, limits.max() + 0.2)
         labels(panel, [(v[-1], f"{p} %", colour) for p, v in zip(PERCENTILES, (low, median, high), strict=True)])
+    for panel in (left, *right):
+        panel.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     note(area, "left: mean and range over the seeds; others: percentiles over the training batch, first unit and seed")
     return save(area, path)
 

@@ -14,11 +14,7 @@ from jaxcnn.config import Augment, Experiment, Optimizer, override
 from jaxcnn.models import VGG
 from jaxcnn.plots.page import save
 
-ARMS = {
-    "none": "without",
-    "same rate": "batch norm, same learning rate",
-    "batch": "batch norm, its own learning rate",
-}
+ARMS = {"none": "without", "same rate": "batch norm", "batch": "batch norm"}
 
 
 def measure(study: Study) -> Measurements:
@@ -94,7 +90,7 @@ def decide(measurements: Measurements) -> Verdict:
     rates = measurements["learning_rates"]
     missed = sum(run is None or max(run) < accuracy for run in measurements["accuracies"]["batch"])
     conditions = (
-        f"Every network without it reaches {accuracy:.1%} validation accuracy at its best learning rate "
+        f"Every network without it reaches {100 * accuracy:.1f} % validation accuracy at its best learning rate "
         f"{rates['none']:g}. With it this takes {_text(effect)} times fewer steps at its own best rate "
         f"{rates['batch']:g}, and {_text(at_same)} times fewer at {rates['same rate']:g}. "
         f"A step with it takes {cost:.2f} times as long on this machine."
@@ -112,10 +108,10 @@ def draw(measurements: Measurements, path: Path) -> Path:
     """Draw the accuracy over the steps, mean and range over the seeds, and the steps to the target."""
     accuracy = target(measurements)
     effect = ratio(*(steps_to(measurements, arm, accuracy) for arm in ("none", "batch")))
-    title = f"To {accuracy:.0%} accuracy batch normalization needs {effect.mean:.1f} times fewer steps"
-    if effect.mean < 1:
-        title = f"To {accuracy:.0%} accuracy batch normalization needs {1 / effect.mean:.1f} times more steps"
-    area, (panel,) = page(title, [("step", "validation accuracy, %")], label_width=250)
+    more = "fewer" if effect.mean >= 1 else "more"
+    times = max(effect.mean, 1 / effect.mean)
+    title = f"To reach {100 * accuracy:.0f} % accuracy, batch normalization needs {times:.1f} times {more} steps"
+    area, (panel,) = page(title, [("step", "validation accuracy, %")], label_width=180)
     panel.axhline(100 * accuracy, color="#666666", linewidth=1, linestyle="--")
     ends, lowest = [], 100.0
     for (arm, _), colour in zip(ARMS.items(), (COLOURS[1], COLOURS[2], COLOURS[0]), strict=True):
@@ -127,7 +123,7 @@ def draw(measurements: Measurements, path: Path) -> Path:
         panel.fill_between(steps, kept.min(axis=0), kept.max(axis=0), color=colour, alpha=0.2)
         reached = statistics.median(steps_to(measurements, arm, accuracy))
         panel.plot([reached, reached], [0, 100 * accuracy], color=colour, linewidth=1, linestyle=":")
-        ends.append((mean[-1], f"{ARMS[arm]}, {measurements['learning_rates'][arm]:g}", colour))
+        ends.append((mean[-1], f"{ARMS[arm]}, rate {measurements['learning_rates'][arm]:g}", colour))
         lowest = min(lowest, kept.min())
     panel.set_ylim(bottom=lowest - 2)
     labels(panel, ends)

@@ -3,10 +3,11 @@
 To add a claim, write `jaxcnn/claims/NAME.py` and add NAME to `catalogue.NAMES`. The file has three functions and
 `CLAIM = Claim(...)`; `batch_norm_rates.py` is a short example:
 
-- `measure(study)` builds experiments, trains them with `study.tune` and `study.repeat`, and returns numbers without any
-  judgement: dicts with string keys, lists, and None for what does not exist, such as the error of a diverged run. Sizes
-  are chosen by `study.choose(tiny=..., small=..., full=...)`: `tiny` for tests, `small` for two CPU cores (at most 25
-  minutes with everything), `full` as in the paper. Images come from `study.images`.
+- `measure(study)` builds experiments, chooses their learning rates with `study.tune` (multiples of each experiment's
+  own rate), trains them with every seed by `study.repeat`, and returns numbers without any judgement: dicts with string
+  keys, lists, and None for what does not exist, such as the loss of a diverged run. Sizes are chosen by
+  `study.choose(tiny=..., small=..., full=...)`: `tiny` for tests, `small` for two CPU cores (at most 25 minutes with
+  everything), `full` as in the paper. Images come from `study.images`.
 - `decide(measurements)` follows the rule and computes everything that it says, conditions included, from the numbers.
   It is pure, and it gets the measurements as read from JSON. Intervals are in `estimates.py`.
 - `draw(measurements, path)` draws one picture, which answers the question in five seconds (`picture.py`).

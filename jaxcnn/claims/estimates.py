@@ -1,9 +1,11 @@
-"""Means with intervals over seeds, and comparisons by seed."""
+"""Means with intervals over seeds, and comparisons of two arms by seed."""
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from jaxcnn.sweep.comparisons import holm, paired_difference, t_interval
 
 
 class Estimate(NamedTuple):
@@ -22,23 +24,19 @@ class Estimate(NamedTuple):
         return f"{self.mean:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
 
 
-def mean_interval(values: Sequence[float], *, level: float = 0.95) -> Estimate:
-    """Return the mean and its interval by Student's t.
-
-    Args:
-        values: independent values, two or more.
-        level: probability that the interval covers the true mean.
-    """
-    from scipy.stats import t
-
-    mean, n = statistics.fmean(values), len(values)
-    margin = float(t.ppf((1 + level) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n)
-    return Estimate(mean, mean - margin, mean + margin)
+def mean_interval(values: Sequence[float]) -> Estimate:
+    """Return the mean of two or more independent values, and its interval by Student's t."""
+    return Estimate(statistics.fmean(values), *t_interval(values))
 
 
-def difference(a: Sequence[float], b: Sequence[float], *, level: float = 0.95) -> Estimate:
+def differences(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    """Return a - b for each seed."""
+    return [x - y for x, y in zip(a, b, strict=True)]
+
+
+def difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
     """Return the mean of a - b, paired by seed, and its interval by Student's t."""
-    return mean_interval([x - y for x, y in zip(a, b, strict=True)], level=level)
+    return mean_interval(differences(a, b))
 
 
 def negligible(effect: Estimate, margin: float, what: str) -> str:
@@ -60,29 +58,19 @@ def negligible(effect: Estimate, margin: float, what: str) -> str:
     return f"holds if {what} of up to {effect.high:.1f} points does not count"
 
 
-def ratio(a: Sequence[float], b: Sequence[float], *, level: float = 0.95) -> Estimate:
+def ratio(a: Sequence[float], b: Sequence[float]) -> Estimate:
     """Return the geometric mean of a / b, paired by seed, and its interval; all values are above 0."""
-    log = difference([math.log(x) for x in a], [math.log(x) for x in b], level=level)
-    return Estimate(*map(math.exp, log))
+    return Estimate(*map(math.exp, difference([math.log(x) for x in a], [math.log(x) for x in b])))
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return p-values corrected for the number of comparisons (Holm 1979, A simple sequentially rejective multiple test
-    procedure)."""
-    corrected, largest = {}, 0.0
-    for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
-        corrected[name] = largest
-    return {name: corrected[name] for name in p_values}
+def holm_p_values(pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> dict[str, float]:
+    """Return the p-values of paired t-tests between two arms, corrected by Holm's procedure over all of them.
 
+    If all differences of a pair are equal, where the test is undefined, its p-value is 0, or 1 if they are all 0.
 
-def p_value(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the two-sided p-value of Student's t-test that the mean of a - b, paired by seed, is 0."""
-    from scipy.stats import t
-
-    differences = [x - y for x, y in zip(a, b, strict=True)]
-    mean, n = statistics.fmean(differences), len(differences)
-    spread = statistics.stdev(differences) / math.sqrt(n)
-    if not spread:
-        return float(mean == 0)
-    return float(2 * t.sf(abs(mean) / spread, n - 1))
+    Args:
+        pairs: values of two arms by seed, by name of the comparison.
+    """
+    tests = {name: paired_difference(dict(enumerate(a)), dict(enumerate(b))) for name, (a, b) in pairs.items()}
+    p_values = [float(test.mean == 0) if test.p is None else test.p for test in tests.values()]
+    return dict(zip(tests, holm(p_values), strict=True))

@@ -166,11 +166,12 @@ def draw(measurements: Measurements, path: Path) -> Path:
     """Draw the response over the contrast, and the contrast gain over r with the analytic line."""
     found = {arm: gains(measurements, arm) for arm in ARMS if measurements["first"][arm]}
     words = {"unit": "pixels of unit deviation", "pixels": "pixels in 0..255", "alpha": "α = 0.4"}
+    short = {"unit": "unit\ndeviation", "pixels": "0..255", "alpha": "α = 0.4"}
     rises = [f"{10 * statistics.fmean(values):+.1f} % ({words[arm]})" for arm, values in found.items()]
     title = f"If the contrast rises by 10 %, the responses after LRN change by {', '.join(rises)}"
     axes = [("contrast of the image", "response after the first LRN; 1 at contrast 1")]
     axes += [("r = αS / (k + αS)", "contrast gain; line: 1 − 2βr")]
-    area, (left, right) = page(title, axes, label_width=90)
+    area, (left, right) = page(title, axes, label_width=84)
     contrasts = measurements["contrasts"]
     at = contrasts.index(1.0)
     left.set_xscale("log", base=2)
@@ -184,7 +185,7 @@ def draw(measurements: Measurements, path: Path) -> Path:
         curves = np.array([np.array(run["after"]) / run["after"][at] for run in runs])
         left.plot(contrasts, curves.mean(axis=0), color=colour, marker=mark, markersize=4, linewidth=1.8)
         left.fill_between(contrasts, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2)
-        ends.append((curves[:, -1].mean(), ARMS[arm].replace(", ", ",\n"), colour))
+        ends.append((curves[:, -1].mean(), short[arm], colour))
         points = [(share, gain) for run in runs for share, gain in zip(run["share"], run["gain"], strict=True)]
         right.plot(*zip(*points, strict=True), mark, color=colour, markersize=4, alpha=0.6, linestyle="none")
     right.set_xlim(-0.02, 1.02)
@@ -192,7 +193,7 @@ def draw(measurements: Measurements, path: Path) -> Path:
     for axis in (left.xaxis, left.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
     labels(left, ends)
-    labels(right, [(1.0, "contrast passes", "#666666"), (0.0, "contrast removed", "#666666")])
+    labels(right, [(1.0, "unchanged", "#666666"), (0.0, "removed", "#666666")])
     note(area, "left: mean and range over the seeds; right: every seed and contrast")
     return save(area, path)
 

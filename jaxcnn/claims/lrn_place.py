@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference
+from jaxcnn.claims.estimates import difference, differences
 from jaxcnn.claims.networks import SmallConvNet
-from jaxcnn.claims.picture import COLOURS, note, page, rows
+from jaxcnn.claims.picture import COLOURS, labels, note, page, rows
 from jaxcnn.claims.responses import ALPHA, layer_shares
 from jaxcnn.claims.study import Study, error
 from jaxcnn.config import Augment, Experiment, Optimizer, Schedule, override
 from jaxcnn.layers import LocalResponseNorm
 from jaxcnn.plots.page import save
 
-ARMS = {"post_activation": "LRN after the activation (paper)", "pre_activation": "LRN before the activation (notes)"}
+ARMS = {"post_activation": "after", "pre_activation": "before"}
 
 
 def measure(study: Study) -> Measurements:
@@ -73,20 +73,24 @@ def decide(measurements: Measurements) -> Verdict:
 
 
 def draw(measurements: Measurements, path: Path) -> Path:
-    """Draw the test errors of both places, and r of their layers."""
-    errors, shares = measurements["test_errors"], measurements["shares"]
-    effect = difference(errors["pre_activation"], errors["post_activation"])
+    """Draw the change of the test error from after to before the activation, and r of the layers in both places."""
+    after, before = (measurements["test_errors"][arm] for arm in ("post_activation", "pre_activation"))
+    effect = difference(before, after)
     title = f"LRN before instead of after the activation changes the test error by {effect:+.1f} points"
-    area, (left, right) = page(title, [("test error, %", ""), ("layer", "r = αS / (k + αS)")], label_width=40)
-    rows(left, [(ARMS[arm], errors[arm], colour) for arm, colour in zip(ARMS, COLOURS, strict=False)])
-    for arm, colour, mark in zip(ARMS, COLOURS, "os", strict=False):
-        if shares[arm]:
-            mean = np.mean(shares[arm], axis=0)
+    baseline = f"change of the test error from after ({statistics.fmean(after):.1f} %), points"
+    area, (left, right) = page(title, [("", baseline), ("layer", "r = αS / (k + αS)")], label_width=60)
+    rows(left, [(f"before the activation: {effect.mean:+.1f}", differences(before, after), COLOURS[1])], reference=0)
+    ends = []
+    for (arm, name), colour in zip(ARMS.items(), COLOURS, strict=False):
+        if measurements["shares"][arm]:
+            mean = np.mean(measurements["shares"][arm], axis=0)
             layers = range(1, 1 + len(mean))
-            right.plot(layers, mean, color=colour, marker=mark, linewidth=1.8)
+            right.plot(layers, mean, color=colour, marker="o", linewidth=1.8)
             right.set_xticks(layers)
+            ends.append((mean[-1], name, colour))
     right.set_ylim(0, 1)
-    note(area, "marks: seeds; points: mean and 95 % interval; right: mean over the seeds")
+    labels(right, ends)
+    note(area, "marks: seeds; point: mean and 95 % interval; right: mean over the seeds")
     return save(area, path)
 
 

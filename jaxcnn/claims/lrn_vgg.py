@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference, mean_interval, negligible
+from jaxcnn.claims.estimates import difference, differences, mean_interval, negligible
 from jaxcnn.claims.picture import COLOURS, note, page, rows
 from jaxcnn.claims.responses import ALPHA, layer_shares
 from jaxcnn.claims.study import Study, error
@@ -77,16 +77,20 @@ def _share(measurements: Measurements, arm: str) -> str:
 
 
 def draw(measurements: Measurements, path: Path) -> Path:
-    """Draw the test errors of the networks."""
+    """Draw the test errors of A-LRN against that of A."""
     errors = measurements["test_errors"]
     changes = {arm: -difference(errors["A"], errors[arm]) for arm in ("A-LRN", "acts")}
     title = (
         f"LRN after the first layer of VGG changes the test error by {changes['A-LRN']:+.1f} points with the paper's "
         f"constants, by {changes['acts']:+.1f} with α = {ALPHA:g}"
     )
-    area, (panel,) = page(title, [("test error, %", "")], label_width=40)
-    colours = ("#666666", COLOURS[1], COLOURS[0])
-    rows(panel, [(ARMS[arm], errors[arm], colour) for arm, colour in zip(ARMS, colours, strict=True)])
+    baseline = f"change of the test error from that of A ({statistics.fmean(errors['A']):.1f} %), points"
+    area, (panel,) = page(title, [("", baseline)], label_width=40)
+    shown = [
+        (f"{ARMS[arm]}: {changes[arm].mean:+.1f}", differences(errors[arm], errors["A"]), colour)
+        for arm, colour in (("A-LRN", COLOURS[1]), ("acts", COLOURS[0]))
+    ]
+    rows(panel, shown, reference=0)
     note(area, "marks: seeds; points: mean and 95 % interval")
     return save(area, path)
 
@@ -105,7 +109,7 @@ CLAIM = Claim(
     ),
     effect="test error of A minus A-LRN, points",
     data=("cifar10",),
-    seeds=5,
+    seeds=8,
     measure=measure,
     decide=decide,
     draw=draw,

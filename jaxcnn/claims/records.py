@@ -57,25 +57,26 @@ def verdict_of(record: Record) -> Verdict:
 
 
 def effect_text(claim: Claim, verdict: Verdict) -> str:
-    """Return the effect with its interval and its unit, as in `1.2 (0.8 to 1.6): test error ..., points`."""
+    """Return the effect with its interval and what it is, as in `1.2 (0.8 to 1.6), test error ..., points`."""
     value, *ends = ("none" if x is None else f"{x:.3g}" for x in (verdict.effect, *verdict.interval))
-    return f"{value} ({' to '.join(ends)}): {claim.effect}"
+    return f"{value} ({' to '.join(ends)}), {claim.effect}"
 
 
 def table(folder: str | Path) -> str:
-    """Return a Markdown table with the verdict, effect and conditions of every record in a folder."""
+    """Return a Markdown table of every record in a folder: claim, verdict, effect, and the numbers behind them.
+
+    Each claim links its picture in configs/results/claims.
+    """
     rows = []
     for name, record in read(folder).items():
         claim, verdict = find(name), verdict_of(record)
         rows.append(
             (
-                f"[{name}](configs/results/claims/{name}.png)",
-                f"{claim.statement} ({claim.source})",
-                f"{verdict.verdict}. {verdict.conditions}",
-                effect_text(claim, verdict),
-                f"{record['seeds']}",
-                f"{record['minutes']:.0f}",
+                f"[{claim.statement}](configs/results/claims/{name}.png) {claim.source}",
+                verdict.verdict,
+                f"{effect_text(claim, verdict)}; {record['seeds']} seeds",
+                verdict.conditions,
             )
         )
-    headings = ("picture", "claim", "verdict", "effect with 95 % interval", "seeds", "minutes")
-    return Grid("Claims", headings, tuple(rows), left=headings[1:4]).markdown()
+    headings = ("claim and source", "verdict", "effect with 95 % interval", "measurements")
+    return Grid("Claims", headings, tuple(rows), left=headings).markdown()

@@ -34,9 +34,9 @@ class Responses(NamedTuple):
 
     def share(self) -> float:
         """Return the mean of r over all units, weighted with the squared response after the normalization, so that
-        1 - 2 beta r is the contrast gain of the root mean square response."""
+        1 - 2 beta r is the contrast gain of the root mean square response; 0 if nothing responds."""
         weights = np.square(self.after, dtype=np.float64)
-        return float(np.sum(weights * shares(self.before, self.norm)) / np.sum(weights))
+        return float(np.sum(weights * shares(self.before, self.norm)) / (np.sum(weights) or 1.0))
 
 
 class Trained:
@@ -86,11 +86,11 @@ def _norms(model: ConvNet) -> list[LocalResponseNorm]:
 @lru_cache(maxsize=8)
 def _forward(model: ConvNet) -> Callable[[dict[str, Any], jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
     """Return a function from variables and images to the input and the output of every normalization, by name."""
-    layers, names = model.layers(), [norm.name for norm in _norms(model)]
+    names = {norm.name for norm in _norms(model)}
 
     def forward(variables: dict[str, Any], x: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
         found = {}
-        for layer in layers[: 1 + max((i for i, layer in enumerate(layers) if layer.name in names), default=-1)]:
+        for layer in model.layers():
             before, x = x, Chain((layer,)).apply(variables, x, train=False)
             if layer.name in names:
                 found[layer.name] = (before, x)

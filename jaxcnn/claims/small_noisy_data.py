@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcnn import data
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference, holm, p_value
+from jaxcnn.claims.estimates import difference, differences, holm_p_values
 from jaxcnn.claims.outcomes import nll, training_error
 from jaxcnn.claims.picture import COLOURS, note, page, rows
 from jaxcnn.claims.study import Study, error
@@ -111,7 +111,7 @@ def helping(values: dict[str, list[float]]) -> list[str]:
         for labels in LABELS
         for arm in ("l2", "dropout")
     }
-    p = holm({name: p_value(*pair) for name, pair in pairs.items()})
+    p = holm_p_values(pairs)
     return [name for name, pair in pairs.items() if p[name] < 0.05 and difference(*pair).mean > 0]
 
 
@@ -142,21 +142,26 @@ def _text(measurements: Measurements, arm: str) -> str:
 
 
 def draw(measurements: Measurements, path: Path) -> Path:
-    """Draw test errors and likelihoods of all networks."""
-    errors = measurements["test_errors"]
-    changes = {
-        arm: -difference(errors["wrong, none"], errors[f"wrong, {arm}"]).mean for arm in ("l2", "dropout", "both")
-    }
+    """Draw test errors and likelihoods against those without regularization on the same labels."""
+    errors, nats = measurements["test_errors"], measurements["nll"]
+    changes = {arm: -difference(errors["wrong, none"], errors[f"wrong, {arm}"]).mean for arm in ARMS if arm != "none"}
     title = (
         "1,000 images, 20 % of the labels wrong: the test error changes by "
         f"{changes['l2']:+.1f} points with L2, {changes['dropout']:+.1f} with dropout, {changes['both']:+.1f} with both"
     )
-    axes = [("test error, %", ""), ("negative log-likelihood of the test labels", "")]
+    means = [statistics.fmean(values[f"{labels}, none"]) for values in (errors, nats) for labels in LABELS]
+    axes = [("", f"change of the test error (from {means[0]:.1f}, {means[1]:.1f} %), points")]
+    axes += [("", f"change of the test NLL in nats (from {means[2]:.2f}, {means[3]:.2f})")]
     area, panels = page(title, axes, label_width=10)
-    colours = {"none": "#666666", "l2": COLOURS[1], "dropout": COLOURS[0], "both": COLOURS[2]}
-    for panel, kind, named in zip(panels, ("test_errors", "nll"), (True, False), strict=True):
-        shown = [(f"{ARMS[arm]}, {labels} labels", f"{labels}, {arm}", arm) for labels in LABELS for arm in ARMS]
-        rows(panel, [(name, measurements[kind][key], colours[arm]) for name, key, arm in shown], named=named)
+    colours = {"l2": COLOURS[1], "dropout": COLOURS[0], "both": COLOURS[2]}
+    for panel, values, digits in zip(panels, (errors, nats), (1, 2), strict=True):
+        shown = []
+        for labels in LABELS:
+            for arm, colour in colours.items():
+                change = differences(values[f"{labels}, {arm}"], values[f"{labels}, none"])
+                text = f"{ARMS[arm]}, {labels} labels: {statistics.fmean(change):+.{digits}f}"
+                shown.append((text, change, colour))
+        rows(panel, shown, reference=0)
     note(area, "marks: seeds; points: mean and 95 % interval")
     return save(area, path)
 

@@ -4,9 +4,9 @@ import statistics
 from pathlib import Path
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference, mean_interval, negligible
+from jaxcnn.claims.estimates import difference, negligible
 from jaxcnn.claims.outcomes import nll, training_error
-from jaxcnn.claims.picture import COLOURS, labels, note, page
+from jaxcnn.claims.picture import COLOURS, labels, line, note, page
 from jaxcnn.claims.study import Study, error
 from jaxcnn.config import Experiment, Optimizer, Schedule, override
 from jaxcnn.models import VGG
@@ -83,32 +83,24 @@ def _mean(values: list[float]) -> str:
 
 
 def draw(measurements: Measurements, path: Path) -> Path:
-    """Draw the test error over the coefficient of decay, with and without dropout."""
+    """Draw the change of the test error over the coefficient of decay, with and without dropout."""
     errors = measurements["test_errors"]
     alone, both = (f"{dropout}, {measurements['decay'][dropout]}" for dropout in DROPOUTS)
     title = (
-        f"VGG with weight decay: dropout changes the test error by "
-        f"{-difference(errors[alone], errors[both]).mean:+.1f} points; decay alone changes it by "
-        f"{-difference(errors['0, 0'], errors[alone]).mean:+.1f}"
+        f"VGG with weight decay: dropout changes the test error by {difference(errors[both], errors[alone]):+.1f} "
+        "points"
     )
-    area, (panel,) = page(title, [("coefficient of weight decay", "test error, %")], label_width=150)
+    baseline = f"change of the test error from that with neither ({statistics.fmean(errors['0, 0']):.1f} %), points"
+    area, (panel,) = page(title, [("coefficient of weight decay", baseline)], label_width=150)
+    panel.axhline(0, color="#666666", linewidth=1, linestyle="--")
     ends = []
     for dropout, name, colour, shift in (
-        ("0", "without dropout", COLOURS[1], -0.03),
-        ("0.5", "dropout 0.5", COLOURS[0], 0.03),
+        ("0", "without dropout", COLOURS[1], -0.02),
+        ("0.5", "dropout 0.5", COLOURS[0], 0.02),
     ):
-        found = [mean_interval(errors[f"{dropout}, {decay}"]) for decay in DECAYS]
+        found = [difference(errors[f"{dropout}, {decay}"], errors["0, 0"]) for decay in DECAYS]
         ends.append((found[-1].mean, name, colour))
-        panel.errorbar(
-            [place + shift for place in range(len(DECAYS))],
-            [estimate.mean for estimate in found],
-            [[e.mean - e.low for e in found], [e.high - e.mean for e in found]],
-            color=colour,
-            marker="o",
-            markersize=6,
-            capsize=5,
-            linewidth=1.8,
-        )
+        line(panel, [place + shift for place in range(len(found))], found, colour)
     panel.set_xticks(range(len(DECAYS)), labels=DECAYS)
     panel.set_xlim(-0.3, len(DECAYS) - 0.7)
     labels(panel, ends)

@@ -13,7 +13,7 @@ import statistics
 from pathlib import Path
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference, ratio
+from jaxcnn.claims.estimates import difference, differences, ratio
 from jaxcnn.claims.networks import SmallConvNet
 from jaxcnn.claims.outcomes import kernel_norms, nll
 from jaxcnn.claims.picture import COLOURS, note, page, rows
@@ -129,22 +129,24 @@ def _points(measurements: Measurements, arm: str) -> str:
 
 
 def draw(measurements: Measurements, path: Path) -> Path:
-    """Draw the norms of the kernels and the test errors."""
+    """Draw the norms of the kernels, and the test errors against that with L2."""
     norms, errors = measurements["norms"], measurements["test_errors"]
     kept = {arm: [x for x in values if x is not None] for arm, values in norms.items()}
-    means = {arm: statistics.fmean(values) for arm, values in kept.items() if values}
+    means = {arm: statistics.fmean(values) for arm, values in kept.items() if len(values) > 1}
     sizes = {arm: f"{means[arm] / means['l2']:.2f}" for arm in means if "l2" in means}
     title = (
         "At equal coefficients, decoupled decay leaves kernels of "
         f"{sizes.get('decoupled', 'unknown')} times the norm that L2 does; with the coefficient divided by 1 - "
         f"momentum, {sizes.get('matched', 'unknown')} times"
     )
-    axes = [("Euclidean norm of all kernels at the end", ""), ("test error, %", "")]
-    area, panels = page(title, axes, label_width=10)
-    colours = ("#666666", COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3])
-    for panel, values, named in zip(panels, (kept, errors), (True, False), strict=True):
-        shown = [(arm, colour) for arm, colour in zip(ARMS, colours, strict=True) if len(values[arm]) > 1]
-        rows(panel, [(ARMS[arm], values[arm], colour) for arm, colour in shown], named=named)
+    baseline = f"change of the test error from L2 ({statistics.fmean(errors['l2']):.1f} %), points"
+    axes = [("", "Euclidean norm of all kernels at the end"), ("", baseline)]
+    area, (left, right) = page(title, axes, label_width=10)
+    colours = dict(zip(ARMS, ("#666666", COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3]), strict=True))
+    rows(left, [(f"{ARMS[arm]}: {mean:.1f}", kept[arm], colours[arm]) for arm, mean in means.items()])
+    changes = {arm: differences(errors[arm], errors["l2"]) for arm in ARMS if arm != "l2"}
+    texts = {arm: f"{ARMS[arm]}: {statistics.fmean(values):+.1f}" for arm, values in changes.items()}
+    rows(right, [(texts[arm], values, colours[arm]) for arm, values in changes.items()], reference=0)
     note(area, "marks: seeds; points: mean and 95 % interval")
     return save(area, path)
 

@@ -4,10 +4,10 @@ import statistics
 from pathlib import Path
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference, holm, mean_interval, p_value
+from jaxcnn.claims.estimates import difference, holm_p_values
 from jaxcnn.claims.networks import SmallConvNet
 from jaxcnn.claims.outcomes import nll, training_error
-from jaxcnn.claims.picture import COLOURS, labels, note, page
+from jaxcnn.claims.picture import COLOURS, labels, line, note, page
 from jaxcnn.claims.study import Study, error
 from jaxcnn.config import Experiment, Optimizer, Schedule, override
 from jaxcnn.plots.page import save
@@ -56,7 +56,7 @@ def decide(measurements: Measurements) -> Verdict:
     """Compare the training error of each coefficient with that of none."""
     training, test = measurements["training_errors"], measurements["test_errors"]
     effects = {value: difference(training["0"], training[value]) for value in COEFFICIENTS[1:]}
-    p = holm({value: p_value(training["0"], training[value]) for value in COEFFICIENTS[2:]})
+    p = holm_p_values({value: (training["0"], training[value]) for value in COEFFICIENTS[2:]})
     others = [value for value in COEFFICIENTS[2:] if p[value] < 0.05 and effects[value].mean > 0]
     verdict = "does not hold"
     if effects[PAPER].low > 0:
@@ -81,30 +81,25 @@ def decide(measurements: Measurements) -> Verdict:
 
 
 def draw(measurements: Measurements, path: Path) -> Path:
-    """Draw training and test error over the coefficient."""
+    """Draw the change of the training and of the test error over the coefficient."""
     training, test = measurements["training_errors"], measurements["test_errors"]
     changes = [f"{-difference(training['0'], training[value]).mean:+.1f} ({value})" for value in COEFFICIENTS[1:]]
-    title = f"Weight decay changes the training error by {', '.join(changes)} points"
-    area, (panel,) = page(title, [("coefficient of weight decay", "error, %")], label_width=100)
+    title = f"Weight decay changes the training error, in points, by {', '.join(changes)}"
+    axes = [("coefficient of weight decay", "change of the error, points")]
+    area, (panel,) = page(title, axes, label_width=150)
+    panel.axhline(0, color="#666666", linewidth=1, linestyle="--")
     ends = []
-    for name, errors, colour in (("training", training, COLOURS[1]), ("test", test, COLOURS[0])):
-        found = [mean_interval(errors[value]) for value in COEFFICIENTS]
-        ends.append((found[-1].mean, name, colour))
-        panel.axhline(found[0].mean, color=colour, linewidth=0.8, linestyle=":")
-        panel.errorbar(
-            range(len(found)),
-            [estimate.mean for estimate in found],
-            [[e.mean - e.low for e in found], [e.high - e.mean for e in found]],
-            color=colour,
-            marker="o",
-            markersize=5,
-            capsize=5,
-            linewidth=1.8,
-        )
+    for name, errors, colour, shift in (
+        ("training", training, COLOURS[1], -0.02),
+        ("test", test, COLOURS[0], 0.02),
+    ):
+        found = [difference(errors[value], errors["0"]) for value in COEFFICIENTS]
+        ends.append((found[-1].mean, f"{name} error\n{statistics.fmean(errors['0']):.1f} % without", colour))
+        line(panel, [place + shift for place in range(len(found))], found, colour)
     panel.set_xticks(range(len(COEFFICIENTS)), labels=COEFFICIENTS)
     panel.set_xlim(-0.2, len(COEFFICIENTS) - 0.8)
     labels(panel, ends)
-    note(area, "mean and 95 % interval over the seeds; dotted: without decay")
+    note(area, "mean and 95 % interval over the seeds")
     return save(area, path)
 
 
@@ -122,7 +117,7 @@ CLAIM = Claim(
     ),
     effect="training error without minus with weight decay of 0.0005, points",
     data=("cifar10",),
-    seeds=5,
+    seeds=8,
     measure=measure,
     decide=decide,
     draw=draw,

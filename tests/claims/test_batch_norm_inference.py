@@ -30,8 +30,8 @@ def test_a_better_kind_excludes_its_batch_size(tmp_path):
     found = measured({("2 long", "batch"): -3, ("32 short", "ema"): 8})
     decided = decide(found)
     assert decided.verdict == "holds if the batch size is 32"
-    assert "the moving average: worse by up to 8.0 points (batch size 32 short)" in decided.conditions
-    assert "the test batch itself: better by up to 3.0 points (batch size 2 long)" in decided.conditions
+    assert "moving average: worse by up to 8.0 points (batch size 32 short)" in decided.conditions
+    assert "test batch: better by up to 3.0 points (batch size 2 long)" in decided.conditions
     assert decided.effect == pytest.approx(8 / 4)
     assert draw(found, tmp_path / "a.png").is_file()
 

@@ -7,6 +7,8 @@ import pytest
 from jaxcnn.claims import records
 from jaxcnn.claims.catalogue import NAMES, find
 from jaxcnn.claims.running import run
+from jaxcnn.claims.study import Study
+from jaxcnn.layers import trace
 
 
 @pytest.mark.slow
@@ -24,6 +26,31 @@ def test_a_miniature_gives_a_record_and_resumes_without_training(name, tmp_path,
     again = json.loads(run(claim, tmp_path, seeds=2, scale="tiny").read_text())
     assert [p.stat().st_mtime_ns for p in folders] == times and again["minutes"] > record["minutes"]
     assert {k: v for k, v in again.items() if k != "minutes"} == {k: v for k, v in record.items() if k != "minutes"}
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("scale", ["small", "full"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_experiments_of_every_scale_fit_together(name, scale, tmp_path, monkeypatch):
+    arms = {}
+
+    def repeat(study, experiments, **options):
+        arms.update(experiments)
+        raise _Stop
+
+    monkeypatch.setattr(Study, "tune", lambda study, experiments, factors: dict(experiments))
+    monkeypatch.setattr(Study, "repeat", repeat)
+    with pytest.raises(_Stop):
+        find(name).measure(Study(tmp_path, seeds=5, scale=scale))
+    assert len(arms) >= 2
+    for experiment in arms.values():
+        data = experiment.data
+        assert data.name in find(name).data and data.validation and data.split_seed is not None
+        side = data.image_size or {"mnist": 28, "cifar10": 32}[data.name]
+        trace(experiment.model.layers(), (side, side, len(data.mean)))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ from jaxcnn.claims.study import TUNING_SEEDS, Study, curve, error
 from jaxcnn.config import override
 from jaxcnn.layers import trace
 from jaxcnn.runs.workdir import Results
+from jaxcnn.runtime import compilation_cache
 
 
 def experiment(study, **changes):
@@ -89,6 +90,13 @@ def test_a_rate_that_diverges_with_one_seed_is_never_the_best(trained, tmp_path)
     assert study.tune({"a": experiment(study)}, (0.1, 1, 10))["a"].optimizer.learning_rate == 0.1
 
 
+def test_the_best_arm_has_the_least_error_at_any_of_its_rates(tmp_path):
+    study = Study(tmp_path, seeds=2)
+    study.tunings = {"a": {"errors": [0.3, 0.5]}, "b": {"errors": [None, 0.2]}, "c": {"errors": [0.2, 0.9]}}
+    study.tunings["d"] = {"errors": [None, None]}
+    assert study.best(["a", "d", "b", "c"]) == "b" and study.best(["d", "a"]) == "a" and study.best(["d"]) == "d"
+
+
 def test_equal_arms_are_trained_once(trained, tmp_path):
     study = Study(tmp_path, seeds=3)
     calls = trained(lambda rate, seed: 0.1)
@@ -116,6 +124,18 @@ def test_the_small_network_has_its_layers_in_order():
     ]
     parameters = (27 * 4 + 4) + 8 + (36 * 8 + 8) + 16 + (32 * 6 + 6) + (6 * 10 + 10)
     assert sum(row.info.parameters for row in rows) == parameters
+
+
+@pytest.mark.slow
+def test_a_grid_grows_in_the_folder_of_its_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation_cache, "enable", lambda warn: None)
+    start = experiment(Study(tmp_path, seeds=2, scale="tiny"), optimizer=Optimizer(learning_rate=1e-6))
+    study = Study(tmp_path, seeds=2)
+    arms = study.tune({"a": start, "b": override(start, {"model.norm": "batch"})}, (1, 10))
+    assert set(arms) == {"a", "b"} and all(len(t["rates"]) >= 3 for t in study.tunings.values())
+    assert len([*(tmp_path / "tuning").glob("*/results.json")]) == 2 * sum(
+        len(t["rates"]) for t in study.tunings.values()
+    )
 
 
 @pytest.mark.slow
