@@ -42,7 +42,7 @@ def measure(study: Study) -> Measurements:
         checkpoint_every=1000,
         log_every=study.choose(tiny=2, small=50, full=100),
     )
-    factors = study.choose(tiny=(1, 3), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    factors = study.choose(tiny=(1,), small=(0.3, 1, 3), full=(0.3, 1, 3))
     arms = study.tune({arm: override(base, {"model.activation": arm}) for arm in ARMS}, factors, criterion=slowness)
     records = study.repeat(arms)
     finished = [r for runs in records.values() for r in runs if r.results]

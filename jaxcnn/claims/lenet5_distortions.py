@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
 from jaxcnn.claims.estimates import Estimate, difference, mean_interval
-from jaxcnn.claims.picture import COLOURS, labels, note, page
+from jaxcnn.claims.picture import COLOURS, labels, line, note, page
 from jaxcnn.claims.study import Study, error
 from jaxcnn.config import Augment, Experiment, Optimizer, Schedule, override
 from jaxcnn.models import LeNet5
@@ -109,10 +109,8 @@ def draw(measurements: Measurements, path: Path) -> Path:
     for place, ((arm, name), colour) in enumerate(zip(ARMS.items(), (COLOURS[1], COLOURS[0]), strict=True)):
         values = [measurements["test_errors"][str(count)][arm] for count in counts]
         found = [mean_interval(each) for each in values]
-        places = [number + 0.02 * (place - 0.5) for number in range(len(counts))]
-        bars = np.array([[e.mean - e.low, e.high - e.mean] for e in found]).T
-        style = {"color": colour, "marker": "o", "markersize": 6, "capsize": 5, "linewidth": 1.8}
-        panel.errorbar(places, [e.mean for e in found], bars, **style)
+        # The arms are moved a little apart, so that intervals do not cover each other.
+        line(panel, [number + 0.02 * (place - 0.5) for number in range(len(counts))], found, colour)
         ends.append((found[-1].mean, name, colour))
     panel.set_xlim(-0.3, len(counts) - 0.7)
     panel.set_xticks(range(len(counts)), labels=[f"{count:,}" for count in counts])

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import difference
+from jaxcnn.claims.estimates import difference, differences
 from jaxcnn.claims.picture import COLOURS, note, page, rows
 from jaxcnn.claims.study import Study, error
 from jaxcnn.config import Augment, Experiment, Optimizer, Schedule
@@ -61,7 +61,7 @@ def measure(study: Study) -> Measurements:
         log_every=1000,
     )
     arms = {arm: replace(base, model=network(arm, widths)) for arm in ARMS}
-    factors = study.choose(tiny=(0.3, 1), small=(0.3, 1, 3), full=(0.3, 1, 3))
+    factors = study.choose(tiny=(1,), small=(0.3, 1, 3), full=(0.3, 1, 3))
     records = study.repeat(study.tune(arms, factors))
     infos = {arm: [row.info for row in trace(network(arm, widths).layers(), (size, size, 3))] for arm in ARMS}
     return {
@@ -92,12 +92,18 @@ def decide(measurements: Measurements) -> Verdict:
 
 
 def draw(measurements: Measurements, path: Path) -> Path:
-    """Draw the test errors of the three networks."""
+    """Draw the changes of the test error from the network of 5x5 convolutions."""
     test = measurements["test_errors"]
-    effect = difference(test["pair"], test["single"])
-    title = f"Two 3x3 convolutions instead of one 5x5 change the test error by {effect:+.1f} points"
-    area, (panel,) = page(title, [("test error, %", "")], label_width=20)
-    rows(panel, [(name, test[arm], colour) for (arm, name), colour in zip(ARMS.items(), COLOURS, strict=False)])
+    found = {arm: differences(test[arm], test["single"]) for arm in ("pair", "linear pair")}
+    change = {arm: statistics.fmean(values) for arm, values in found.items()}
+    title = (
+        f"Two 3x3 convolutions instead of one 5x5 change the test error by {change['pair']:+.1f} points, and without "
+        f"the activation between them by {change['linear pair']:+.1f}"
+    )
+    baseline = f"change of the test error from {ARMS['single']} ({statistics.fmean(test['single']):.1f} %), points"
+    area, (panel,) = page(title, [("to the left: two convolutions are better", baseline)], label_width=20)
+    texts = {arm: f"{ARMS[arm]}: {change[arm]:+.1f}" for arm in found}
+    rows(panel, [(texts[a], found[a], colour) for a, colour in zip(found, COLOURS, strict=False)], reference=0)
     note(area, "marks: seeds; points: mean and 95 % interval")
     return save(area, path)
 

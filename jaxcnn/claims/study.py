@@ -213,5 +213,5 @@ def _best(errors: Mapping[float, float]) -> float:
 def _beyond(errors: Mapping[float, float]) -> tuple[float, ...]:
     """Return the next rate beyond the end of the grid that has the least error, if any."""
     best, rates = _best(errors), sorted(errors)
-    inner = {rates[0]: rates[1], rates[-1]: rates[-2]}.get(best)
+    inner = {rates[0]: rates[1], rates[-1]: rates[-2]}.get(best) if len(rates) > 1 else None
     return () if inner is None else (_round(best * best / inner),)

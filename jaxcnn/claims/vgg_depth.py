@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
 from jaxcnn.claims.estimates import Estimate, difference, mean_interval
-from jaxcnn.claims.picture import COLOURS, labels, note, page
+from jaxcnn.claims.picture import COLOURS, labels, line, note, page
 from jaxcnn.claims.study import Study, error
 from jaxcnn.config import Augment, Experiment, Optimizer, Schedule, override
 from jaxcnn.layers import trace
@@ -106,16 +106,11 @@ def draw(measurements: Measurements, path: Path) -> Path:
         found = {config: mean_interval(values) for config, values in errors[norm].items()}
         # C and D have the same depth.
         places = [depths[config] + {"C": -0.12, "D": 0.12}.get(config, 0) for config in found]
-        means = [estimate.mean for estimate in found.values()]
-        ends_of_bars = np.array([[e.mean - e.low, e.high - e.mean] for e in found.values()]).T
-        style = {"color": colour, "marker": "o", "markersize": 6, "capsize": 5, "linewidth": 1.8}
-        panel.errorbar(places, means, ends_of_bars, **style)
+        line(panel, places, [*found.values()], colour)
         for config, place in zip(found, places, strict=True):
             panel.plot([place] * len(errors[norm][config]), errors[norm][config], "_", color=colour, alpha=0.5)
-        ends.append((means[-1], name, colour))
+        ends.append((found["E"].mean, name, colour))
     panel.set_xlim(first - 0.8, last + 0.8)
-    low, high = panel.get_ylim()
-    panel.set_ylim(low, high)
     names = {d: "/".join(config for config in depths if depths[config] == d) for d in depths.values()}
     panel.set_xticks(list(names), labels=[f"{name}: {d}" for d, name in names.items()])
     labels(panel, ends)

@@ -41,7 +41,7 @@ def test_the_experiments_of_every_scale_fit_together(name, scale, tmp_path, monk
         arms.update(experiments)
         raise _Stop
 
-    monkeypatch.setattr(Study, "tune", lambda study, experiments, factors: dict(experiments))
+    monkeypatch.setattr(Study, "tune", lambda study, experiments, *_, **__: dict(experiments))
     monkeypatch.setattr(Study, "repeat", repeat)
     with pytest.raises(_Stop):
         find(name).measure(Study(tmp_path, seeds=5, scale=scale))
@@ -50,6 +50,7 @@ def test_the_experiments_of_every_scale_fit_together(name, scale, tmp_path, monk
         data = experiment.data
         assert data.name in find(name).data and data.validation and data.split_seed is not None
         side = data.image_size or {"mnist": 28, "cifar10": 32}[data.name]
+        side = experiment.augment.crop or side + 2 * data.pad
         trace(experiment.model.layers(), (side, side, len(data.mean)))
 
 

@@ -84,6 +84,19 @@ def test_the_grid_grows_downwards_if_every_rate_diverges_and_stops_after_three(t
     assert study.tunings["a"]["errors"] == [None] * 5 and study.tunings["a"]["best"] == 0.0001
 
 
+def test_another_criterion_than_the_validation_error_may_choose(trained, tmp_path):
+    study = Study(tmp_path, seeds=5)
+    trained(lambda rate, seed: {0.01: 0.4, 0.1: 0.24, 1.0: 0.2}[rate])
+    study.tune({"a": experiment(study)}, (0.1, 1, 10), criterion=lambda r: abs(r.results.validation["error"] - 0.25))
+    assert study.tunings["a"]["best"] == 0.1 and study.tunings["a"]["errors"] == pytest.approx([0.15, 0.01, 0.05])
+
+
+def test_a_grid_of_one_rate_does_not_grow(trained, tmp_path):
+    study = Study(tmp_path, seeds=5)
+    calls = trained(lambda rate, seed: 0.5)
+    assert study.tune({"a": experiment(study)}, (1,))["a"] == experiment(study) and len(calls) == 1
+
+
 def test_a_rate_that_diverges_with_one_seed_is_never_the_best(trained, tmp_path):
     study = Study(tmp_path, seeds=5)
     trained(lambda rate, seed: {0.01: 0.8, 0.1: 0.7, 1.0: None if seed == TUNING_SEEDS[1] else 0.0}[rate])
