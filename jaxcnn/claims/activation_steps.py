@@ -17,6 +17,8 @@ from jaxcnn.sweep import Record
 
 ARMS = {"relu": "ReLU", "tanh": "tanh", "sigmoid": "sigmoid"}
 SATURATING = ("tanh", "sigmoid")
+# In the middle of the rates that are tried; the derivative of the sigmoid is at most a quarter.
+_RATES = {"relu": 0.01, "tanh": 0.01, "sigmoid": 0.1}
 TARGET = 0.75
 """Training accuracy to reach; the paper's figure 1 marks 25 % training error."""
 EASIER = 0.5
@@ -31,22 +33,27 @@ def measure(study: Study) -> Measurements:
         model=SmallConvNet(study.choose(tiny=(2, 2, 2), small=(16, 32, 64), full=(64, 128, 256))),
         data=study.images(
             "cifar10",
-            train=study.choose(tiny=80, small=8000, full=50_000),
+            train=study.choose(tiny=80, small=2560, full=50_000),
             test=study.choose(tiny=32, small=1000, full=10_000),
             batch_size=study.choose(tiny=16, small=64, full=128),
             image_size=study.choose(tiny=8, small=16, full=None),
         ),
-        optimizer=Optimizer(learning_rate=0.03, weight_decay=0.0),
-        epochs=study.choose(tiny=2, small=40, full=60),
+        optimizer=Optimizer(weight_decay=0.0),
+        epochs=study.choose(tiny=2, small=100, full=60),
         eval_every=1000,
         checkpoint_every=1000,
-        log_every=study.choose(tiny=2, small=50, full=100),
+        # Once per epoch.
+        log_every=study.choose(tiny=4, small=32, full=312),
     )
     factors = study.choose(tiny=(1,), small=(0.3, 1, 3), full=(0.3, 1, 3))
-    arms = study.tune({arm: override(base, {"model.activation": arm}) for arm in ARMS}, factors, criterion=slowness)
+    arms = {
+        arm: override(base, {"model.activation": arm, "optimizer.learning_rate": rate}) for arm, rate in _RATES.items()
+    }
+    arms = study.tune(arms, factors, criterion=slowness)
     records = study.repeat(arms)
     finished = [r for runs in records.values() for r in runs if r.results]
     return {
+        "images": round(base.data.batch_size * finished[0].results.steps / base.epochs),
         "learning_rates": {arm: arms[arm].optimizer.learning_rate for arm in ARMS},
         "steps": _progress(finished[0])[0],
         "accuracies": {arm: [_progress(r)[1] if r.results else None for r in records[arm]] for arm in ARMS},
@@ -55,7 +62,7 @@ def measure(study: Study) -> Measurements:
 
 
 def _progress(record: Record) -> tuple[list[float], list[float]]:
-    """Return steps, and the mean training accuracy of the steps around each."""
+    """Return steps, and the mean training accuracy of the epoch around each."""
     rows = curve(record, "train")
     window = rows[1]["step"] - rows[0]["step"]
     return [row["step"] - window / 2 for row in rows], [row["accuracy"] for row in rows]
@@ -88,7 +95,7 @@ def decide(measurements: Measurements) -> Verdict:
     least = min(estimate.low for estimate in found.values())
     verdict = "does not hold"
     if len(faster) == 1:
-        verdict = f"holds if it only means {faster[0]}"
+        verdict = f"holds if ReLU is compared with {ARMS[faster[0]]} alone"
     elif faster:
         verdict = "holds" if least > SEVERAL else f"holds if {least:.1f} times as fast is enough"
     rates, runs = measurements["learning_rates"], len(measurements["accuracies"]["relu"])
@@ -96,10 +103,10 @@ def decide(measurements: Measurements) -> Verdict:
     each = ", ".join(f"{steps[arm]:,.0f} with {ARMS[arm]} at {rates[arm]:g}" for arm in ARMS)
     easier = slower(measurements, EASIER)
     conditions = (
-        f"To 25 % training error, at the learning rate that makes each network fastest, the median number of steps is "
-        f"{each}: {found['tanh']:.1f} times as many with tanh as with ReLU, where the paper found 6 times, and "
-        f"{found['sigmoid']:.1f} times with sigmoid. To 50 % it is {easier['tanh']:.1f} times with tanh and "
-        f"{easier['sigmoid']:.1f} with sigmoid."
+        f"To 25 % training error on {measurements['images']:,} images, at the learning rate that makes each network "
+        f"fastest, the median number of steps is {each}. That is {found['tanh']:.1f} times as many with tanh as with "
+        f"ReLU, where the paper found 6 times, and {found['sigmoid']:.1f} times with sigmoid. To 50 % it is "
+        f"{easier['tanh']:.1f} times with tanh and {easier['sigmoid']:.1f} with sigmoid."
     )
     for arm in ARMS:
         if missed := misses(measurements, arm):
@@ -113,15 +120,14 @@ def decide(measurements: Measurements) -> Verdict:
 def draw(measurements: Measurements, path: Path) -> Path:
     """Draw the training error over the steps, mean and range over the seeds, and the steps to 25 %."""
     found = slower(measurements)
-    sizes = " and ".join(
-        f"{ARMS[arm]} {'at least ' if misses(measurements, arm) else ''}{found[arm].mean:.1f} times"
+    times = " and ".join(
+        f"{ARMS[arm]} needs {'at least ' if misses(measurements, arm) else ''}{found[arm].mean:.1f} times"
         for arm in SATURATING
     )
-    area, (panel,) = page(
-        f"To 25 % training error a network needs with {sizes} as many steps as with ReLU",
-        [("step", "training error, %")],
-        label_width=130,
-    )
+    title = f"To reach 25 % training error, {times} as many steps as ReLU"
+    if missed := misses(measurements, "relu"):
+        title = f"{missed} of {len(measurements['accuracies']['relu'])} ReLU networks do not reach 25 % training error"
+    area, (panel,) = page(title, [("step", "training error, %")], label_width=130)
     panel.axhline(100 * (1 - TARGET), color="#666666", linewidth=1, linestyle="--")
     ends = [(100 * (1 - TARGET), "25 %", "#666666")]
     for (arm, name), colour in zip(ARMS.items(), COLOURS, strict=False):
@@ -149,11 +155,11 @@ CLAIM = Claim(
     rule=(
         "A network of three convolutions and a dense layer, without any regularization, trains with each activation at "
         "the learning rate with which it reaches 25 % training error soonest, chosen with other seeds. The training "
-        "error is the mean over the images of 50 steps at a time. The effect is the number of steps to 25 % with tanh "
-        "divided by that with ReLU, the geometric mean over the seeds; a run that does not reach it counts with the "
-        "end of the run. Several times means 2 or more. The claim holds if the 95 % intervals of this ratio, "
-        "and of that of sigmoid, lie above 2; it holds in part if both lie above 1, or only one of them; otherwise it "
-        "does not hold."
+        "error is the mean over the images of an epoch, as they are trained on. The effect is the number of steps to "
+        "25 % with tanh divided by that with ReLU, the geometric mean over the seeds; a run that does not reach it "
+        "counts with the end of the run. Several times means 2 or more. The claim holds if the 95 % intervals of this "
+        "ratio and of that of sigmoid lie above 2; it holds in part if both lie above 1, or only one of them; "
+        "otherwise it does not hold."
     ),
     effect="steps to 25 % training error with tanh divided by steps with ReLU",
     data=("cifar10",),

@@ -86,7 +86,7 @@ def decide(measurements: Measurements) -> Verdict:
     )
     verdict = "does not hold"
     if useful:
-        verdict = "holds" if len(useful) == len(PARTS) else f"holds if it only means {' and '.join(useful)}"
+        verdict = "holds" if len(useful) == len(PARTS) else f"holds if it is only about {' and '.join(useful)}"
     each = ", ".join(f"{changes[part]:+.2f} points with {ARMS[part]} (p = {corrected[part]:.2g})" for part in PARTS)
     conditions = (
         f"The test error is {statistics.fmean(test['1998']):.2f} % as published, with {parameters['1998']:,} "

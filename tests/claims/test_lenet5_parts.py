@@ -24,8 +24,8 @@ def measured(table, subsampling, distances, all_three):
     ("errors", "verdict"),
     [
         ((2.3, 2.2, 2.1, 2.4), "holds"),
-        ((2.0, 2.2, 2.1, 2.4), "holds if it only means trained subsampling and distances to bitmaps"),
-        ((2.0, 1.8, 2.1, 2.0), "holds if it only means distances to bitmaps"),
+        ((2.0, 2.2, 2.1, 2.4), "holds if it is only about trained subsampling and distances to bitmaps"),
+        ((2.0, 1.8, 2.1, 2.0), "holds if it is only about distances to bitmaps"),
         ((2.0, 1.8, 2.0, 1.9), "does not hold"),
     ],
 )
