@@ -114,7 +114,7 @@ class Study:
         Args:
             arms: experiments by name, with a validation split that does not depend on the seed.
             factors: multiples of the arm's own learning rate to try, ascending; the grid grows by the ratio of the two
-                at its end.
+                at its end. A single one leaves no choice.
 
         Returns:
             The arms with their best rates. `tunings` says how they were chosen.
@@ -201,5 +201,5 @@ def _best(errors: Mapping[float, float]) -> float:
 def _beyond(errors: Mapping[float, float]) -> tuple[float, ...]:
     """Return the next rate beyond the end of the grid that has the least error, if any."""
     best, rates = _best(errors), sorted(errors)
-    inner = {rates[0]: rates[1], rates[-1]: rates[-2]}.get(best)
+    inner = {rates[0]: rates[1], rates[-1]: rates[-2]}.get(best) if len(rates) > 1 else None
     return () if inner is None else (_round(best * best / inner),)
