@@ -54,7 +54,7 @@ def images(study: Study, share: float) -> Data:
         "mnist",
         train=study.choose(tiny=80, small=4000, full=4000),
         test=study.choose(tiny=32, small=5000, full=10_000),
-        batch_size=study.choose(tiny=10, small=50, full=50),
+        batch_size=study.choose(tiny=16, small=50, full=50),
         validation=0.0,
         split_seed=None,
     )

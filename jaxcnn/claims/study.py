@@ -125,7 +125,7 @@ class Study:
         Args:
             arms: experiments by name, with a validation split that does not depend on the seed.
             factors: multiples of the arm's own learning rate to try, ascending; the grid grows by the ratio of the two
-                at its end.
+                at its end. A single one leaves no choice.
             criterion: what is minimized instead of the validation error, as a function of a finished run.
 
         Returns:

@@ -22,12 +22,14 @@ from jaxcnn.config import Experiment, Optimizer, Schedule, override
 from jaxcnn.plots.page import save
 
 COEFFICIENT, MOMENTUM = 0.01, 0.9
+MATCHED = round(COEFFICIENT / (1 - MOMENTUM), 6)
+"""Coefficient of decoupled decay that shrinks the weights as much as L2."""
 ARMS = {
     "none": "no decay",
     "l2": f"L2, {COEFFICIENT:g}",
     "krizhevsky": f"Krizhevsky's, {COEFFICIENT:g}",
     "decoupled": f"decoupled, {COEFFICIENT:g}",
-    "matched": f"decoupled, {COEFFICIENT / (1 - MOMENTUM):g}",
+    "matched": f"decoupled, {MATCHED:g}",
 }
 POINTS, FACTOR = 1.5, 1.1
 """Largest difference in test error, in points, and largest ratio of the norms of two forms that are the same."""
@@ -65,7 +67,7 @@ def measure(study: Study) -> Measurements:
         "decoupled": override(l2, {"optimizer.weight_decay_form": "decoupled"}),
         "matched": override(
             l2,
-            {"optimizer.weight_decay_form": "decoupled", "optimizer.weight_decay": COEFFICIENT / (1 - MOMENTUM)},
+            {"optimizer.weight_decay_form": "decoupled", "optimizer.weight_decay": MATCHED},
         ),
     }
     records = study.repeat(arms, keep="last")
