@@ -44,8 +44,8 @@ def vanishing_gradients(example: VanishingExample, path: str | Path) -> Path:
     note = f"{DEPTH} dense layers of {UNITS} units before training, {IMAGES} digits. "
     note += "The backward pass begins at the loss, above the last layer, and ends at layer 1."
     add_text(page, MARGIN, 40, note, SMALL, va="top", color=MUTED)
-    _heading(page, 40, "1  one layer", "factors on the gradient (geometric mean)")
-    _one_layer(add_panel(page, 40, 126, 350, 180), example)
+    _heading(page, 52, "1  one layer", "factors on the gradient (geometric mean)")
+    _one_layer(add_panel(page, 52, 126, 338, 180), example)
     _heading(page, 440, "2  the slope f'(z)", "and values of z, sigmoid network")
     _slope(add_panel(page, 440, 126, 220, 180), example)
     _heading(page, 730, "6  through time", "tanh, by spectral radius of W")
