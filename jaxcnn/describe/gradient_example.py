@@ -105,10 +105,11 @@ def vanishing_example() -> VanishingExample:
 
     def program(variables: dict[str, Any], images: jax.Array, labels: jax.Array) -> dict[str, Any]:
         x = make_preprocess(Data(source="digits", mean=(0.08,), std=(0.78,)))(images)
-        return {name: _gradients(model, variables[name], x, labels) for name, model in NETWORKS.items()}
+        return {name: _layers(model, variables[name], x, labels) for name, model in NETWORKS.items()}
 
     found = run_once(program, variables, images, labels)
-    passes = {name: _backward_pass(NETWORKS[name], variables[name]["params"], *found[name]) for name in NETWORKS}
+    kernels = {name: _kernels(tree["params"]) for name, tree in variables.items()}
+    passes = {name: _backward_pass(model, kernels[name], found[name]) for name, model in NETWORKS.items()}
     return VanishingExample(passes, {radius: _recurrent(radius) for radius in SPECTRAL_RADII})
 
 
@@ -133,42 +134,48 @@ def deviation(init: str, fan_in: int, fan_out: int) -> float:
     return {"glorot": (2 / (fan_in + fan_out)) ** 0.5, "he": (2 / fan_in) ** 0.5, "gaussian": 0.01}[init]
 
 
-def _gradients(model: PlainNet, variables: dict[str, Any], x: jax.Array, labels: jax.Array) -> tuple[Any, Any, Any]:
-    """Return the preactivations, the gradients with respect to them, and those with respect to the parameters."""
+class _Layer(NamedTuple):
+    """One layer with weights: its input h, its output z = W h + b, and dL/dz, each [images, units]."""
+
+    h: jax.Array
+    z: jax.Array
+    gradient: jax.Array
+
+
+def _layers(model: PlainNet, variables: dict[str, Any], x: jax.Array, labels: jax.Array) -> dict[str, _Layer]:
+    """Return the layers of a network after its backward pass."""
     nothing = {layer: jnp.zeros((len(x), UNITS if layer != "output" else model.num_classes)) for layer in _LAYERS}
 
-    def loss(added: dict[str, jax.Array], params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-        preactivations = {}
+    def loss(added: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
+        seen = {}
 
         def add(call: Any, arguments: tuple, options: dict, context: Any) -> Any:
             output = call(*arguments, **options)
             if not isinstance(context.module, nn.Dense) or context.method_name != "__call__":
                 return output
             layer = context.module.name
-            preactivations[layer] = output
+            seen[layer] = arguments[0], output
             return output + added[layer]
 
         with nn.intercept_methods(add):
-            logits, _ = model.apply(variables | {"params": params}, x, train=True, mutable=["batch_stats"])
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), preactivations
+            logits, _ = model.apply(variables, x, train=True, mutable=["batch_stats"])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), seen
 
-    (_, preactivations), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
-        nothing, variables["params"]
-    )
-    return preactivations, *gradients
+    # The derivative with respect to what is added to z is dL/dz.
+    gradients, seen = jax.grad(loss, has_aux=True)(nothing)
+    return {layer: _Layer(*seen[layer], gradients[layer]) for layer in _LAYERS}
 
 
-def _backward_pass(model: PlainNet, params: Any, preactivations: Any, by_z: Any, by_params: Any) -> BackwardPass:
-    kernels, steps = _kernels(params), _kernels(by_params)
-    z, gradients = (tuple(tree[layer] for layer in _LAYERS) for tree in (preactivations, by_z))
-    changed = [np.mean(kernels[layer] - np.float32(RATE) * steps[layer] != kernels[layer]) for layer in _LAYERS]
-    by_weights = by_slopes = None
-    if model.norm == model.skip == "none":
-        after = zip(gradients[1:], _LAYERS[1:], strict=True)
-        carried = np.array([_rms(gradient @ kernels[layer].T.astype(np.float64)) for gradient, layer in after])
-        rms = np.array([_rms(gradient) for gradient in gradients])
-        by_weights, by_slopes = carried / rms[1:], rms[:-1] / carried
-    return BackwardPass(z, gradients, np.array(changed), by_weights, by_slopes)
+def _backward_pass(model: PlainNet, kernels: dict[str, np.ndarray], layers: dict[str, _Layer]) -> BackwardPass:
+    z, gradients = (tuple(getattr(layers[name], part) for name in _LAYERS) for part in ("z", "gradient"))
+    steps = {name: np.float32(RATE) * layer.h.T @ layer.gradient for name, layer in layers.items()}
+    changed = np.array([np.mean(kernels[name] - steps[name] != kernels[name]) for name in _LAYERS])
+    if not model.norm == model.skip == "none":
+        return BackwardPass(z, gradients, changed, None, None)
+    after = zip(gradients[1:], _LAYERS[1:], strict=True)
+    carried = np.array([_rms(gradient @ kernels[name].T.astype(np.float64)) for gradient, name in after])
+    rms = np.array([_rms(gradient) for gradient in gradients])
+    return BackwardPass(z, gradients, changed, by_weights=carried / rms[1:], by_slopes=rms[:-1] / carried)
 
 
 def _kernels(params: Any) -> dict[str, np.ndarray]:
