@@ -13,6 +13,7 @@ from jaxcnn.layers import (
     Conv,
     Dense,
     Flatten,
+    InitName,
     Layer,
     Norm,
     NormName,
@@ -138,7 +139,7 @@ class PlainNet(ConvNet):
     @nn.nowrap
     def _followers(self, weighted: Conv | Dense) -> tuple[Layer, ...]:
         """Return the norm and the activation of a weight layer, in their order."""
-        number = weighted.name.lstrip("convf")
+        number = weighted.name.removeprefix("conv").removeprefix("fc")
         activation = Activation(self.activation, name=f"act{number}")
         if not isinstance(self.norm, Norm):
             return (activation,)
@@ -165,5 +166,5 @@ class PlainNet(ConvNet):
         return net + before
 
     @nn.nowrap
-    def _initial(self) -> str | float:
+    def _initial(self) -> InitName | float:
         return initial(self.kernel_init, 0.01) if isinstance(self.kernel_init, str) else self.kernel_init
