@@ -4,14 +4,14 @@ import statistics
 from pathlib import Path
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import Estimate, difference, mean_interval
+from jaxcnn.claims.estimates import difference, mean_interval
 from jaxcnn.claims.networks import SmallConvNet
+from jaxcnn.claims.outcomes import training_error
 from jaxcnn.claims.picture import COLOURS, labels, note, page
 from jaxcnn.claims.study import Study, error
 from jaxcnn.config import Experiment, Optimizer, override
 from jaxcnn.models import VGG
 from jaxcnn.plots.page import save
-from jaxcnn.runs.run_evaluation import evaluate_run
 
 ARMS = {
     "none": "neither",
@@ -52,16 +52,9 @@ def measure(study: Study) -> Measurements:
     records = study.repeat(study.tune(arms, factors), keep="last")
     return {
         "test_errors": {arm: [error(r) for r in records[arm]] for arm in ARMS},
-        # A diverged run guesses training images too.
-        "training_errors": {
-            arm: [_training_error(r.workdir) if r.results else 90.0 for r in records[arm]] for arm in ARMS
-        },
+        "training_errors": {arm: [training_error(r) for r in records[arm]] for arm in ARMS},
         "tuning": study.tunings,
     }
-
-
-def _training_error(workdir: str) -> float:
-    return 100 * evaluate_run(workdir, part="train")[0].top1_error
 
 
 def gaps(measurements: Measurements, arm: str) -> list[float]:
@@ -86,21 +79,15 @@ def decide(measurements: Measurements) -> Verdict:
     parts = ", ".join(f"{train} and {error} with {ARMS[arm]}" for arm, (train, error) in means.items())
     conditions = (
         f"Training and test errors in percent are {parts}. Without dropout, batch normalization changes the gap "
-        f"between them by {_text(effect, -1)} points and the test error by {_text(lower, -1)}. With batch "
-        f"normalization, dropout changes the test error by {_text(by_dropout, -1)}; without it, by "
-        f"{_text(difference(test['none'], test['none, dropout']), -1)}."
+        f"between them by {-effect:+.1f} points and the test error by {-lower:+.1f}. With batch "
+        f"normalization, dropout changes the test error by {-by_dropout:+.1f}; without it, by "
+        f"{-difference(test['none'], test['none, dropout']):+.1f}."
     )
     return Verdict(verdict, effect.mean, (effect.low, effect.high), conditions)
 
 
 def _mean(values: list[float]) -> str:
     return f"{statistics.fmean(values):.1f}"
-
-
-def _text(estimate: Estimate, sign: int) -> str:
-    """Return an estimate times `sign` with its interval, as in `-1.2 (-1.5 to -0.9)`."""
-    low, high = sorted((sign * estimate.low, sign * estimate.high))
-    return f"{sign * estimate.mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def draw(measurements: Measurements, path: Path) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
-from jaxcnn.claims.estimates import Estimate, ratio
+from jaxcnn.claims.estimates import ratio
 from jaxcnn.claims.networks import SmallConvNet
 from jaxcnn.claims.picture import COLOURS, labels, note, page
 from jaxcnn.claims.study import Study, curve
@@ -91,17 +91,13 @@ def decide(measurements: Measurements) -> Verdict:
     missed = sum(run is None or max(run) < accuracy for run in measurements["accuracies"]["batch"])
     conditions = (
         f"Every network without it reaches {100 * accuracy:.1f} % validation accuracy at its best learning rate "
-        f"{rates['none']:g}. With it this takes {_text(effect)} times fewer steps at its own best rate "
-        f"{rates['batch']:g}, and {_text(at_same)} times fewer at {rates['same rate']:g}. "
+        f"{rates['none']:g}. With it this takes {effect:.1f} times fewer steps at its own best rate "
+        f"{rates['batch']:g}, and {at_same:.1f} times fewer at {rates['same rate']:g}. "
         f"A step with it takes {cost:.2f} times as long on this machine."
     )
     if missed:
         conditions += f" {missed} of {len(own)} runs with it never reach that accuracy."
     return Verdict(verdict, effect.mean, (effect.low, effect.high), conditions)
-
-
-def _text(estimate: Estimate) -> str:
-    return f"{estimate.mean:.1f} ({estimate.low:.1f} to {estimate.high:.1f})"
 
 
 def draw(measurements: Measurements, path: Path) -> Path:

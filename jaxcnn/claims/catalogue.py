@@ -13,6 +13,15 @@ NAMES = (
     "batch_norm_regularization",
     "batch_norm_inference",
     "norms_batch_size",
+    "lrn_contrast",
+    "lrn_accuracy",
+    "lrn_place",
+    "lrn_vgg",
+    "weight_decay_scope",
+    "weight_decay_forms",
+    "weight_decay_training",
+    "vgg_dropout",
+    "small_noisy_data",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxcnn.claims.estimates import Estimate, mean_interval
 from jaxcnn.plots.page import FAINT, WIDTH, add_panel, blank_page
 from jaxcnn.plots.scales import spread
 from jaxcnn.plots.words import LABEL, MUTED, SMALL, TITLE, add_text, line_height, text_width
@@ -69,6 +70,41 @@ def inside(panel: "Axes", x: float, y: float, text: str, colour: str, *, right: 
     """Write a label beside a point of a panel, moved by some pixels."""
     left, low = panel.transAxes.inverted().transform(panel.transData.transform((x, y)) + np.array([right, up]))
     add_text(panel, left, low, text, SMALL, transform=panel.transAxes, color=colour, weight="bold", va="center")
+
+
+def rows(panel: "Axes", arms: Sequence[tuple[str, Sequence[float], str]], *, reference: float | None = None) -> None:
+    """Draw one row for each arm, from top to bottom: a mark for every seed, the mean and its 95 % interval.
+
+    Args:
+        panel: the panel; its x axis is the measured value, which the text above the panel names.
+        arms: text above the row, value of every seed, colour.
+        reference: value of a dashed line through all rows, such as 0 for differences.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    for place, (_, values, colour) in enumerate(arms):
+        estimate = mean_interval(values)
+        panel.plot(values, [place] * len(values), "|", color=colour, markersize=9, alpha=0.5)
+        ends = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
+        panel.errorbar(estimate.mean, place, xerr=ends, color=colour, marker="o", markersize=7, capsize=5, linewidth=2)
+    panel.set_ylim(len(arms) - 0.6, -0.8)
+    panel.set_yticks([])
+    panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    panel.grid(False)
+    panel.grid(True, axis="x", color=FAINT, linewidth=0.6)
+    if reference is not None:
+        panel.axvline(reference, color=MUTED, linewidth=1.2, linestyle="--")
+    for place, (text, _, colour) in enumerate(arms):
+        style = {"transform": panel.get_yaxis_transform(), "color": colour, "weight": "bold", "va": "center"}
+        style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        add_text(panel, 0.01, place - 0.38, text, SMALL, **style)
+
+
+def line(panel: "Axes", x: Sequence[float], estimates: Sequence[Estimate], colour: str) -> None:
+    """Draw means with their intervals over x, joined by a line."""
+    ends = [[e.mean - e.low for e in estimates], [e.high - e.mean for e in estimates]]
+    style = {"marker": "o", "markersize": 6, "capsize": 5, "linewidth": 1.8}
+    panel.errorbar(x, [e.mean for e in estimates], ends, color=colour, **style)
 
 
 def note(area: "Axes", text: str) -> None:

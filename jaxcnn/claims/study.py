@@ -134,6 +134,11 @@ class Study:
             self.tunings[arm] = asdict(Tuning(sorted(by_rate), ordered, _best(by_rate)))
         return {arm: _at(experiment, self.tunings[arm]["best"]) for arm, experiment in arms.items()}
 
+    def best(self, arms: Sequence[str]) -> str:
+        """Return which of several tuned arms has the least validation error at its best rate; of equal ones the
+        first."""
+        return min(arms, key=lambda arm: min(x for x in (*self.tunings[arm]["errors"], math.inf) if x is not None))
+
     def _train(
         self,
         arms: Mapping[Any, Experiment],

@@ -90,6 +90,13 @@ def test_a_rate_that_diverges_with_one_seed_is_never_the_best(trained, tmp_path)
     assert study.tune({"a": experiment(study)}, (0.1, 1, 10))["a"].optimizer.learning_rate == 0.1
 
 
+def test_the_best_arm_has_the_least_error_at_any_of_its_rates(tmp_path):
+    study = Study(tmp_path, seeds=2)
+    study.tunings = {"a": {"errors": [0.3, 0.5]}, "b": {"errors": [None, 0.2]}, "c": {"errors": [0.2, 0.9]}}
+    study.tunings["d"] = {"errors": [None, None]}
+    assert study.best(["a", "d", "b", "c"]) == "b" and study.best(["d", "a"]) == "a" and study.best(["d"]) == "d"
+
+
 def test_equal_arms_are_trained_once(trained, tmp_path):
     study = Study(tmp_path, seeds=3)
     calls = trained(lambda rate, seed: 0.1)
