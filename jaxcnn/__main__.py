@@ -67,11 +67,11 @@ def describe(
     explain: FlagCreatePairsOff[bool] = False,
     diagram: Picture = None,
 ) -> None:
-    """Describe a network layer by layer, in words or as a picture; or explain a norm step by step.
+    """Describe a network layer by layer, in words or as a picture; or explain a topic step by step.
 
     Args:
-        targets: name of a network (vgg_d, alexnet, lenet5), a config file, a run folder, batch_norm or
-            local_response_norm.
+        targets: name of a network (vgg_d, resnet20, lenet5), a config file or a run folder; or a topic: batch_norm,
+            local_response_norm or vanishing_gradients.
         shape: image shape; None: as in the paper, or as in the data of the config file or run.
         format: format of the tables; json and csv are for programs.
         compare: show several networks side by side, as in table 1 of the VGG paper.
