@@ -88,16 +88,21 @@ def decide(measurements: Measurements) -> Verdict:
     times = measurements["milliseconds_per_step"]
     cost = statistics.median(times["batch"]) / statistics.median(times["none"])
     rates = measurements["learning_rates"]
+    other = "" if _same(rates) else f", and {at_same:.1f} times fewer at {rates['same rate']:g}"
     missed = sum(run is None or max(run) < accuracy for run in measurements["accuracies"]["batch"])
     conditions = (
         f"Every network without it reaches {100 * accuracy:.1f} % validation accuracy at its best learning rate "
         f"{rates['none']:g}. With it this takes {effect:.1f} times fewer steps at its own best rate "
-        f"{rates['batch']:g}, and {at_same:.1f} times fewer at {rates['same rate']:g}. "
-        f"A step with it takes {cost:.2f} times as long on this machine."
+        f"{rates['batch']:g}{other}. A step with it takes {cost:.2f} times as long on this machine."
     )
     if missed:
         conditions += f" {missed} of {len(own)} runs with it never reach that accuracy."
     return Verdict(verdict, effect.mean, (effect.low, effect.high), conditions)
+
+
+def _same(rates: dict[str, float]) -> bool:
+    """Return whether both networks have the same best rate."""
+    return rates["batch"] == rates["same rate"]
 
 
 def draw(measurements: Measurements, path: Path) -> Path:
@@ -112,7 +117,7 @@ def draw(measurements: Measurements, path: Path) -> Path:
     ends, lowest = [], 100.0
     for (arm, _), colour in zip(ARMS.items(), (COLOURS[1], COLOURS[2], COLOURS[0]), strict=True):
         kept = 100 * np.array([run for run in measurements["accuracies"][arm] if run])
-        if not len(kept):
+        if not len(kept) or (arm == "same rate" and _same(measurements["learning_rates"])):
             continue
         steps, mean = measurements["steps"], kept.mean(axis=0)
         panel.plot(steps, mean, color=colour, marker="o", markersize=3, linewidth=1.8)
