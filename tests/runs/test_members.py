@@ -361,7 +361,7 @@ def dense(width):
     ("model", "batch_size", "shape", "worth"),
     [
         (LeNet5(), 8, (32, 32, 1), True),
-        (LeNet5(), 64, (32, 32, 1), False),
+        (LeNet5(), 128, (32, 32, 1), False),
         (dense(100), 60, (28, 28, 1), True),
         (dense(100), 1000, (28, 28, 1), False),
         (load_config(Path(__file__).parents[1] / "tiny.py").model, 8, (8, 8, 1), False),
@@ -372,6 +372,6 @@ def test_small_batches_of_small_networks_are_worth_vectorizing_on_a_cpu(model, b
     assert worth_vectorizing([Experiment(model=model, data=data)]) is worth
 
 
-def test_on_an_accelerator_vectorizing_is_worth_it(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert worth_vectorizing([Experiment(model=LeNet5())])
+def test_on_an_accelerator_vectorizing_is_worth_it():
+    experiment = Experiment(model=LeNet5(), data=Data(batch_size=512))
+    assert worth_vectorizing([experiment], "gpu") and not worth_vectorizing([experiment])
