@@ -57,6 +57,19 @@ def locked(workdir: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(workdir: Path) -> bool:
+    """Return whether another process holds the lock of a folder; the files of an owner that has died are removed."""
+    if not os.path.exists(workdir / ".owner.json"):
+        return False
+    try:
+        with locked(workdir):
+            return False
+    except InUse:
+        return True
+    except InputError:
+        return False
+
+
 @contextlib.contextmanager
 def _system_lock(workdir: Path) -> Iterator[None]:
     import filelock

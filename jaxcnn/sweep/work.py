@@ -1,5 +1,6 @@
 """The work of one task of a sweep, in this process or in a worker."""
 
+import contextvars
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from jaxcnn.runs.workdir import Results
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.lock import InUse
-from jaxcnn.sweep.points import Failure, write_failure
+from jaxcnn.sweep.points import Failure, read_failure, write_failure
 from jaxcnn.training.non_finite import NonFinite
 
 
@@ -35,7 +36,8 @@ class Outcome:
     """What became of a point, as in `Record`.
 
     Attributes:
-        status: also `in use`, if another process runs the point, and `no data`, if its data are missing.
+        status: as in `Record`; stopped: after a signal, with its state saved; in use: another process runs the point;
+            no data: its data are missing.
         results, reason: as in `Record`.
     """
 
@@ -44,9 +46,29 @@ class Outcome:
     reason: str | None = None
 
 
+_loading = contextvars.ContextVar("loading", default=False)
+
+
+def refuse_while_loading() -> None:
+    """Raise InputError if a worker is loading its experiments: it would start the sweep again."""
+    if _loading.get():
+        raise InputError(
+            "this file defines parts of the experiment, so workers import it; start its sweep under "
+            'if __name__ == "__main__":.'
+        )
+
+
+def _loaded(experiments: Sequence[Mapping[str, Any]]) -> list[Experiment]:
+    token = _loading.set(True)
+    try:
+        return [from_json(experiment) for experiment in experiments]
+    finally:
+        _loading.reset(token)
+
+
 def check_plans_of_json(names: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -> None:
     """Check the plans in a worker, as `check_plans` does."""
-    check_plans(names, [from_json(experiment) for experiment in experiments])
+    check_plans(names, _loaded(experiments))
 
 
 @fixed_settings()
@@ -72,10 +94,21 @@ def check_plans(names: Sequence[str], experiments: Sequence[Experiment]) -> None
 def work_on_json(experiments: Sequence[Mapping[str, Any]], workdirs: Sequence[str], options: Options) -> list[Outcome]:
     """Train in a worker, which receives its experiments as JSON, as `work` does."""
     try:
-        loaded = [from_json(experiment) for experiment in experiments]
+        loaded = _loaded(experiments)
     except InputError as error:
         return [Outcome("failed", reason=f"the worker cannot load the experiment: {error}")] * len(experiments)
     return work(loaded, workdirs, options)
+
+
+def _same_again(*arguments: Any) -> Any:
+    from submitit.helpers import DelayedSubmission
+
+    return DelayedSubmission(work_on_json, *arguments)
+
+
+# Submitit calls it before a job reaches its time limit or is preempted, and puts the job into the queue again, where it
+# continues from its newest checkpoint.
+work_on_json.checkpoint = _same_again
 
 
 def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Options) -> list[Outcome]:
@@ -83,6 +116,9 @@ def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Op
 
     A point that diverged or failed gets a file failure.json, unless it failed before it had a folder.
     """
+    if len(workdirs) == 1 and (failure := read_failure(Path(workdirs[0]))) and failure.kind == "diverged":
+        # Another process has run it in the meantime.
+        return [Outcome("diverged", reason=failure.reason)]
     for workdir in workdirs:
         (Path(workdir) / "failure.json").unlink(missing_ok=True)
     settings = {
