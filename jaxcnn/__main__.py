@@ -30,6 +30,7 @@ Shape = Annotated[str | None, arg(metavar="HEIGHT,WIDTH,CHANNELS")]
 Cases = Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME ...]")]
 Run = Annotated[Positional[str], arg(metavar="DIR")]
 Scales = Annotated[str | None, arg(metavar="PIXELS[,PIXELS...]")]
+Text = Annotated[str, arg(metavar="TEXT")]
 Checkpoint = int | Literal["last", "best"]
 Json = Annotated[str | None, arg(metavar="FILE")]
 Picture = Annotated[str | None, arg(metavar="FILE")]
@@ -184,19 +185,67 @@ def convert(
 
 
 @app.command
-def report(runs: Runs, name: str, results: str = "configs/results", readme: str = "README.md") -> None:
-    """Store the results of finished runs of one experiment, and update the README's table.
+def plot(run: Run, checkpoint: Checkpoint = "last") -> None:
+    """Draw the pictures of a run again: learning curves, confusion matrix, confident errors, first-layer filters.
 
     Args:
-        runs: workdirs of runs that differ only in their seed.
-        name: name of the experiment, as in configs/NAME.py.
-        results: folder of NAME.jsonl (one line per seed) and NAME.png (learning curves).
+        run: folder of the run, into which they are written; without a checkpoint it gets only its learning curves.
+        checkpoint: last; best, by accuracy on the validation split, or on the test split if there is none; or a step.
+    """
+    from jaxcnn.cli.plot import plot
+
+    plot(run, checkpoint)
+
+
+@app.command
+def summarize(
+    folder: Run,
+    by: Text = "",
+    baseline: Text = "",
+    metric: str = "test.error",
+    select: Text = "",
+    format: Literal["text", "markdown", "csv", "json"] = "text",
+) -> None:
+    """Summarize a sweep over its seeds: mean, standard deviation and 95 % interval, the best first; and draw it.
+
+    The pictures are written into the folder of the sweep as summary_*.png.
+
+    Args:
+        folder: folder of the sweep, with one run folder for each point.
+        by: settings to compare, such as model.norm; several separated by commas. Empty: all that vary but the seed.
+        baseline: value of by to compare the others with, paired by seed. Empty: none.
+        metric: number in results.json, such as test.error, validation.accuracy, test.loss, seconds.
+        select: metric, such as validation.error, by whose mean the settings that vary besides by are chosen for each
+            value of by. Empty: no setting is chosen.
+        format: format of the table.
+    """
+    from jaxcnn.cli.summarize import summarize
+
+    summarize(folder, by=by or None, baseline=baseline or None, metric=metric, select=select or None, format=format)
+
+
+@app.command
+def report(
+    runs: Runs, name: str, baseline: str = "", results: str = "configs/results", readme: str = "README.md"
+) -> None:
+    """Store the results of finished runs of one experiment, or the summary of a sweep, and update the README's tables.
+
+    Args:
+        runs: workdirs of runs that differ only in their seed; or the folder of a sweep.
+        name: name of the experiment, as in configs/NAME.py, or of the sweep.
+        baseline: sweep: value that the others are compared with.
+        results: folder of NAME.jsonl (one line per seed) and NAME.png (learning curves), or, of a sweep, of
+            sweeps/NAME.json and sweeps/NAME.png.
         readme: file whose tables are made from the results.
     """
     from jaxcnn.cli.report import collect, marked, update_tables
+    from jaxcnn.cli.sweep_report import collect_sweep
 
     marked(readme)
-    print(collect(runs, name, results))
+    if len(runs) == 1 and Path(runs[0]).is_dir() and not (Path(runs[0]) / "config.json").exists():
+        print(collect_sweep(runs[0], name, results, baseline=baseline or None))
+    else:
+        print(collect(runs, name, results))
     update_tables(readme, results)
 
 
@@ -287,7 +336,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _check_command(command: str) -> None:
-    known = (train, prepare, describe, evaluate, convert, report, bench)
+    known = (train, prepare, describe, evaluate, convert, plot, summarize, report, bench)
     names = [function.__name__ for function in known]
     if command and not command.startswith("-") and command not in names:
         raise InputError(

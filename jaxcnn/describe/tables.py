@@ -55,6 +55,13 @@ class Grid:
             table.add_row(*row, end_section=i + 1 in self.sections)
         return table
 
+    def text(self) -> str:
+        """Return the table as lines of plain text, none of which is wrapped."""
+        console, table = Console(file=io.StringIO(), highlight=False, markup=False, width=1000), self.table()
+        table.title = None
+        console.print(table)
+        return "\n".join([self.title, *(line.rstrip() for line in console.file.getvalue().splitlines())])
+
     def markdown(self) -> str:
         """Return the table in GitHub's Markdown, with the totals in bold."""
         rules = tuple(":--" if self._is_left(i) else "--:" for i in range(len(self.headings)))
