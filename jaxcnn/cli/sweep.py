@@ -16,6 +16,7 @@ from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.sweep.grids import grid
 from jaxcnn.sweep.groups import groups
+from jaxcnn.sweep.live import first_sentence
 from jaxcnn.sweep.points import check_folder, points_of, status_of
 from jaxcnn.sweep.processes import Processes
 from jaxcnn.sweep.running import run
@@ -54,8 +55,11 @@ def run_sweep(points: Sequence[Experiment], folder: str, *, jobs: int | None, **
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"\n{len(records) - len(bad)} of {len(records)} points are finished in {folder}")
     for record in bad:
-        console.print(f"  {record.status}: {Path(record.workdir).name}: {record.reason}")
-    console.print(f"python -m jaxcnn summarize {folder} compares them")
+        console.print(f"  {record.status}: {Path(record.workdir).name}: {first_sentence(record.reason)}")
+    if any((Path(record.workdir) / "failure.json").exists() for record in bad):
+        console.print("  failure.json in the folder of a point says more")
+    if len(bad) < len(records):
+        console.print(f"python -m jaxcnn summarize {folder} compares them")
     statuses = {record.status for record in bad}
     return 1 if "failed" in statuses else 3 if statuses else 0
 

@@ -105,10 +105,10 @@ def run(
     options = Options(keep, plots, file, accept_changed_code)
     records = {point.workdir: record for point in points if (record := _known(point, options)) is not None}
     waiting = [point for point in points if point.workdir not in records]
-    groups(waiting, vectorize)  # It raises before anything runs.
+    groups((), vectorize)  # It raises before anything runs.
     _check_plans(waiting, executor)
     signals = Signals()
-    with View(points, records, show=verbose) as view, signals.watch():
+    with View(folder, points, records, show=verbose) as view, signals.watch():
         while waiting:
             free, again = _split(waiting)
             tasks = [_Task(group) for group in groups(free, vectorize)]

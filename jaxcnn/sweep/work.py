@@ -2,6 +2,7 @@
 
 import contextvars
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,9 +146,8 @@ def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Op
     except InputError as error:
         return [_failed(workdir, str(error)) for workdir in workdirs]
     except Exception as error:
-        cause = (str(error).strip() or "no message").splitlines()[0]
-        reason, where = f"{type(error).__name__}: {cause}", traceback.format_exc()
-        return [_failed(workdir, reason, where) for workdir in workdirs]
+        where = traceback.format_exc()
+        return [_failed(workdir, _line(error), where) for workdir in workdirs]
     return [_outcome(answer, workdir, options) for answer, workdir in zip(answers, workdirs, strict=True)]
 
 
@@ -156,10 +156,22 @@ def _outcome(answer: Results | NonFinite, workdir: str, options: Options) -> Out
         write_failure(Path(workdir), Failure("diverged", str(answer)))
         return Outcome("diverged", reason=str(answer))
     if options.plots and options.keep != "all":
-        from jaxcnn.runs.pictures import draw_pictures
-
-        draw_pictures(workdir)
+        _draw(workdir)
     return Outcome("finished", answer)
+
+
+def _draw(workdir: str) -> None:
+    """Draw the pictures of a finished point; one that cannot be drawn does not change what became of it."""
+    from jaxcnn.runs.pictures import draw_pictures
+
+    try:
+        draw_pictures(workdir)
+    except Exception as error:
+        warnings.warn(f"{workdir}: pictures could not be drawn: {_line(error)}", stacklevel=2)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
 
 
 def _failed(workdir: str, reason: str, where: str | None = None) -> Outcome:

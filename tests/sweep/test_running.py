@@ -57,7 +57,7 @@ def test_every_point_equals_its_lone_run_and_is_not_run_again(tmp_path, monkeypa
     assert out.count("finished, test error") == 4 and "[4/4] learning_rate=0.2,seed=1: finished" in out
     monkeypatch.setattr(running, "work", lambda *_: pytest.fail("a finished point ran again"))
     assert sweep.run(RATES, tmp_path / "sweep") == records
-    assert capsys.readouterr().out == "4 of 4 points had ended before\n"
+    assert capsys.readouterr().out == f"4 points in {tmp_path / 'sweep'}; 4 had ended before\n"
 
 
 def test_points_are_light(tmp_path):
@@ -82,7 +82,7 @@ def test_diverged_and_failed_points_do_not_stop_the_others(tmp_path, capsys):
     capsys.readouterr()
     assert sweep.run(experiments, tmp_path) == [diverged, failed, finished]
     out = capsys.readouterr().out
-    assert "2 of 3 points had ended before" in out and "failed, RuntimeError" in out and "diverged," not in out
+    assert "; 2 had ended before" in out and "failed, RuntimeError" in out and "diverged," not in out
 
 
 def test_a_network_that_does_not_fit_its_data_is_refused_before_anything_runs(tmp_path):
@@ -124,7 +124,7 @@ def test_a_locked_point_is_left_to_its_owner_and_taken_up_when_it_is_free(tmp_pa
     records = sweep.run(RATES, tmp_path)
     thread.join()
     assert [r.status for r in records] == ["finished"] * 4
-    assert [line[:5] for line in capsys.readouterr().out.splitlines()] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert [line[:5] for line in capsys.readouterr().out.splitlines()[1:]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
 
 
 def test_a_point_that_another_process_finishes_is_not_run_again(tmp_path, monkeypatch):
