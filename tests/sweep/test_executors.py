@@ -14,23 +14,24 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 from flax import linen as nn
 
 import jaxcnn
 from jaxcnn import InputError, load_config, sweep
+from jaxcnn.config import run_id
 from jaxcnn.runs.metrics import read_rows
 from jaxcnn.sweep.work import Options, work_on_json
 
 submitit = pytest.importorskip("submitit", reason="submitit is the `slurm` extra")
+psutil = pytest.importorskip("psutil")
 distributed = pytest.importorskip("distributed", reason="distributed is the `dask` extra")
 
 ROOT = Path(__file__).parents[2]
 BASE = load_config(ROOT / "tests" / "tiny.py")
 POINTS = sweep.grid(jaxcnn.override(BASE, {"epochs": 2}), {"seed": [0, 1, 2]})
 # A point that trains for long enough to be killed, and short ones after it.
-LONG = [jaxcnn.override(BASE, {"epochs": 100, "seed": 7}), *POINTS[:2]]
+LONG = [jaxcnn.override(BASE, {"epochs": 40, "seed": 7}), *POINTS[:2]]
 
 
 @contextlib.contextmanager
@@ -111,7 +112,7 @@ def owner(folder):
     while True:
         time.sleep(0.02)
         with contextlib.suppress(OSError, ValueError, StopIteration):
-            point = next(folder.glob("seed=7*"))
+            point = next(folder.glob(f"*-{run_id(LONG[0])}"))
             saved = [step for step in (point / "checkpoints").iterdir() if step.name.isdigit()]
             process = json.loads((point / ".owner.json").read_text())["pid"]
             if saved:
