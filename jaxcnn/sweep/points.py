@@ -105,7 +105,7 @@ def _names(trees: Sequence[Mapping[str, Any]]) -> list[str]:
     columns = [
         [f"{short[path]}={text}" for text in texts_of([setting(tree, path) for tree in trees])] for path in paths
     ]
-    return [re.sub(r"[^\w.()=,+-]", "_", ",".join(row)) for row in zip(*columns, strict=True)]
+    return [re.sub(r"[^\w.()=,+-]", "_", ",".join(row), flags=re.ASCII) for row in zip(*columns, strict=True)]
 
 
 def _folders(folder: Path) -> dict[str, Path]:

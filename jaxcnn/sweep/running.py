@@ -4,7 +4,7 @@ import contextlib
 import os
 import textwrap
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -113,14 +113,15 @@ def run(
             free, again = _split(waiting)
             tasks = [_Task(group) for group in groups(free, vectorize)]
             answers = _here(tasks, options, signals) if executor is None else _there(tasks, options, executor, signals)
-            for point, outcome in answers:
-                if outcome.status == "no data":
-                    raise MissingData(outcome.reason)
-                if outcome.status in ("in use", "stopped"):
-                    again.append(point)
-                else:
-                    records[point.workdir] = _record(point, outcome)
-                    view.ended(records[point.workdir])
+            with contextlib.closing(answers):  # It stops the tasks if an exception ends the loop.
+                for point, outcome in answers:
+                    if outcome.status == "no data":
+                        raise MissingData(outcome.reason)
+                    if outcome.status in ("in use", "stopped"):
+                        again.append(point)
+                    else:
+                        records[point.workdir] = _record(point, outcome)
+                        view.ended(records[point.workdir])
             if signals.received and len(records) < len(points):
                 done = sum(record.status == "finished" for record in records.values())
                 raise Preempted(f"stopped with {done} of {len(points)} points finished; the same command continues")
@@ -180,7 +181,7 @@ def _split(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
     return free, locked
 
 
-def _here(tasks: Sequence[_Task], options: Options, signals: Signals) -> Iterator[tuple[Point, Outcome]]:
+def _here(tasks: Sequence[_Task], options: Options, signals: Signals) -> Generator[tuple[Point, Outcome], None, None]:
     """Train in this process, and yield what became of each point; stop after a signal."""
     for task in tasks:
         if signals.received:
@@ -190,7 +191,7 @@ def _here(tasks: Sequence[_Task], options: Options, signals: Signals) -> Iterato
 
 def _there(
     tasks: Sequence[_Task], options: Options, executor: Any, signals: Signals
-) -> Iterator[tuple[Point, Outcome]]:
+) -> Generator[tuple[Point, Outcome], None, None]:
     """Train with an executor, and yield what became of each point as it ends; after a signal, stop the others."""
     running = _submit(tasks, options, executor)
     try:
@@ -254,15 +255,19 @@ def _short(error: BaseException) -> str:
     return textwrap.shorten(str(error).strip() or "no message", 250).rstrip(".")
 
 
-def _stop(executor: Any, futures: Collection[Any]) -> None:
+def _stop(executor: Any, futures: Sequence[Any]) -> None:
     """Cancel tasks and, as far as the executor can, stop those that run: they save their state."""
-    for future in futures:
-        with contextlib.suppress(Exception):
-            future.cancel()
-    while isinstance(executor, Processes | ProcessPoolExecutor) and futures:
+    running = [future for future in futures if not _cancelled(future)]
+    while isinstance(executor, Processes | ProcessPoolExecutor) and running:
         # Again and again, because a worker may just have begun a task.
         _terminate(executor)
-        futures = wait(futures, _IN_USE).not_done
+        running = [*wait(running, _IN_USE).not_done]
+
+
+def _cancelled(future: Any) -> bool:
+    with contextlib.suppress(Exception):
+        return future.cancel()
+    return False
 
 
 def _terminate(executor: Processes | ProcessPoolExecutor) -> None:
