@@ -67,11 +67,11 @@ def describe(
     explain: FlagCreatePairsOff[bool] = False,
     diagram: Picture = None,
 ) -> None:
-    """Describe a network layer by layer, in words or as a picture; or explain a norm step by step.
+    """Describe a network layer by layer, in words or as a picture; or explain a topic step by step.
 
     Args:
-        targets: name of a network (vgg_d, alexnet, lenet5), a config file, a run folder, batch_norm or
-            local_response_norm.
+        targets: name of a network (vgg_d, resnet20, lenet5), a config file or a run folder; or a topic: batch_norm,
+            local_response_norm or vanishing_gradients.
         shape: image shape; None: as in the paper, or as in the data of the config file or run.
         format: format of the tables; json and csv are for programs.
         compare: show several networks side by side, as in table 1 of the VGG paper.
@@ -299,6 +299,28 @@ def bench(
         raise SystemExit(1)
 
 
+@app.command
+def claims(
+    name: Annotated[Positional[str], arg(metavar="[NAME]")] = "",
+    seeds: int | None = None,
+    workdir: str = "runs/claims",
+    scale: Literal["small", "full"] = "small",
+) -> None:
+    """Decide a statement about normalization or regularization by an experiment; without NAME list all verdicts.
+
+    Args:
+        name: name of the claim to run or resume; without it, claims, sources and recorded verdicts are listed.
+        seeds: number of seeds, 2 or more; None: the claim's own.
+        workdir: folder of the runs; each claim has a folder of its name in it.
+        scale: small, for two CPU cores, at most 25 minutes; full, for accelerators, as in the papers.
+    """
+    from jaxcnn.cli.claims import claims
+    from jaxcnn.runtime.xla_flags import set_xla_flags
+
+    set_xla_flags()
+    claims(name, seeds=seeds, workdir=workdir, scale=scale)
+
+
 @exits_with_its_reader()
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line.
@@ -336,7 +358,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _check_command(command: str) -> None:
-    known = (train, prepare, describe, evaluate, convert, plot, summarize, report, bench)
+    known = (train, prepare, describe, evaluate, convert, plot, summarize, report, bench, claims)
     names = [function.__name__ for function in known]
     if command and not command.startswith("-") and command not in names:
         raise InputError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxcnn.bench import tables as bench
+from jaxcnn.claims import records as claims
 from jaxcnn.cli.sweep_report import sweeps_table
 from jaxcnn.config import differences
 from jaxcnn.layers import trace
@@ -99,6 +100,7 @@ _TABLES: dict[str, Callable[[str | Path], str]] = {
     "sweeps": sweeps_table,
     "zoo": lambda folder: zoo_table(),
     "bench": lambda folder: "\n\n".join(map(bench.markdown, bench.kept(folder))),
+    "claims": lambda folder: claims.table(Path(folder) / "claims"),
 }
 
 
@@ -130,7 +132,8 @@ _MARKS = {name: (f"<!-- {name}: begin -->", f"<!-- {name}: end -->") for name in
 
 def update_tables(page: str | Path, folder: str | Path) -> None:
     """Replace the tables for which a Markdown page has marks: `results` (`results_table`), `sweeps` (`sweeps_table`),
-    `zoo` (`zoo_table`) and `bench`, the tables of all benchmarks in the folder.
+    `zoo` (`zoo_table`), `bench`, the tables of all benchmarks in the folder, and `claims`, the verdicts in its
+    subfolder claims.
 
     Args:
         page: README.md, or the README.md of the folder.
