@@ -2,9 +2,12 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,13 @@ from flax import linen as nn
 
 import jaxcnn
 from jaxcnn import Data, Experiment, Fake, InputError, Optimizer, Preempted, sweep
+from jaxcnn.config import to_json
+from jaxcnn.config.importing import import_file
 from jaxcnn.runs.metrics import read_rows
 from jaxcnn.runtime.lock import locked
 from jaxcnn.sweep import running
-from jaxcnn.sweep.points import points_of
+from jaxcnn.sweep.points import Failure, points_of, write_failure
+from jaxcnn.sweep.work import Options, work_on_json
 
 
 class Net(nn.Module):
@@ -166,6 +172,133 @@ def test_threads_may_run_points(tmp_path):
     assert [r.results.test for r in records] == [r.results.test for r in alone]
 
 
+class Scripted(ThreadPoolExecutor):
+    """An executor of which a function makes the futures; it counts the tasks."""
+
+    def __init__(self, make):
+        super().__init__(1)
+        self.make, self.tasks = make, 0
+
+    def submit(self, function, *arguments):
+        self.tasks += 1
+        future = self.make(self.tasks)
+        return super().submit(function, *arguments) if future is None else future
+
+
+def ended(answer=None, error=None):
+    future = Future()
+    future.set_exception(error) if error else future.set_result(answer)
+    return future
+
+
+def cancelled():
+    future = Future()
+    future.cancel()
+    return future
+
+
+def test_a_point_that_its_worker_has_stopped_is_submitted_again(tmp_path, monkeypatch):
+    """A cluster preempts one worker; the others, and the sweep, go on."""
+    monkeypatch.setattr(running, "_IN_USE", 0.01)
+    executor = Scripted(lambda number: ended([running.Outcome("stopped", reason="a")]) if number in (2, 5) else None)
+    with executor:
+        records = sweep.run(RATES, tmp_path, executor=executor, verbose=False)
+    assert [r.status for r in records] == ["finished"] * 4 and executor.tasks == 6
+
+
+@pytest.mark.parametrize(
+    ("future", "reason"),
+    [
+        (cancelled(), "the executor cancelled it; the same command continues it"),
+        (ended(error=BrokenProcessPool("a")), "a worker died, perhaps at another point, and the whole pool with it"),
+        (
+            ended(error=ModuleNotFoundError("No module named 'jaxcnn'")),
+            "its worker failed (ModuleNotFoundError: No mod",
+        ),
+        (ended(error=SystemExit(3)), "its worker failed (SystemExit: 3)"),
+        (ended(error=OSError("first\n" + "x" * 300)), "its worker failed (OSError: first [...]); the same command"),
+    ],
+)
+def test_what_an_executor_does_not_answer_is_a_failed_point(tmp_path, future, reason):
+    with Scripted(lambda number: future) as executor:
+        (record,) = sweep.run([BASE], tmp_path, executor=executor, verbose=False)
+    assert record.status == "failed" and record.reason.startswith(reason)
+
+
+def test_an_executor_that_breaks_while_points_are_submitted_cancels_the_others(tmp_path):
+    waiting = Future()
+
+    def make(number):
+        if number == 2:
+            raise BrokenProcessPool("a worker died")
+        return waiting
+
+    with (
+        Scripted(make) as executor,
+        pytest.raises(InputError, match="executor Scripted cannot start: BrokenProcessPool: a w"),
+    ):
+        sweep.run(RATES, tmp_path, executor=executor, verbose=False)
+    assert waiting.cancelled()
+
+
+def test_files_of_an_owner_that_has_died_are_removed(tmp_path):
+    """Otherwise a point that was killed would count as running."""
+    points = points_of(RATES, tmp_path)
+    for point in points[:2]:
+        point.workdir.mkdir()
+        (point.workdir / ".owner.json").write_text('{"pid": 1, "host": "a", "since": "b"}')
+    with locked(points[1].workdir):
+        free, busy = running._split(points)
+    assert busy == [points[1]] and free == [points[0], *points[2:]]
+    assert not (points[0].workdir / ".owner.json").exists()
+
+
+def test_a_point_that_diverged_in_another_process_is_not_trained_again(tmp_path, monkeypatch):
+    first = points_of(RATES[:2], tmp_path)[0].workdir
+    original = running.work
+
+    def work(experiments, workdirs, options):
+        if workdirs == [str(first)]:
+            write_failure(first, Failure("diverged", "the loss of step 3 is nan"))
+        return original(experiments, workdirs, options)
+
+    monkeypatch.setattr(running, "work", work)
+    records = sweep.run(RATES[:2], tmp_path, verbose=False)
+    assert (records[0].status, records[0].reason) == ("diverged", "the loss of step 3 is nan")
+    assert records[1].status == "finished" and not (first / "metrics.jsonl").exists()
+
+
+SCRIPT = """
+import sys
+from flax import linen as nn
+from jaxcnn import Data, Experiment, Fake, sweep
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        return nn.Dense(4)(x.reshape(len(x), -1))
+
+
+data = Data(source="fake", fake=Fake(shape=(4, 4, 1), num_classes=4, train=32, test=16), batch_size=8)
+experiments = sweep.grid(Experiment(model=Net(), data=data, epochs=1), {"seed": [0, 1]})
+"""
+
+
+def test_a_worker_that_imports_a_script_does_not_start_its_sweep_again(tmp_path):
+    script = tmp_path / "script.py"
+    call = f"sweep.run(experiments, {str(tmp_path / 'sweep')!r}, verbose=False)\n"
+    script.write_text(SCRIPT + call)
+    tree = to_json(BASE) | {"model": {"class": f"{script}:Net"}}
+    (outcome,) = work_on_json([tree], [str(tmp_path / "point")], Options())
+    assert outcome.status == "failed" and not (tmp_path / "sweep").exists()
+    assert outcome.reason.startswith(f"the worker cannot load the experiment: {script}, line 15: this file defines")
+    assert outcome.reason.endswith('start its sweep under if __name__ == "__main__":.')
+    # In a process that is no worker, a file may run a sweep while it is imported.
+    import_file(script, again=True)
+    assert (tmp_path / "sweep").exists()
+
+
 class Broken(ThreadPoolExecutor):
     def submit(self, *_, **__):
         raise FileNotFoundError("sbatch")
@@ -197,6 +330,27 @@ def test_options_that_are_refused(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         sweep.run(RATES, tmp_path / "sweep", verbose=False, **options)
     assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_script_uses_processes(tmp_path, guarded):
+    """A script whose workers import it needs a main guard; with networks of other files it needs none. The script's
+    own process never asks for devices, which would reserve the memory of a GPU."""
+    text = SCRIPT if guarded else SCRIPT.replace("model=Net()", "model=nets.Net()").replace("sys\n", "sys, nets\n", 1)
+    (tmp_path / "nets.py").write_text(SCRIPT)
+    call = f"""
+from jax._src import xla_bridge
+records = sweep.run(experiments, {str(tmp_path / "sweep")!r}, executor=sweep.Processes(2))
+print([r.status for r in records], xla_bridge.backends_are_initialized())
+"""
+    if guarded:
+        call = 'if __name__ == "__main__":' + call.replace("\n", "\n    ")
+    (tmp_path / "script.py").write_text(text + call)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout.endswith("['finished', 'finished'] False\n"), done.stderr
 
 
 @pytest.mark.slow
