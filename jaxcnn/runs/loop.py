@@ -155,13 +155,12 @@ def print_plan(console: Console, plan: Plan) -> None:
         return
     experiment, dataset = plan.experiment, plan.dataset
     print_devices(console)
-    describe.print_table(describe.network_table(experiment.model, plan.image_shape), quiet=console.quiet)
+    describe.print_table(describe.network_table(experiment.model, plan.image_shape))
     settings = experiment.optimizer
     report = optim.decay_report(settings, plan.state.params)
     mask = jax.tree.leaves(trained(experiment.objective, plan.state.params))
     report = [(name, shape, decays and on) for (name, shape, decays), on in zip(report, mask, strict=True)]
-    decays = describe.decay_table(report, settings.weight_decay, settings.weight_decay_form)
-    describe.print_table(decays, quiet=console.quiet)
+    describe.print_table(describe.decay_table(report, settings.weight_decay, settings.weight_decay_form))
     if not all(mask):
         names = ", ".join(name for (name, *_), on in zip(report, mask, strict=True) if on)
         console.print(f"{type(experiment.objective).__name__} trains {sum(mask)} of {len(mask)} parameters: {names}")

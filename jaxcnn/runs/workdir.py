@@ -123,7 +123,7 @@ def check_workdir(workdir: str | Path) -> Path:
         raise InputError(
             f"workdir is {text}; a {scheme[1]}: address cannot be written. Give a folder of a file system and copy it."
         )
-    return Path(workdir).absolute()
+    return Path(os.path.expanduser(workdir)).absolute()
 
 
 def finished(
