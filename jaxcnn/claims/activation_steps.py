@@ -31,13 +31,7 @@ def measure(study: Study) -> Measurements:
     """Return the training accuracy over the steps by arm and seed; None for a diverged run."""
     base = Experiment(
         model=SmallConvNet(study.choose(tiny=(2, 2, 2), small=(16, 32, 64), full=(64, 128, 256))),
-        data=study.images(
-            "cifar10",
-            train=study.choose(tiny=80, small=2560, full=50_000),
-            test=study.choose(tiny=32, small=1000, full=10_000),
-            batch_size=study.choose(tiny=16, small=64, full=128),
-            image_size=study.choose(tiny=8, small=16, full=None),
-        ),
+        data=study.cifar10(train=2560, test=1000),
         optimizer=Optimizer(weight_decay=0.0),
         epochs=study.choose(tiny=2, small=100, full=60),
         eval_every=1000,

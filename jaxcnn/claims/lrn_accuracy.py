@@ -35,13 +35,7 @@ def measure(study: Study) -> Measurements:
     """Return the test errors in percent by arm and seed, and r of every normalization."""
     base = Experiment(
         model=SmallConvNet(study.choose(tiny=(2, 2), small=(16, 32, 64), full=(64, 128, 256))),
-        data=study.images(
-            "cifar10",
-            train=study.choose(tiny=80, small=8000, full=50_000),
-            test=study.choose(tiny=32, small=5000, full=10_000),
-            batch_size=study.choose(tiny=16, small=64, full=128),
-            image_size=study.choose(tiny=8, small=16, full=None),
-        ),
+        data=study.cifar10(train=8000, test=5000),
         augment=Augment(flip=True),
         optimizer=Optimizer(learning_rate=0.03, weight_decay=0.0, schedule=Schedule(name="cosine")),
         epochs=study.choose(tiny=1, small=8, full=60),

@@ -88,6 +88,21 @@ class Study:
             return Data(source="fake", fake=Fake(shape=shape, train=train, test=test), **common)
         return Data(source="tfds", name=name, train_split=f"train[:{train}]", test_split=f"test[:{test}]", **common)
 
+    def cifar10(self, *, train: int, test: int, full: int = 50_000) -> Data:
+        """Return CIFAR-10 as most claims use it: at scale small with images of half the size, in batches of 64.
+
+        Args:
+            train, test: numbers of images at scale small.
+            full: number of training images at scale full; its test images are all 10,000.
+        """
+        return self.images(
+            "cifar10",
+            train=self.choose(tiny=80, small=train, full=full),
+            test=self.choose(tiny=32, small=test, full=10_000),
+            batch_size=self.choose(tiny=16, small=64, full=128),
+            image_size=self.choose(tiny=8, small=16, full=None),
+        )
+
     def repeat(
         self,
         arms: Mapping[str, Experiment],

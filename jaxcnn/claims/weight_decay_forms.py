@@ -43,13 +43,7 @@ def measure(study: Study) -> Measurements:
             small=SmallConvNet((16, 32, 64), hidden=128),
             full=SmallConvNet((64, 128, 256), hidden=1024),
         ),
-        data=study.images(
-            "cifar10",
-            train=study.choose(tiny=80, small=3000, full=20_000),
-            test=study.choose(tiny=32, small=5000, full=10_000),
-            batch_size=study.choose(tiny=16, small=64, full=128),
-            image_size=study.choose(tiny=8, small=16, full=None),
-        ),
+        data=study.cifar10(train=3000, test=5000, full=20_000),
         optimizer=Optimizer(
             learning_rate=0.03, momentum=MOMENTUM, weight_decay=COEFFICIENT, schedule=Schedule(name="cosine")
         ),
