@@ -122,8 +122,9 @@ def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Op
     if len(workdirs) == 1 and (failure := read_failure(Path(workdirs[0]))) and failure.kind == "diverged":
         # Another process has run it in the meantime.
         return [Outcome("diverged", reason=failure.reason)]
-    for workdir in workdirs:
-        (Path(workdir) / "failure.json").unlink(missing_ok=True)
+    for workdir in map(Path, workdirs):
+        if (failure := read_failure(workdir)) and failure.kind == "failed":
+            (workdir / "failure.json").unlink()
     settings = {
         "keep": options.keep,
         "config_file": options.config_file,
