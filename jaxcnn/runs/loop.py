@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -401,7 +400,7 @@ class _Loop:
         for member in unsaved:
             # A new checkpoint replaces an old one, so the previous one of every member must be complete by then.
             member.saves.wait()
-            if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(member.run.state.variables)):
+            if not self.plan.programs.are_finite(member.run.state.variables):
                 self._fail(member, f"a weight is not finite after step {step}")
         for member in unsaved:
             if member.failure is None:
