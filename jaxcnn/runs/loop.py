@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxcnn import data
-from jaxcnn.config import Experiment
+from jaxcnn.config import Experiment, file_modules
 from jaxcnn.describe import tables as describe
 from jaxcnn.evaluation.exact import evaluate
 from jaxcnn.objectives import Batch, trained
@@ -123,9 +123,9 @@ def train(
 
 
 def read_config_text(file: str | Path) -> bytes:
-    """Return the text of a config file; raise InputError if it cannot be read."""
+    """Return the text of a config file, as this process has run it; raise InputError if it cannot be read."""
     try:
-        return Path(file).read_bytes()
+        return file_modules.source(Path(file).resolve())
     except OSError as error:
         raise InputError(
             f"config_file {file} cannot be read: {error.strerror}; give the file or leave it out."
