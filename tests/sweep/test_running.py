@@ -242,6 +242,21 @@ def test_an_executor_that_breaks_while_points_are_submitted_cancels_the_others(t
     assert waiting.cancelled()
 
 
+def test_an_exception_while_points_run_cancels_the_others(tmp_path, monkeypatch):
+    """Rich exits when the reader of its output is gone, as in `launch.py --grid... | head -1`."""
+    waiting = Future()
+
+    def leave(*_):
+        raise SystemExit(1)
+
+    monkeypatch.setattr(running.View, "ended", leave)
+    with Scripted(lambda number: waiting if number == 2 else None) as executor, pytest.raises(SystemExit):
+        sweep.run(RATES[:2], tmp_path, executor=executor)
+    assert waiting.cancelled()
+    # Nobody tells futures of an executor that has ended that they are cancelled.
+    running._stop(sweep.Processes(1), [cancelled()])
+
+
 def test_files_of_an_owner_that_has_died_are_removed(tmp_path):
     """Otherwise a point that was killed would count as running."""
     points = points_of(RATES, tmp_path)
