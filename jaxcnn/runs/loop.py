@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
 from jaxcnn import data
-from jaxcnn.config import Experiment
+from jaxcnn.config import Experiment, file_modules
 from jaxcnn.describe import tables as describe
 from jaxcnn.evaluation.exact import evaluate
 from jaxcnn.objectives import Batch, trained
@@ -124,9 +123,9 @@ def train(
 
 
 def read_config_text(file: str | Path) -> bytes:
-    """Return the text of a config file; raise InputError if it cannot be read."""
+    """Return the text of a config file, as this process has run it; raise InputError if it cannot be read."""
     try:
-        return Path(file).read_bytes()
+        return file_modules.source(Path(file).resolve())
     except OSError as error:
         raise InputError(
             f"config_file {file} cannot be read: {error.strerror}; give the file or leave it out."
@@ -401,7 +400,7 @@ class _Loop:
         for member in unsaved:
             # A new checkpoint replaces an old one, so the previous one of every member must be complete by then.
             member.saves.wait()
-            if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(member.run.state.variables)):
+            if not self.plan.programs.are_finite(member.run.state.variables):
                 self._fail(member, f"a weight is not finite after step {step}")
         for member in unsaved:
             if member.failure is None:

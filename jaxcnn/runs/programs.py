@@ -68,6 +68,7 @@ class Programs:
             otherwise None; `readings`, static, are functions as in `make_train_step`, and `answers` their results;
             `rate` is the learning rate of the update.
         eval_step: `(variables, batch) -> (metrics, logits)`.
+        are_finite: `(variables) -> bool`, whether all of them are; one program, not one for every shape.
         train_members, eval_members: the same for several members of one structure, by `jax.vmap`. States are stacked as
             by `stacking.stack`, and results are stacked along a first axis. A batch, the colours and the key have this
             axis too, or belong to all members; so a learning rate sweep augments each batch once.
@@ -80,6 +81,7 @@ class Programs:
     initialize: Callable[..., TrainState]
     train_step: Any
     eval_step: Any
+    are_finite: Any
     train_members: Any
     eval_members: Any
 
@@ -222,6 +224,9 @@ def _make(of: Structure) -> Programs:
     def eval_members(variables: dict[str, Any], batch: Batch) -> tuple[Sums, jax.Array]:
         return jax.vmap(eval_step, in_axes=(0, _batch_axis(batch)))(variables, batch)
 
+    def are_finite(variables: dict[str, Any]) -> jax.Array:
+        return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(variables)]).all()
+
     return Programs(
         optimizer=optimizer,
         schedule=schedule,
@@ -230,6 +235,7 @@ def _make(of: Structure) -> Programs:
         initialize=jax.jit(initialize, out_shardings=replicated, compiler_options=options),
         train_step=jax.jit(train_step, donate_argnums=0, static_argnames="readings", out_shardings=replicated),
         eval_step=jax.jit(eval_step),
+        are_finite=jax.jit(are_finite),
         train_members=jax.jit(train_members, donate_argnums=0, static_argnames="readings", out_shardings=replicated),
         eval_members=jax.jit(eval_members),
     )

@@ -81,7 +81,8 @@ def run(
         folder: folder of the sweep, which gets a run folder for each point, named by what varies and the run id.
         executor: where points run: None: one after another in this process; `Processes(n)`; any
             `concurrent.futures.Executor` whose processes are not forked, dask's `client.get_executor()`; submitit's
-            executors. Experiments travel as JSON, so the workers must find the same files.
+            executors. Experiments travel as JSON, so the workers must find the same files. A worker that dies costs its
+            point only; in a `ProcessPoolExecutor` it ends the whole pool, and the next call continues all its points.
         shard: run only the part `i/n` of the points, with i from 0; `slurm`: the part of this task of a job array.
         vectorize: numbers by which points that are otherwise equal train together, as members of one vmapped program:
             any of seed, learning_rate, weight_decay, momentum, b1, b2, eps and clip_norm; auto: all of them, where
@@ -96,7 +97,8 @@ def run(
         InputError: an argument does not fit, a network does not fit its data (with an executor of another kind than
             `Processes` that point fails instead), the folder holds another sweep, the data are missing, or the executor
             cannot start; points that run already are continued by the next call.
-        Preempted: SIGTERM or Ctrl-C arrived; the state of the points that ran is saved.
+        Preempted: SIGTERM or Ctrl-C arrived; the state of the points that ran is saved. Jobs of dask and submitit are
+            cancelled as these libraries do it, and continue from their newest checkpoints.
     """
     refuse_while_loading()
     folder = check_workdir(folder)

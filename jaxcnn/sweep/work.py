@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxcnn.config import Experiment, from_json
+from jaxcnn.config import Experiment, from_json, run_id
 from jaxcnn.data import MissingData
 from jaxcnn.runs.failure import Failure, read_failure, write_failure
 from jaxcnn.runs.hooks import Keep
@@ -95,11 +95,18 @@ def check_plans(names: Sequence[str], experiments: Sequence[Experiment]) -> None
 
 
 def work_on_json(experiments: Sequence[Mapping[str, Any]], workdirs: Sequence[str], options: Options) -> list[Outcome]:
-    """Train in a worker, which receives its experiments as JSON, as `work` does."""
+    """Train in a worker, which receives its experiments as JSON, as `work` does.
+
+    The points fail if the worker finds other code or other data than the process that started the sweep, for example
+    because a file was edited while the task waited.
+    """
     try:
         loaded = _loaded(experiments)
     except InputError as error:
         return [Outcome("failed", reason=f"the worker cannot load the experiment: {error}")] * len(experiments)
+    if not all(workdir.endswith(f"-{run_id(each)}") for each, workdir in zip(loaded, workdirs, strict=True)):
+        reason = "its code, its data or jaxcnn's version differ between the worker and the process that began the sweep"
+        return [Outcome("failed", reason=reason)] * len(experiments)
     return work(loaded, workdirs, options)
 
 

@@ -11,7 +11,7 @@ from jaxcnn.__main__ import main
 from jaxcnn.config import load_config, override, run_id
 from jaxcnn.runs.loop import train
 from jaxcnn.runs.run_evaluation import evaluate_run
-from jaxcnn.runs.workdir import load_saved, restore
+from jaxcnn.runs.workdir import check_workdir, load_saved, restore
 from jaxcnn.runtime.errors import InputError
 
 CONFIG = '''
@@ -203,3 +203,10 @@ def test_a_file_of_other_images_is_refused(arrays, tmp_path):
     with pytest.raises(InputError, match=r"data.name: .*data.npz differs from the file that was trained on"):
         train(arrays, tmp_path / "run", verbose=False)
     assert run_id(arrays) != provenance(tmp_path / "run")["run_id"]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    """A shell does not expand it in --workdir=~/runs."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert check_workdir("~/runs/a") == tmp_path / "runs" / "a"
+    assert check_workdir("runs/~a") == Path.cwd() / "runs" / "~a"

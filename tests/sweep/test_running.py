@@ -15,7 +15,7 @@ import pytest
 from flax import linen as nn
 
 import jaxcnn
-from jaxcnn import Data, Experiment, Fake, InputError, Optimizer, Preempted, sweep
+from jaxcnn import Data, Experiment, Fake, InputError, Optimizer, Preempted, load_config, sweep
 from jaxcnn.config import to_json
 from jaxcnn.config.importing import import_file
 from jaxcnn.runs.failure import Failure, write_failure
@@ -242,6 +242,21 @@ def test_an_executor_that_breaks_while_points_are_submitted_cancels_the_others(t
     assert waiting.cancelled()
 
 
+def test_an_exception_while_points_run_cancels_the_others(tmp_path, monkeypatch):
+    """Rich exits when the reader of its output is gone, as in `launch.py --grid... | head -1`."""
+    waiting = Future()
+
+    def leave(*_):
+        raise SystemExit(1)
+
+    monkeypatch.setattr(running.View, "ended", leave)
+    with Scripted(lambda number: waiting if number == 2 else None) as executor, pytest.raises(SystemExit):
+        sweep.run(RATES[:2], tmp_path, executor=executor)
+    assert waiting.cancelled()
+    # Nobody tells futures of an executor that has ended that they are cancelled.
+    running._stop(sweep.Processes(1), [cancelled()])
+
+
 def test_files_of_an_owner_that_has_died_are_removed(tmp_path):
     """Otherwise a point that was killed would count as running."""
     points = points_of(RATES, tmp_path)
@@ -331,6 +346,24 @@ def test_options_that_are_refused(tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         sweep.run(RATES, tmp_path / "sweep", verbose=False, **options)
     assert not (tmp_path / "sweep").exists()
+
+
+CONFIG = SCRIPT.replace("experiments = sweep.grid(", "def get_config(): return (").replace('), {"seed": [0, 1]})', "))")
+
+
+def test_a_file_that_is_edited_during_a_sweep_does_not_change_its_points(tmp_path):
+    """In this process the points keep the code that was loaded; a worker that finds other code does not train."""
+    file = tmp_path / "nets.py"
+    file.write_text(CONFIG)
+    experiments = sweep.grid(load_config(file), {"seed": [0, 1]})
+    points = points_of(experiments, tmp_path / "sweep")
+    trees, workdirs = [to_json(each) for each in experiments], [str(point.workdir) for point in points]
+    file.write_text(CONFIG.replace("nn.Dense(4)(x", "nn.Dense(4)(2 * x"))
+    (record,) = sweep.run(experiments[:1], tmp_path / "sweep", config_file=file, verbose=False)
+    assert (Path(record.workdir) / "config.py").read_text() == CONFIG
+    (outcome,) = work_on_json(trees[1:], workdirs[1:], Options())
+    assert outcome.status == "failed" and outcome.reason.startswith("its code, its data or jaxcnn's version differ")
+    assert not points[1].workdir.exists()
 
 
 @pytest.mark.slow
