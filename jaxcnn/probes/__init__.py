@@ -1,0 +1,31 @@
+"""Instruments that read a network while it learns: gradients, saturation, covariate shift, curvature, time lags.
+
+Each is a pure function of a loss and parameters, needs no change of the network, and can be jitted:
+
+    readings = jaxcnn.probes.probe(model, variables, batch)
+    readings["conv1"]["gradients"]["std"]
+
+    loss = jaxcnn.probes.network_loss(model, variables, batch)
+    jaxcnn.probes.internal_covariate_shift(loss, variables["params"], updates)
+"""
+
+from jaxcnn.probes.covariate_shift import input_drift, internal_covariate_shift
+from jaxcnn.probes.distribution import EDGES
+from jaxcnn.probes.landscape import gradient_step, hessian_eigenvalue, loss_along_step
+from jaxcnn.probes.layer_readings import Readings, dead, probe
+from jaxcnn.probes.losses import network_loss
+from jaxcnn.probes.recurrence import through_time
+
+__all__ = [
+    "EDGES",
+    "Readings",
+    "dead",
+    "gradient_step",
+    "hessian_eigenvalue",
+    "input_drift",
+    "internal_covariate_shift",
+    "loss_along_step",
+    "network_loss",
+    "probe",
+    "through_time",
+]

@@ -1,0 +1,181 @@
+"""Taps on the layers of a network: statistics of what passes, and of its gradient, from one backward pass.
+
+A tap is the identity on an array, with a second argument of zeros whose gradient is defined to be the statistics. So
+`jax.grad` returns the statistics, and the network needs no change. They are computed where the array and its gradient
+are, so that nothing of their size is kept. Where JAX adds gradients, it adds the statistics: over the calls of a shared
+layer, over the steps of a scan, over the devices of a mesh.
+"""
+
+import dataclasses
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcnn.layers import FUNCTIONS, ActivationName
+from jaxcnn.layers.record import Function
+
+Measure = Callable[[jax.Array], Any]
+"""Function from an array to a tree of float32 sums."""
+
+ROOT = "."
+"""Name of the network itself among its modules."""
+
+_NAMES = {function: name for name, function in FUNCTIONS.items()}
+
+
+@dataclass(frozen=True)
+class Tap:
+    """What is measured at a layer.
+
+    Attributes:
+        forward: measured on the array.
+        backward: measured on the gradient with respect to the array.
+        place: the array: the layer's output or its first argument.
+    """
+
+    forward: Measure
+    backward: Measure = lambda gradient: ()
+    place: Literal["input", "output"] = "output"
+
+
+@dataclass(frozen=True)
+class CalledModule:
+    """A module that a forward pass calls, as its first call shows it.
+
+    Attributes:
+        kind: its class.
+        activation: the name of the activation that it is, if it is one of `jaxcnn.layers`.
+        parameters: names of its own parameters, without those of the modules in it.
+        stateless: whether it has no variables at all.
+        leaf: whether it calls no other module.
+        input, output: shape and dtype of its input and of its output; None if that is not one floating array. A
+            recurrent cell is called with a state and an input, and returns a state and an output.
+    """
+
+    kind: type[nn.Module]
+    activation: ActivationName | None
+    parameters: tuple[str, ...]
+    stateless: bool
+    leaf: bool
+    input: jax.ShapeDtypeStruct | None
+    output: jax.ShapeDtypeStruct | None
+
+
+def called_modules(function: Callable[..., Any], *args: Any) -> dict[str, CalledModule]:
+    """Return the modules that a function calls, by name, in the order of their first calls.
+
+    A name is the path of a module, as its parameters have it: `res1/conv1`. Only calls of `__call__` count.
+    """
+    found: dict[str, Any] = {}
+    parents: set[str] = set()
+
+    def note(name: str, inside: Sequence[str], module: nn.Module, x: Any, call: Callable[[Any], Any]) -> Any:
+        parents.update(inside)
+        first = name not in found
+        found.setdefault(name)  # Its place in the order, before those of the modules that it calls.
+        y = call(x)
+        if first:
+            variables = module.variables
+            found[name] = CalledModule(
+                kind=type(module),
+                activation=_NAMES.get(module.function) if isinstance(module, Function) else None,
+                parameters=tuple(k for k, v in variables.get("params", {}).items() if not isinstance(v, Mapping)),
+                stateless=not variables,
+                leaf=False,
+                input=_struct(x),
+                output=_struct(y[1] if isinstance(module, nn.RNNCellBase) else y),
+            )
+        return y
+
+    def run(*args: Any) -> None:
+        with _listening(note):
+            function(*args)
+
+    jax.eval_shape(run, *args)
+    return {name: dataclasses.replace(module, leaf=name not in parents) for name, module in found.items()}
+
+
+def tapped(
+    function: Callable[..., Any], taps: Mapping[str, Tap], modules: Mapping[str, CalledModule]
+) -> tuple[Callable[..., Any], OrderedDict[str, Any]]:
+    """Return a function with taps, and their zeros.
+
+    Args:
+        function: a function that applies linen modules.
+        taps: taps by name of a module.
+        modules: result of `called_modules` for the function.
+
+    Returns:
+        `with_taps(*args, zeros)`, which equals `function(*args)`, and `zeros`, in the order of the taps. The gradient
+        of a scalar with respect to `zeros` has for each tap a pair: the sums of `forward` and those of `backward`.
+    """
+
+    def zeros_of(name: str, tap: Tap) -> Any:
+        sums = jax.eval_shape(lambda x: (tap.forward(x), tap.backward(x)), getattr(modules[name], tap.place))
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)
+
+    def with_taps(*args: Any) -> Any:
+        *args, zeros = args
+
+        def listen(name: str, inside: Sequence[str], module: nn.Module, x: Any, call: Callable[[Any], Any]) -> Any:
+            if name not in taps:
+                return call(x)
+            identity = functools.partial(_identity, taps[name], zeros[name])
+            if taps[name].place == "input":
+                return call(identity(x))
+            y = call(x)
+            return (y[0], identity(y[1])) if isinstance(module, nn.RNNCellBase) else identity(y)
+
+        with _listening(listen):
+            return function(*args)
+
+    return with_taps, OrderedDict((name, zeros_of(name, tap)) for name, tap in taps.items())
+
+
+def _identity(tap: Tap, zeros: Any, x: jax.Array) -> jax.Array:
+    @jax.custom_vjp
+    def identity(x: jax.Array, zeros: Any) -> jax.Array:
+        return x
+
+    identity.defvjp(
+        lambda x, zeros: (x, tap.forward(x)),
+        lambda forward, gradient: (gradient, (forward, tap.backward(gradient))),
+    )
+    return identity(x, zeros)
+
+
+def _struct(x: Any) -> jax.ShapeDtypeStruct | None:
+    floating = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating)
+    return jax.ShapeDtypeStruct(x.shape, x.dtype) if floating else None
+
+
+def _listening(listen: Callable[..., Any]) -> AbstractContextManager[None]:
+    """Return a context in which `listen(name, inside, module, x, call)` replaces every call `call(x)` of a module, where
+    `inside` has the names of the modules whose calls have begun."""
+    inside: list[str] = []
+
+    def intercept(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: Any) -> Any:
+        name = "/".join(context.module.path) or ROOT
+        # A transformed class, as from nn.remat, calls the original one under the same name.
+        if context.method_name != "__call__" or inside[-1:] == [name]:
+            return call(*args, **kwargs)
+        states = int(isinstance(context.module, nn.RNNCellBase))
+        before, rest = args[:states], args[states:]
+
+        def proceed(x: Any) -> Any:
+            inside.append(name)
+            try:
+                return call(*before, *((x, *rest[1:]) if rest else ()), **kwargs)
+            finally:
+                inside.pop()
+
+        return listen(name, tuple(inside), context.module, rest[0] if rest else None, proceed)
+
+    return nn.intercept_methods(intercept)
