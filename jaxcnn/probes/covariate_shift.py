@@ -33,8 +33,8 @@ def internal_covariate_shift(loss: Loss, params: Any, updates: Any, *, layers: S
         loss: scalar function of the parameters, for example from `network_loss`.
         params: parameters before the update.
         updates: what the update adds to them.
-        layers: names of layers with parameters, or patterns as of file names; empty: those with a parameter of 2 axes or
-            more. Norms are then left out, but they still move with the layers before a layer.
+        layers: names of layers with parameters, or patterns as of file names; empty: those with a parameter of two or
+            more axes. Norms are then left out, but they still move with the layers before a layer.
 
     Returns:
         `layers`: by layer `difference`, the Euclidean norm of G' - G; `norm`, that of G; and `cosine`, of the angle
@@ -162,7 +162,7 @@ def _with_parameters(modules: Mapping[str, CalledModule], params: Any) -> dict[s
     result = {name: module for name, module in modules.items() if name in found}
     if not result:
         raise InputError(
-            "no parameter belongs to a layer that the loss calls; give the collection 'params' of the network as params."
+            "no parameter belongs to a layer that the loss calls; params must be the network's collection 'params'."
         )
     return result
 

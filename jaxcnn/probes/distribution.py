@@ -15,28 +15,30 @@ from jax import lax
 
 
 class Sums(NamedTuple):
-    """Sums over the values of arrays, float32; those of several arrays are added.
+    """Sums over the values of stacked arrays, float32; those of several arrays are added.
 
     Attributes:
-        n: number of values.
-        calls: number of arrays.
-        sum, squares: sums of the values and of their squares.
-        mean_squares: for each array its number of values times the square of their mean.
-        centred: sum over a sample of the squares of the differences from the mean of the array.
-        small: the same of the differences times 2 ** 64, because the squares of gradients of 1e-20 are below the
-            smallest float32; infinite if the differences are not small.
-        bins: [4096], values of the sample by the first 12 bits of their float32: sign, exponent and 3 bits of the
+        moments: [k, 7], in one array because XLA compiles each array of a program. Number of values; number of arrays;
+            sum of the values; sum of their squares; for each array its number of values times the square of their mean;
+            sum over a sample of the squares of the differences from the mean of the array; the same of the differences
+            times 2 ** 64, because the squares of gradients of 1e-20 are below the smallest float32, infinite if the
+            differences are not small.
+        bins: [k, 4096], values of the sample by the first 12 bits of their float32: sign, exponent and 3 bits of the
             mantissa. So there is a bin for every number, and its upper edge is at most 1.125 times the lower one.
     """
 
-    n: jax.Array
-    calls: jax.Array
-    sum: jax.Array
-    squares: jax.Array
-    mean_squares: jax.Array
-    centred: jax.Array
-    small: jax.Array
+    moments: jax.Array
     bins: jax.Array
+
+    @property
+    def n(self) -> jax.Array:
+        """Number of values [k]."""
+        return self.moments[..., 0]
+
+    @property
+    def sampled(self) -> jax.Array:
+        """Number of values of the sample [k]."""
+        return jnp.sum(self.bins, axis=-1)
 
 
 MAX_SAMPLE = 65_536
@@ -50,6 +52,7 @@ to 3e8), and one around 0. The outermost bins have all larger values, too."""
 SMALL = 2.0**64
 """Factor on values whose squares may be below the smallest float32."""
 
+_SCALES = np.array([1, SMALL], np.float32)[None]
 _SMALLEST = 1e-24
 
 # The bins of one sign, and the edges of all bins.
@@ -66,25 +69,19 @@ def measure(arrays: Sequence[jax.Array], scale: float = 1.0) -> Sums:
         arrays: arrays whose first axis is the batch.
         scale: factor on all values.
     """
-    n = np.array([x.size for x in arrays], np.float32)
-    # On a CPU, XLA reads an array once for its sum and once for that of its squares, and writes no array of its size.
-    means = scale * jnp.stack([jnp.sum(x, dtype=jnp.float32) for x in arrays]) / n
-    samples = [scale * sample(x) for x in arrays]
+    moments, bits = [], []
+    for i, x in enumerate(arrays):
+        # On a CPU, XLA reads x once for each of these two sums, and writes no array of its size.
+        mean = scale * jnp.sum(x, dtype=jnp.float32) / x.size
+        squares = scale * scale * jnp.sum(jnp.square(x.astype(jnp.float32)))
+        values = scale * sample(x)
+        centred = jnp.sum(jnp.square((values - mean)[:, None] * _SCALES), axis=0)
+        moments.append(jnp.stack([x.size, 1, x.size * mean, squares, x.size * mean * mean, *centred]))
+        bits.append(2 * _MAGNITUDES * i + (lax.bitcast_convert_type(values, jnp.uint32) >> _SHIFT))
     # One scatter for all arrays, because XLA takes long to compile each of them.
-    bits = [lax.bitcast_convert_type(x, jnp.uint32) >> _SHIFT for x in samples]
-    bins = jnp.concatenate([2 * _MAGNITUDES * i + each for i, each in enumerate(bits)])
-    counts = jnp.zeros(2 * _MAGNITUDES * len(arrays), jnp.float32).at[bins].add(1, mode="promise_in_bounds")
-    differences = [x - means[i] for i, x in enumerate(samples)]
-    return Sums(
-        n=jnp.asarray(n),
-        calls=jnp.ones(len(arrays), jnp.float32),
-        sum=means * n,
-        squares=scale * scale * _squares(arrays),
-        mean_squares=jnp.square(means) * n,
-        centred=_squares(differences),
-        small=_squares([SMALL * x for x in differences]),
-        bins=counts.reshape(len(arrays), -1),
-    )
+    bins = jnp.zeros(2 * _MAGNITUDES * len(arrays), jnp.float32)
+    bins = bins.at[jnp.concatenate(bits)].add(1, mode="promise_in_bounds")
+    return Sums(jnp.stack(moments), bins.reshape(len(arrays), -1))
 
 
 def sample(x: jax.Array) -> jax.Array:
@@ -112,18 +109,19 @@ def describe(sums: Sums) -> dict[str, jax.Array]:
         `mean` and `std`; `low` and `high`, the 2nd and the 98th percentile, linear within bins whose edges differ by
         12.5 % or less; all [k]; `histogram` [k, 257], the number of values of the sample in each bin of `EDGES`.
     """
-    mean, count = sums.sum / sums.n, jnp.sum(sums.bins, axis=1)
-    variance = sums.squares / sums.n - mean * mean
-    # With one call there is nothing between calls, where the difference would have rounding errors.
-    between = jnp.where(sums.calls > 1, jnp.maximum(sums.mean_squares / sums.n - mean * mean, 0), 0)
-    centred = jnp.hypot(root_of_squares(sums.centred, sums.small) / jnp.sqrt(count), jnp.sqrt(between))
+    n, arrays, total, squares, mean_squares, centred, small = jnp.moveaxis(sums.moments, -1, 0)
+    mean = total / n
+    variance = squares / n - mean * mean
+    # With one array there is nothing between arrays, where the difference would have rounding errors.
+    between = jnp.where(arrays > 1, jnp.maximum(mean_squares / n - mean * mean, 0), 0)
+    exact = jnp.hypot(root_of_squares(centred, small) / jnp.sqrt(sums.sampled), jnp.sqrt(between))
     # The sums over all values lose digits if the values are small, or large against their differences.
     lossy = (variance < 1e-4 * mean * mean) | (variance < _SMALLEST)
     bins = jnp.concatenate([sums.bins[:, : _MAGNITUDES - 1 : -1], sums.bins[:, :_MAGNITUDES]], axis=1)
     low, high = _quantiles(bins, (0.02, 0.98))
     return {
         "mean": mean,
-        "std": jnp.where(lossy | (count == sums.n), centred, jnp.sqrt(variance)),
+        "std": jnp.where(lossy | (sums.sampled == n), exact, jnp.sqrt(variance)),
         "low": low,
         "high": high,
         "histogram": _by_octave(bins),
@@ -132,12 +130,8 @@ def describe(sums: Sums) -> dict[str, jax.Array]:
 
 def norms(arrays: Sequence[jax.Array]) -> jax.Array:
     """Return the Euclidean norm of each array, [k] float32, also if squares are below the smallest float32."""
-    arrays = [jnp.asarray(x, jnp.float32) for x in arrays]
-    return root_of_squares(_squares(arrays), _squares([SMALL * x for x in arrays]))
-
-
-def _squares(arrays: Sequence[jax.Array]) -> jax.Array:
-    return jnp.stack([jnp.sum(jnp.square(x.astype(jnp.float32))) for x in arrays])
+    squares = ([jnp.sum(jnp.square(c * x.astype(jnp.float32))) for x in arrays] for c in (1, SMALL))
+    return root_of_squares(*(jnp.stack(each) for each in squares))
 
 
 def root_of_squares(squares: jax.Array, small: jax.Array) -> jax.Array:

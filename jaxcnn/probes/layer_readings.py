@@ -3,7 +3,8 @@
 import difflib
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,8 +21,54 @@ from jaxcnn.probes.taps import ROOT, CalledModule, Tap, called_modules, tapped
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 
-Readings = OrderedDict[str, dict[str, Any]]
-"""Trees of small arrays by layer, in the order in which the forward pass calls the layers."""
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Readings(Mapping[str, dict[str, Any]]):
+    """Readings by layer, in the order of their first calls: `readings["conv1"]["gradients"]["std"]`, see `probe`.
+
+    As a tree it has few arrays, because XLA compiles each array that a program returns. Arrays may have further axes in
+    front, from `jax.vmap` or from stacking the readings of several steps.
+
+    Attributes:
+        distributions: what `distribution.describe` returns, [..., k]: of the outputs of all layers, of the gradients
+            with respect to them, and of the gradients of all parameters.
+        units: by layer, what is known of its units.
+        sizes: `norm` and `update_norm` of all parameters.
+        owners: layer and name of each parameter.
+    """
+
+    distributions: dict[str, jax.Array]
+    units: OrderedDict[str, dict[str, jax.Array]]
+    sizes: dict[str, jax.Array]
+    owners: tuple[tuple[str, str], ...] = field(metadata={"static": True})
+
+    def __getitem__(self, layer: str) -> dict[str, Any]:
+        known = self.units[layer]
+        place = list(self.units).index(layer)
+        found = {"activations": self._distribution(place), "gradients": self._distribution(len(self) + place), **known}
+        own = {name: self._parameter(i) for i, (owner, name) in enumerate(self.owners) if owner == layer}
+        return found | ({"parameters": own} if own else {})
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self.units
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.units)
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def _distribution(self, i: int) -> dict[str, Any]:
+        """Return the distribution at a place; its histogram has an axis of its own, the last."""
+        return {key: x[..., i, :] if key == "histogram" else x[..., i] for key, x in self.distributions.items()}
+
+    def _parameter(self, i: int) -> dict[str, Any]:
+        found = {name: sizes[..., i] for name, sizes in self.sizes.items()}
+        if "update_norm" in found:
+            found["update_ratio"] = found["update_norm"] / found["norm"]
+        return found | {"gradients": self._distribution(2 * len(self) + i)}
+
 
 SATURATED: Mapping[ActivationName, Callable[[jax.Array], jax.Array]] = {
     "tanh": lambda y: jnp.abs(y) > 0.95,
@@ -35,6 +82,63 @@ DEAD_IMAGES = 1000
 """Images on which a unit must be inactive to be called dead."""
 
 
+def probe(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    batch: Batch,
+    *,
+    objective: Objective = CrossEntropy(),
+    key: jax.Array | None = None,
+    updates: Any = None,
+    layers: Sequence[str] = (),
+    activations: Mapping[str, ActivationName] | None = None,
+) -> Readings:
+    """Return the readings of each layer of a network on a batch, from one forward and one backward pass.
+
+    It is a pure function: it can be jitted, mapped by `jax.vmap` and given a batch that is sharded over devices. Layers
+    under `nn.remat`, `nn.scan`, `nn.vmap` and in `nn.RNN` are read, and so is a layer that is called several times,
+    over all its calls.
+
+    Args:
+        model: any linen module. It is called with `train=True` if its `__call__` has this argument.
+        variables: its variables.
+        batch: `image`, preprocessed, and the streams that the objective needs, usually `label`.
+        objective: an objective, or a function with the arguments and results of its `__call__`.
+        key: random key of dropout; None: `jax.random.key(0)`.
+        updates: what the optimizer adds to the parameters; None: readings have no update ratios.
+        layers: names of layers (`conv1`, `res1/conv1`) or patterns as of file names (`conv*`). Empty: layers with
+            parameters and those that are activations, of which the output is one floating array.
+        activations: by name of a layer, the activation that the network applies to its output by a plain function. A
+            layer without variables is taken to be the activation itself. Activations of `jaxcnn.layers` are known.
+
+    Returns:
+        A mapping and a tree of arrays: by layer, in the order of their first calls, a dict of float32 scalars and small
+        arrays:
+
+        - `activations`, of the layer's output: a dict of `mean` and `std`; `low` and `high`, the 2nd and the 98th
+          percentile of at most 65,536 values; `histogram` [257], their number in each bin of `EDGES`.
+        - `gradients`, the same of the gradient of the loss with respect to the output (for a layer with weights: the
+          pre-activation), times the number of images: of the loss of one image, if the loss is a mean.
+        - `saturated`, fraction of the same values that are within a twentieth of a bound of the activation; only where
+          the activation is known to be tanh, scaled_tanh, sigmoid or softsign.
+        - `inactive`, fraction of units (the last axis) whose output is 0 for all images and positions; `active`
+          [units], 0 for these units and otherwise the number of calls with an output above 0; `sparsity`, fraction of
+          outputs that are 0; only where the activation is known to be relu. For dead units see `dead`.
+        - `parameters`, by name of a parameter: `norm`; `gradients`, the distribution of its gradient (not multiplied);
+          with `updates` also `update_norm` and `update_ratio`, the quotient of `update_norm` and `norm`; only of layers
+          with parameters of their own.
+
+    Raises:
+        InputError: the loss is not one scalar, a layer or an activation does not exist, or no layer can be read.
+    """
+    params = variables.get("params", {})
+    loss = network_loss(model, variables, batch, objective=objective, key=key)
+    check_scalar(loss, params)
+    with_taps, zeros = tap_layers(loss, params, images=len(batch["image"]), layers=layers, activations=activations)
+    gradients, sums = jax.grad(with_taps, (0, 1))(params, zeros)
+    return layer_readings(sums, params, gradients, updates)
+
+
 def tap_layers(
     loss: Callable[[Any], Any],
     params: Any,
@@ -45,9 +149,9 @@ def tap_layers(
 ) -> tuple[Callable[[Any, Any], Any], OrderedDict[str, Any]]:
     """Return a loss with taps on layers, `with_taps(params, zeros) == loss(params)`, and `zeros`.
 
-    The gradient with respect to `zeros`, for `layer_readings`, can be taken together with that of the parameters, by
-    `jax.grad(with_taps, (0, 1))`, or without. The readings may be of any loss that applies linen modules; modules of
-    the same path in several networks are one layer.
+    The gradient with respect to `zeros` is for `layer_readings`; `jax.grad(with_taps, (0, 1))` computes it together
+    with that of the parameters. The loss may apply any linen modules; those of the same path in several networks are
+    one layer.
 
     Args:
         loss: function of the parameters; a result that is not only the loss needs `has_aux=True` in `jax.grad`.
@@ -70,59 +174,37 @@ def tap_layers(
     return tapped(loss, taps, modules)
 
 
-def stacked_readings(sums: Mapping[str, Any], params: Any, gradients: Any, updates: Any = None) -> dict[str, Any]:
-    """Return the readings of layers in few arrays, because XLA compiles each array that a program returns.
+def layer_readings(sums: Mapping[str, Any], params: Any, gradients: Any, updates: Any = None) -> Readings:
+    """Return the readings of layers, as `probe`.
 
     Args:
         sums: gradient with respect to the zeros of `tap_layers`.
         params, gradients: parameters, and the gradient with respect to them.
         updates: what the optimizer adds to the parameters; None: no update ratios.
-
-    Returns:
-        Arrays for `by_layer`.
     """
-    own = [i for i, (layer, _) in enumerate(owners(params)) if layer in sums]
-    trees = {"norm": params, "gradient_norm": gradients, "update_norm": updates}
-    leaves = {name: [jax.tree.leaves(tree)[i] for i in own] for name, tree in trees.items() if tree is not None}
+    owned = [i for i, (layer, _) in enumerate(owners(params)) if layer in sums]
+    weights, slopes, changes = (
+        [jax.tree.leaves(tree)[i] for i in owned] for tree in (params, gradients, updates or params)
+    )
     forward, backward = zip(*sums.values(), strict=True)
     measured = [*(seen["values"] for seen in forward), *backward]
-    if own:
-        measured.append(measure(leaves["gradient_norm"]))
-    return {
-        "distributions": describe(jax.tree.map(lambda *parts: jnp.concatenate(parts), *measured)),
-        "norms": {name: norms(arrays) for name, arrays in leaves.items() if own},
-        "units": OrderedDict((name, _units(seen)) for name, (seen, _) in sums.items()),
-    }
-
-
-def by_layer(stacked: Mapping[str, Any], params: Any) -> Readings:
-    """Return the readings by layer, as in `probe`.
-
-    Args:
-        stacked: result of `stacked_readings`, also as NumPy arrays.
-        params: the parameters, or their shapes.
-    """
-    layers, readings = list(stacked["units"]), OrderedDict()
-
-    def distribution(i: int) -> dict[str, Any]:
-        return {name: values[i] for name, values in stacked["distributions"].items()}
-
-    for i, name in enumerate(layers):
-        readings[name] = {"activations": distribution(i), "gradients": distribution(len(layers) + i)}
-        readings[name] |= stacked["units"][name]
-    own = [(layer, name) for layer, name in owners(params) if layer in readings]
-    for i, (layer, name) in enumerate(own):
-        found = {key: values[i] for key, values in stacked["norms"].items()}
-        if "update_norm" in found:
-            found["update_ratio"] = found["update_norm"] / found["norm"]
-        found["gradients"] = distribution(2 * len(layers) + i)
-        readings[layer].setdefault("parameters", {})[name] = found
-    return readings
+    sizes = {}
+    if owned:
+        measured.append(measure(slopes))
+        sizes["norm"] = norms(weights)
+    if owned and updates is not None:
+        sizes["update_norm"] = norms(changes)
+    return Readings(
+        distributions=describe(jax.tree.map(lambda *parts: jnp.concatenate(parts), *measured)),
+        units=OrderedDict((name, _units(seen)) for name, (seen, _) in sums.items()),
+        sizes=sizes,
+        owners=tuple(owners(params)[i] for i in owned),
+    )
 
 
 def _units(seen: Mapping[str, Any]) -> dict[str, jax.Array]:
     """Return what is known of the units of a layer."""
-    found = {key: seen[key] / jnp.sum(seen["values"].bins) for key in ("saturated", "sparsity") if key in seen}
+    found = {key: seen[key] / seen["values"].sampled[0] for key in ("saturated", "sparsity") if key in seen}
     if "active" in seen:
         found |= {"active": seen["active"], "inactive": jnp.mean(seen["active"] == 0)}
     return found
@@ -225,22 +307,3 @@ def _forward(activation: ActivationName | None, is_activation: bool, x: jax.Arra
 
 def _backward(images: int, gradient: jax.Array) -> dict[str, Any]:
     return measure([gradient], images)
-
-
-def probe(
-    model: nn.Module,
-    variables: Mapping[str, Any],
-    batch: Batch,
-    *,
-    objective: Objective = CrossEntropy(),
-    key: jax.Array | None = None,
-    updates: Any = None,
-    layers: Sequence[str] = (),
-    activations: Mapping[str, ActivationName] | None = None,
-) -> Readings:
-    loss, params = network_loss(model, variables, batch, objective=objective, key=key), variables.get("params", {})
-    check_scalar(loss, params)
-    images = len(batch["image"])
-    with_taps, zeros = tap_layers(loss, params, images=images, layers=layers, activations=activations)
-    gradients, sums = jax.grad(with_taps, (0, 1))(params, zeros)
-    return by_layer(stacked_readings(sums, params, gradients, updates), params)

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxcnn.probes.distribution import SMALL, root_of_squares
 from jaxcnn.probes.losses import Loss, check_scalar
-from jaxcnn.probes.taps import ROOT
+from jaxcnn.probes.taps import ROOT, Tap, called_modules, tapped_value
 from jaxcnn.runtime.errors import InputError
 
 
@@ -39,12 +39,15 @@ def through_time(loss: Loss, params: Any) -> dict[str, jax.Array]:
         steps[name] = max(length, steps.get(name, 0))
 
     with _reading(note, lambda name, step, state: state):
-        jax.eval_shape(loss, params)
+        called_modules(loss, params)
     if not steps:
         raise InputError("the network has no flax.linen.RNN, so that it has no time lags.")
 
     def with_taps(params: Any, zeros: dict[str, jax.Array]) -> jax.Array:
-        with _reading(lambda name, length: None, lambda name, step, state: _identity(state, zeros[name][step])):
+        def read(name: str, step: jax.Array, state: Any) -> Any:
+            return tapped_value(_TAP, ((), zeros[name][step]), state)
+
+        with _reading(lambda name, length: None, read):
             return loss(params)
 
     squares = jax.grad(with_taps, argnums=1)(params, {name: jnp.zeros((n, 2)) for name, n in steps.items()})
@@ -96,14 +99,9 @@ def _reading(
     return nn.intercept_methods(intercept)
 
 
-@jax.custom_vjp
-def _identity(state: Any, zeros: jax.Array) -> Any:
-    return state
-
-
-def _backward(_: None, gradient: Any) -> tuple[Any, jax.Array]:
+def _squares(gradient: Any) -> jax.Array:
     leaves = [x.astype(jnp.float32) for x in jax.tree.leaves(gradient)]
-    return gradient, jnp.stack([sum(jnp.sum(jnp.square(c * x)) for x in leaves) for c in (1, SMALL)])
+    return jnp.stack([sum(jnp.sum(jnp.square(c * x)) for x in leaves) for c in (1, SMALL)])
 
 
-_identity.defvjp(lambda state, zeros: (state, None), _backward)
+_TAP = Tap(forward=lambda state: (), backward=_squares)

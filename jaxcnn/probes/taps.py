@@ -20,9 +20,10 @@ from flax import linen as nn
 
 from jaxcnn.layers import FUNCTIONS, ActivationName
 from jaxcnn.layers.record import Function
+from jaxcnn.runtime.errors import InputError
 
-Measure = Callable[[jax.Array], Any]
-"""Function from an array to a tree of float32 sums."""
+Measure = Callable[[Any], Any]
+"""Function from an array, or a tree of arrays, to a tree of float32 sums."""
 
 ROOT = "."
 """Name of the network itself among its modules."""
@@ -72,7 +73,12 @@ def called_modules(function: Callable[..., Any], *args: Any) -> dict[str, Called
     """Return the modules that a function calls, by name, in the order of their first calls.
 
     A name is the path of a module, as its parameters have it: `res1/conv1`. Only calls of `__call__` count.
+
+    Raises:
+        InputError: the function is jitted, so that JAX may call it without calling its modules.
     """
+    if hasattr(function, "lower"):
+        raise InputError("the loss is jitted, so that its layers cannot be seen; pass the function itself.")
     found: dict[str, Any] = {}
     parents: set[str] = set()
 
@@ -127,7 +133,7 @@ def tapped(
         def listen(name: str, inside: Sequence[str], module: nn.Module, x: Any, call: Callable[[Any], Any]) -> Any:
             if name not in taps:
                 return call(x)
-            identity = functools.partial(_identity, taps[name], zeros[name])
+            identity = functools.partial(tapped_value, taps[name], zeros[name])
             if taps[name].place == "input":
                 return call(identity(x))
             y = call(x)
@@ -139,16 +145,30 @@ def tapped(
     return with_taps, OrderedDict((name, zeros_of(name, tap)) for name, tap in taps.items())
 
 
-def _identity(tap: Tap, zeros: Any, x: jax.Array) -> jax.Array:
+def tapped_value(tap: Tap, zeros: Any, x: Any) -> Any:
+    """Return x, an array or a tree of arrays, such that the gradient with respect to `zeros` is the pair of sums."""
+
     @jax.custom_vjp
-    def identity(x: jax.Array, zeros: Any) -> jax.Array:
+    def identity(x: Any, zeros: Any) -> Any:
         return x
 
+    # Inside jax.shard_map a device has its part of the batch, and the sums are over all devices.
+    axes = tuple(_device_axes(x) - _device_axes(zeros))
     identity.defvjp(
         lambda x, zeros: (x, tap.forward(x)),
-        lambda forward, gradient: (gradient, (forward, tap.backward(gradient))),
+        lambda forward, gradient: (gradient, _over_devices(axes, (forward, tap.backward(gradient)))),
     )
     return identity(x, zeros)
+
+
+def _over_devices(axes: tuple[str, ...], sums: Any) -> Any:
+    return jax.tree.map(lambda x: jax.lax.psum(x, axes), sums) if axes else sums
+
+
+def _device_axes(tree: Any) -> frozenset[str]:
+    """Return the axes of the mesh along which arrays differ between devices; empty outside `jax.shard_map`."""
+    types = (getattr(jax.typeof(x), "manual_axis_type", None) for x in jax.tree.leaves(tree))
+    return frozenset().union(*(getattr(kind, "varying", ()) for kind in types))
 
 
 def _struct(x: Any) -> jax.ShapeDtypeStruct | None:
@@ -157,7 +177,7 @@ def _struct(x: Any) -> jax.ShapeDtypeStruct | None:
 
 
 def _listening(listen: Callable[..., Any]) -> AbstractContextManager[None]:
-    """Return a context in which `listen(name, inside, module, x, call)` replaces every call `call(x)` of a module, where
+    """Return a context in which `listen(name, inside, module, x, call)` replaces every call `call(x)` of a module;
     `inside` has the names of the modules whose calls have begun."""
     inside: list[str] = []
 
