@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.probes.layer_readings import owners, select
+from jaxcnn.probes.layer_readings import select
 from jaxcnn.probes.losses import Loss, check_scalar
-from jaxcnn.probes.taps import CalledModule, Tap, called_modules, tapped
+from jaxcnn.probes.taps import CalledModule, Tap, called_modules, owners, tapped
 from jaxcnn.runtime.errors import InputError
 
 

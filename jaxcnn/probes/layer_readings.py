@@ -17,7 +17,7 @@ from jaxcnn.layers import FUNCTIONS, ActivationName
 from jaxcnn.objectives import Batch, CrossEntropy, Objective
 from jaxcnn.probes.distribution import describe, measure, norms, sample
 from jaxcnn.probes.losses import check_scalar, network_loss
-from jaxcnn.probes.taps import ROOT, CalledModule, Tap, called_modules, tapped
+from jaxcnn.probes.taps import CalledModule, Tap, called_modules, owners, tapped
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 
@@ -97,7 +97,7 @@ def probe(
 
     It is a pure function: it can be jitted, mapped by `jax.vmap` and given a batch that is sharded over devices. Layers
     under `nn.remat`, `nn.scan`, `nn.vmap` and in `nn.RNN` are read, and so is a layer that is called several times,
-    over all its calls.
+    over all its calls. `nn.jit` inside the network is refused, because it runs equal layers without calling them.
 
     Args:
         model: any linen module. It is called with `train=True` if its `__call__` has this argument.
@@ -129,7 +129,8 @@ def probe(
           with parameters of their own.
 
     Raises:
-        InputError: the loss is not one scalar, a layer or an activation does not exist, or no layer can be read.
+        InputError: the loss is not one scalar, a layer or an activation does not exist, no layer can be read, or
+            parameters are used by no layer.
     """
     params = variables.get("params", {})
     loss = network_loss(model, variables, batch, objective=objective, key=key)
@@ -208,12 +209,6 @@ def _units(seen: Mapping[str, Any]) -> dict[str, jax.Array]:
     if "active" in seen:
         found |= {"active": seen["active"], "inactive": jnp.mean(seen["active"] == 0)}
     return found
-
-
-def owners(params: Any) -> list[tuple[str, str]]:
-    """Return the layer and the name of each parameter."""
-    paths = (jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(params))
-    return [(layer or ROOT, name) for layer, _, name in (path.rpartition("/") for path in paths)]
 
 
 def dead(readings: Sequence[Mapping[str, Any]], images: int) -> dict[str, float]:

@@ -6,10 +6,9 @@ are, so that nothing of their size is kept. Where JAX adds gradients, it adds th
 layer, over the steps of a scan, over the devices of a mesh.
 """
 
-import dataclasses
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from flax import linen as nn
 
 from jaxcnn.layers import FUNCTIONS, ActivationName
 from jaxcnn.layers.record import Function
+from jaxcnn.objectives import OWN
 from jaxcnn.runtime.errors import InputError
 
 Measure = Callable[[Any], Any]
@@ -51,96 +51,105 @@ class CalledModule:
     """A module that a forward pass calls, as its first call shows it.
 
     Attributes:
-        kind: its class.
         activation: the name of the activation that it is, if it is one of `jaxcnn.layers`.
         parameters: names of its own parameters, without those of the modules in it.
         stateless: whether it has no variables at all.
-        leaf: whether it calls no other module.
         input, output: shape and dtype of its input and of its output; None if that is not one floating array. A
             recurrent cell is called with a state and an input, and returns a state and an output.
     """
 
-    kind: type[nn.Module]
     activation: ActivationName | None
     parameters: tuple[str, ...]
     stateless: bool
-    leaf: bool
     input: jax.ShapeDtypeStruct | None
     output: jax.ShapeDtypeStruct | None
 
 
-def called_modules(function: Callable[..., Any], *args: Any) -> dict[str, CalledModule]:
-    """Return the modules that a function calls, by name, in the order of their first calls.
+def called_modules(loss: Callable[[Any], Any], params: Any) -> dict[str, CalledModule]:
+    """Return the modules that a loss calls, by name, in the order of their first calls.
 
     A name is the path of a module, as its parameters have it: `res1/conv1`. Only calls of `__call__` count.
 
     Raises:
-        InputError: the function is jitted, so that JAX may call it without calling its modules.
+        InputError: the loss is jitted, or parameters are used by no module, as if by `nn.jit`.
     """
-    if hasattr(function, "lower"):
+    if hasattr(loss, "lower"):
         raise InputError("the loss is jitted, so that its layers cannot be seen; pass the function itself.")
     found: dict[str, Any] = {}
-    parents: set[str] = set()
+    seen: set[str] = set()
 
-    def note(name: str, inside: Sequence[str], module: nn.Module, x: Any, call: Callable[[Any], Any]) -> Any:
-        parents.update(inside)
+    def note(name: str, module: nn.Module, x: Any, call: Callable[[Any], Any]) -> Any:
         first = name not in found
         found.setdefault(name)  # Its place in the order, before those of the modules that it calls.
         y = call(x)
         if first:
             variables = module.variables
             found[name] = CalledModule(
-                kind=type(module),
                 activation=_NAMES.get(module.function) if isinstance(module, Function) else None,
                 parameters=tuple(k for k, v in variables.get("params", {}).items() if not isinstance(v, Mapping)),
                 stateless=not variables,
-                leaf=False,
                 input=_struct(x),
                 output=_struct(y[1] if isinstance(module, nn.RNNCellBase) else y),
             )
         return y
 
-    def run(*args: Any) -> None:
-        with _listening(note):
-            function(*args)
+    def run(params: Any) -> None:
+        with _listening(note, seen):
+            loss(params)
 
-    jax.eval_shape(run, *args)
-    return {name: dataclasses.replace(module, leaf=name not in parents) for name, module in found.items()}
+    jax.eval_shape(run, params)
+    layers = {layer for layer, _ in owners(params) if layer.split("/")[0] != OWN}
+    if unseen := sorted(layers - seen) if layers & seen else []:
+        raise InputError(
+            f"the parameters of {', '.join(unseen[:3])} are used by no layer. Leave out flax.linen.jit, which runs "
+            "equal layers without calling them, or remove the parameters."
+        )
+    return found
+
+
+def owners(params: Any) -> list[tuple[str, str]]:
+    """Return the layer and the name of each parameter."""
+    paths = (jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(params))
+    return [(layer or ROOT, name) for layer, _, name in (path.rpartition("/") for path in paths)]
 
 
 def tapped(
-    function: Callable[..., Any], taps: Mapping[str, Tap], modules: Mapping[str, CalledModule]
-) -> tuple[Callable[..., Any], OrderedDict[str, Any]]:
-    """Return a function with taps, and their zeros.
+    loss: Callable[[Any], Any], taps: Mapping[str, Tap], modules: Mapping[str, CalledModule]
+) -> tuple[Callable[[Any, Any], Any], OrderedDict[str, Any]]:
+    """Return a loss with taps, and their zeros.
 
     Args:
-        function: a function that applies linen modules.
+        loss: function of the parameters that applies linen modules.
         taps: taps by name of a module.
-        modules: result of `called_modules` for the function.
+        modules: result of `called_modules` for the loss.
 
     Returns:
-        `with_taps(*args, zeros)`, which equals `function(*args)`, and `zeros`, in the order of the taps. The gradient
-        of a scalar with respect to `zeros` has for each tap a pair: the sums of `forward` and those of `backward`.
+        `with_taps(params, zeros)`, which equals `loss(params)`, and `zeros`, in the order of the taps. The gradient with
+        respect to `zeros` has for each tap a pair: the sums of `forward` and those of `backward`.
     """
 
     def zeros_of(name: str, tap: Tap) -> Any:
         sums = jax.eval_shape(lambda x: (tap.forward(x), tap.backward(x)), getattr(modules[name], tap.place))
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)
 
-    def with_taps(*args: Any) -> Any:
-        *args, zeros = args
+    def with_taps(params: Any, zeros: Any) -> Any:
+        missing = set(taps)
 
-        def listen(name: str, inside: Sequence[str], module: nn.Module, x: Any, call: Callable[[Any], Any]) -> Any:
+        def listen(name: str, module: nn.Module, x: Any, call: Callable[[Any], Any]) -> Any:
             if name not in taps:
                 return call(x)
+            missing.discard(name)
             identity = functools.partial(tapped_value, taps[name], zeros[name])
             if taps[name].place == "input":
                 return call(identity(x))
             y = call(x)
             return (y[0], identity(y[1])) if isinstance(module, nn.RNNCellBase) else identity(y)
 
-        with _listening(listen):
-            return function(*args)
+        with _listening(listen, set()):
+            result = loss(params)
+        if missing:
+            raise InputError(f"{min(missing)} was called once and then no more; leave out flax.linen.jit.")
+        return result
 
     return with_taps, OrderedDict((name, zeros_of(name, tap)) for name, tap in taps.items())
 
@@ -176,14 +185,15 @@ def _struct(x: Any) -> jax.ShapeDtypeStruct | None:
     return jax.ShapeDtypeStruct(x.shape, x.dtype) if floating else None
 
 
-def _listening(listen: Callable[..., Any]) -> AbstractContextManager[None]:
-    """Return a context in which `listen(name, inside, module, x, call)` replaces every call `call(x)` of a module;
-    `inside` has the names of the modules whose calls have begun."""
+def _listening(listen: Callable[..., Any], seen: set[str]) -> AbstractContextManager[None]:
+    """Return a context in which `listen(name, module, x, call)` replaces every call `call(x)` of a module, and `seen`
+    receives the names of modules of which any method is called."""
     inside: list[str] = []
 
     def intercept(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: Any) -> Any:
         name = "/".join(context.module.path) or ROOT
-        # A transformed class, as from nn.remat, calls the original one under the same name.
+        seen.add(name)
+        # A subclass may call the method of its base class.
         if context.method_name != "__call__" or inside[-1:] == [name]:
             return call(*args, **kwargs)
         states = int(isinstance(context.module, nn.RNNCellBase))
@@ -196,6 +206,6 @@ def _listening(listen: Callable[..., Any]) -> AbstractContextManager[None]:
             finally:
                 inside.pop()
 
-        return listen(name, tuple(inside), context.module, rest[0] if rest else None, proceed)
+        return listen(name, context.module, rest[0] if rest else None, proceed)
 
     return nn.intercept_methods(intercept)
