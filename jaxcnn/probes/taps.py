@@ -124,8 +124,8 @@ def tapped(
         modules: result of `called_modules` for the loss.
 
     Returns:
-        `with_taps(params, zeros)`, which equals `loss(params)`, and `zeros`, in the order of the taps. The gradient with
-        respect to `zeros` has for each tap a pair: the sums of `forward` and those of `backward`.
+        `with_taps(params, zeros)`, which equals `loss(params)`, and `zeros`, in the order of the taps. The gradient
+        with respect to `zeros` has for each tap a pair: the sums of `forward` and those of `backward`.
     """
 
     def zeros_of(name: str, tap: Tap) -> Any:
