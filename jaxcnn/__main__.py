@@ -30,6 +30,7 @@ Shape = Annotated[str | None, arg(metavar="HEIGHT,WIDTH,CHANNELS")]
 Cases = Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME ...]")]
 Run = Annotated[Positional[str], arg(metavar="DIR")]
 Scales = Annotated[str | None, arg(metavar="PIXELS[,PIXELS...]")]
+Text = Annotated[str, arg(metavar="TEXT")]
 Checkpoint = int | Literal["last", "best"]
 Json = Annotated[str | None, arg(metavar="FILE")]
 Picture = Annotated[str | None, arg(metavar="FILE")]
@@ -66,11 +67,11 @@ def describe(
     explain: FlagCreatePairsOff[bool] = False,
     diagram: Picture = None,
 ) -> None:
-    """Describe a network layer by layer, in words or as a picture; or explain a norm step by step.
+    """Describe a network layer by layer, in words or as a picture; or explain a topic step by step.
 
     Args:
-        targets: name of a network (vgg_d, alexnet, lenet5), a config file, a run folder, batch_norm or
-            local_response_norm.
+        targets: name of a network (vgg_d, resnet20, lenet5), a config file or a run folder; or a topic: batch_norm,
+            local_response_norm or vanishing_gradients.
         shape: image shape; None: as in the paper, or as in the data of the config file or run.
         format: format of the tables; json and csv are for programs.
         compare: show several networks side by side, as in table 1 of the VGG paper.
@@ -184,19 +185,67 @@ def convert(
 
 
 @app.command
-def report(runs: Runs, name: str, results: str = "configs/results", readme: str = "README.md") -> None:
-    """Store the results of finished runs of one experiment, and update the README's table.
+def plot(run: Run, checkpoint: Checkpoint = "last") -> None:
+    """Draw the pictures of a run again: learning curves, confusion matrix, confident errors, first-layer filters.
 
     Args:
-        runs: workdirs of runs that differ only in their seed.
-        name: name of the experiment, as in configs/NAME.py.
-        results: folder of NAME.jsonl (one line per seed) and NAME.png (learning curves).
+        run: folder of the run, into which they are written; without a checkpoint it gets only its learning curves.
+        checkpoint: last; best, by accuracy on the validation split, or on the test split if there is none; or a step.
+    """
+    from jaxcnn.cli.plot import plot
+
+    plot(run, checkpoint)
+
+
+@app.command
+def summarize(
+    folder: Run,
+    by: Text = "",
+    baseline: Text = "",
+    metric: str = "test.error",
+    select: Text = "",
+    format: Literal["text", "markdown", "csv", "json"] = "text",
+) -> None:
+    """Summarize a sweep over its seeds: mean, standard deviation and 95 % interval, the best first; and draw it.
+
+    The pictures are written into the folder of the sweep as summary_*.png.
+
+    Args:
+        folder: folder of the sweep, with one run folder for each point.
+        by: settings to compare, such as model.norm; several separated by commas. Empty: all that vary but the seed.
+        baseline: value of by to compare the others with, paired by seed. Empty: none.
+        metric: number in results.json, such as test.error, validation.accuracy, test.loss, seconds.
+        select: metric, such as validation.error, by whose mean the settings that vary besides by are chosen for each
+            value of by. Empty: no setting is chosen.
+        format: format of the table.
+    """
+    from jaxcnn.cli.summarize import summarize
+
+    summarize(folder, by=by or None, baseline=baseline or None, metric=metric, select=select or None, format=format)
+
+
+@app.command
+def report(
+    runs: Runs, name: str, baseline: str = "", results: str = "configs/results", readme: str = "README.md"
+) -> None:
+    """Store the results of finished runs of one experiment, or the summary of a sweep, and update the README's tables.
+
+    Args:
+        runs: workdirs of runs that differ only in their seed; or the folder of a sweep.
+        name: name of the experiment, as in configs/NAME.py, or of the sweep.
+        baseline: sweep: value that the others are compared with.
+        results: folder of NAME.jsonl (one line per seed) and NAME.png (learning curves), or, of a sweep, of
+            sweeps/NAME.json and sweeps/NAME.png.
         readme: file whose tables are made from the results.
     """
     from jaxcnn.cli.report import collect, marked, update_tables
+    from jaxcnn.cli.sweep_report import collect_sweep
 
     marked(readme)
-    print(collect(runs, name, results))
+    if len(runs) == 1 and Path(runs[0]).is_dir() and not (Path(runs[0]) / "config.json").exists():
+        print(collect_sweep(runs[0], name, results, baseline=baseline or None))
+    else:
+        print(collect(runs, name, results))
     update_tables(readme, results)
 
 
@@ -250,6 +299,28 @@ def bench(
         raise SystemExit(1)
 
 
+@app.command
+def claims(
+    name: Annotated[Positional[str], arg(metavar="[NAME]")] = "",
+    seeds: int | None = None,
+    workdir: str = "runs/claims",
+    scale: Literal["small", "full"] = "small",
+) -> None:
+    """Decide a statement about normalization or regularization by an experiment; without NAME list all verdicts.
+
+    Args:
+        name: name of the claim to run or resume; without it, claims, sources and recorded verdicts are listed.
+        seeds: number of seeds, 2 or more; None: the claim's own.
+        workdir: folder of the runs; each claim has a folder of its name in it.
+        scale: small, for two CPU cores, at most 25 minutes; full, for accelerators, as in the papers.
+    """
+    from jaxcnn.cli.claims import claims
+    from jaxcnn.runtime.xla_flags import set_xla_flags
+
+    set_xla_flags()
+    claims(name, seeds=seeds, workdir=workdir, scale=scale)
+
+
 @exits_with_its_reader()
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line.
@@ -287,7 +358,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _check_command(command: str) -> None:
-    known = (train, prepare, describe, evaluate, convert, report, bench)
+    known = (train, prepare, describe, evaluate, convert, plot, summarize, report, bench, claims)
     names = [function.__name__ for function in known]
     if command and not command.startswith("-") and command not in names:
         raise InputError(

@@ -72,6 +72,12 @@ def test_messages_name_no_file_that_only_a_checkout_contains(installed, argument
     assert "configs/" not in text and "launch.py" not in text and "Traceback" not in text
 
 
+def test_claims_are_listed_without_a_checkout(installed):
+    run, _ = installed
+    done = run("-m", "jaxcnn", "claims")
+    assert (done.returncode, done.stderr) == (0, "") and "batch_norm_rates" in done.stdout
+
+
 def test_the_console_command_is_this_module():
     (script,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"].items()
     assert script == ("jaxcnn", "jaxcnn.__main__:main")
@@ -83,7 +89,7 @@ def test_help_lists_every_command_and_is_printed_without_a_command(capsys):
         main(["--help"])
     asked = capsys.readouterr().out
     assert stop.value.code == 0
-    commands = ("train", "prepare", "describe", "evaluate", "convert", "report", "bench")
+    commands = ("train", "prepare", "describe", "evaluate", "convert", "plot", "summarize", "report", "bench", "claims")
     assert all(f"• {name}" in asked for name in commands)
     assert main([]) == 2
     assert capsys.readouterr().out == asked

@@ -30,10 +30,10 @@ from jaxcnn.runtime.fields import did_you_mean
 from jaxcnn.runtime.jax_settings import fixed_settings
 
 Format = Literal["text", "markdown", "json", "csv"]
-NORMS = ("batch_norm", "local_response_norm")
-"""Norms that `describe` explains."""
+TOPICS = ("batch_norm", "local_response_norm", "vanishing_gradients")
+"""What `describe` explains step by step."""
 
-_KNOWN = f"Networks are {', '.join(ZOO)}, a config file (.py) or a run folder; norms are {', '.join(NORMS)}."
+_KNOWN = f"Networks are {', '.join(ZOO)}, a config file (.py) or a run folder; topics are {', '.join(TOPICS)}."
 
 
 @fixed_settings()
@@ -46,10 +46,10 @@ def describe(
     explain: bool = False,
     diagram: str | None = None,
 ) -> None:
-    """Print a description of networks or of a norm, and draw a picture if requested.
+    """Print a description of networks or the explanation of a topic, and draw a picture if requested.
 
     Args:
-        targets: names in the zoo, config files, run folders, or one of `NORMS`.
+        targets: names in the zoo, config files, run folders, or one of `TOPICS`.
         shape: image shape, "height,width,channels"; None: as in the zoo, or as in the data of the experiment.
         format: output format.
         compare: show several networks side by side.
@@ -61,13 +61,13 @@ def describe(
             the picture cannot be written; nothing has been printed.
     """
     _check(targets, shape, format, compare, explain, diagram)
-    if targets[0] in NORMS:
-        from jaxcnn.describe.explanation import draw_norm, explain_norm
+    if targets[0] in TOPICS:
+        from jaxcnn.describe.explanation import draw_topic, explain_topic
 
-        parts = explain_norm(targets[0])
+        parts = explain_topic(targets[0])
         if diagram is not None:
             with _drawing(diagram):
-                draw_norm(targets[0], diagram)
+                draw_topic(targets[0], diagram)
     else:
         found = {target: _find(target, shape) for target in targets}
         for target, (model, _) in found.items():
@@ -101,17 +101,17 @@ def _check(
         raise InputError(f"{counted}; describe takes one target, or several with --compare.")
     if len(set(targets)) < len(targets):
         raise InputError("--compare has a duplicate target; give each target once.")
-    norms = [target for target in targets if target in NORMS]
+    topics = [target for target in targets if target in TOPICS]
     clashes = {
-        "--compare": compare and (norms or explain or diagram is not None),
+        "--compare": compare and (topics or explain or diagram is not None),
         "--explain": explain and format in ("json", "csv"),
-        f"--format={format}": norms and format in ("json", "csv"),
-        f"--shape={shape}": norms and shape is not None,
+        f"--format={format}": topics and format in ("json", "csv"),
+        f"--shape={shape}": topics and shape is not None,
     }
     if wrong := [option for option, clash in clashes.items() if clash]:
-        others = {"--compare": "a norm, --explain or --diagram", "--explain": f"--format={format}"}
+        others = {"--compare": "a topic, --explain or --diagram", "--explain": f"--format={format}"}
         raise InputError(
-            f"{wrong[0]} cannot be combined with {others.get(wrong[0], norms and norms[0])}; leave out one."
+            f"{wrong[0]} cannot be combined with {others.get(wrong[0], topics and topics[0])}; leave out one."
         )
     if diagram is not None:
         if Path(diagram).suffix not in (".svg", ".png"):
@@ -141,7 +141,7 @@ def _find(target: str, shape: str | None) -> tuple[nn.Module, Shape]:
 
         experiment = load_saved(target)
     else:
-        raise InputError(f"{target!r} is unknown. {_KNOWN}{did_you_mean(target, (*ZOO, *NORMS))}")
+        raise InputError(f"{target!r} is unknown. {_KNOWN}{did_you_mean(target, (*ZOO, *TOPICS))}")
     return experiment.model, _image_shape(experiment) if shape is None else _parsed(shape)
 
 

@@ -66,10 +66,10 @@ def main(arguments: list[str], *, prog: str, default_config: Path | None = None)
         launch = parse(arguments, prog=prog, default_config=default_config)
         if launch.is_sweep:
             return _sweep(launch)
+        _refuse_sweep_options(launch)
         if launch.dry_run:
             show_plan(launch)
         else:
-            _refuse_sweep_options(launch)
             train(
                 launch.config,
                 launch.workdir,

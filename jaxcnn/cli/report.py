@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxcnn.bench import tables as bench
+from jaxcnn.claims import records as claims
+from jaxcnn.cli.sweep_report import sweeps_table
 from jaxcnn.config import differences
 from jaxcnn.layers import trace
 from jaxcnn.models import ZOO
@@ -95,8 +97,10 @@ def zoo_table() -> str:
 
 _TABLES: dict[str, Callable[[str | Path], str]] = {
     "results": results_table,
+    "sweeps": sweeps_table,
     "zoo": lambda folder: zoo_table(),
     "bench": lambda folder: "\n\n".join(map(bench.markdown, bench.kept(folder))),
+    "claims": lambda folder: claims.table(Path(folder) / "claims"),
 }
 
 
@@ -111,7 +115,11 @@ def marked(page: str | Path) -> dict[str, str]:
         text = Path(page).read_text()
     except OSError as error:
         raise InputError(f"readme {page} cannot be read: {error.strerror}; name the file to update.") from None
-    found = {name: text.partition(begin)[2].partition(end)[0] for name, (begin, end) in _MARKS.items() if end in text}
+    found = {
+        name: text.partition(begin)[2].partition(end)[0].strip("\n")
+        for name, (begin, end) in _MARKS.items()
+        if end in text.partition(begin)[2]
+    }
     if not found:
         raise InputError(
             f"readme {page} has no lines <!-- results: begin --> and <!-- results: end -->; add them for the table."
@@ -119,12 +127,13 @@ def marked(page: str | Path) -> dict[str, str]:
     return found
 
 
-_MARKS = {name: (f"<!-- {name}: begin -->\n", f"\n<!-- {name}: end -->") for name in _TABLES}
+_MARKS = {name: (f"<!-- {name}: begin -->", f"<!-- {name}: end -->") for name in _TABLES}
 
 
 def update_tables(page: str | Path, folder: str | Path) -> None:
-    """Replace the tables for which a Markdown page has marks: `results` (`results_table`), `zoo` (`zoo_table`) and
-    `bench`, the tables of all benchmarks in the folder.
+    """Replace the tables for which a Markdown page has marks: `results` (`results_table`), `sweeps` (`sweeps_table`),
+    `zoo` (`zoo_table`), `bench`, the tables of all benchmarks in the folder, and `claims`, the verdicts in its
+    subfolder claims.
 
     Args:
         page: README.md, or the README.md of the folder.
@@ -138,6 +147,6 @@ def update_tables(page: str | Path, folder: str | Path) -> None:
     for name in names:
         begin, end = _MARKS[name]
         before, _, rest = text.partition(begin)
-        text = f"{before}{begin}{_TABLES[name](folder)}{end}{rest.partition(end)[2]}"
+        text = f"{before}{begin}\n{_TABLES[name](folder)}\n{end}{rest.partition(end)[2]}"
     with replacing(Path(page)) as draft:
         draft.write_text(text)

@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from jaxcnn.cli.axes import read_axes
 from jaxcnn.config import Experiment, override
 from jaxcnn.config.loading import load_sweep
 from jaxcnn.data import MissingData
+from jaxcnn.describe.tables import print_table
 from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.sweep.grids import grid
 from jaxcnn.sweep.groups import groups
+from jaxcnn.sweep.live import first_sentence
 from jaxcnn.sweep.points import check_folder, points_of, status_of
 from jaxcnn.sweep.processes import Processes
 from jaxcnn.sweep.running import run
@@ -54,8 +55,11 @@ def run_sweep(points: Sequence[Experiment], folder: str, *, jobs: int | None, **
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"\n{len(records) - len(bad)} of {len(records)} points are finished in {folder}")
     for record in bad:
-        console.print(f"  {record.status}: {Path(record.workdir).name}: {record.reason}")
-    console.print(f"python -m jaxcnn summarize {folder} compares them")
+        console.print(f"  {record.status}: {Path(record.workdir).name}: {first_sentence(record.reason)}")
+    if any((Path(record.workdir) / "failure.json").exists() for record in bad):
+        console.print("  failure.json in the folder of a point says more")
+    if len(bad) < len(records):
+        console.print(f"python -m jaxcnn summarize {folder} compares them")
     statuses = {record.status for record in bad}
     return 1 if "failed" in statuses else 3 if statuses else 0
 
@@ -71,15 +75,16 @@ def show_sweep(experiments: Sequence[Experiment], folder: str, *, shard: str | N
     check_folder(place, experiments)
     points = share(every, shard)
     together = groups(points, vectorize)
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table("point", "state", "trains with", box=None, title=f"{len(points)} points in {folder}")
+    title = f"{len(points)} points in {folder}"
+    table = Table("point", "state", "trains with", box=None, pad_edge=False, title=title, title_justify="left")
     for number, group in enumerate(together):
         for point in group:
             others = f"group {number}, {len(group)} members" if len(group) > 1 else "alone"
-            table.add_row(escape(point.name), status_of(point.workdir), others)
-    console.print(table)
+            table.add_row(point.name, status_of(point.workdir), others)
+    print_table(table)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
         check_plans([point.name for point in points], [point.experiment for point in points])
     except MissingData as missing:
-        console.print(f"data: missing; {missing}", markup=False)
-    console.print(f"workdir: {place} (nothing was written)", markup=False)
+        console.print(f"data: missing; {missing}")
+    console.print(f"workdir: {place} (nothing was written)")

@@ -2,8 +2,10 @@
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,12 +77,21 @@ class _Statement:
     used: frozenset[str]
 
 
+_PARSING = threading.Lock()
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(source: bytes) -> tuple[_Statement, ...]:
+    body = ast.parse(source).body
+    return tuple(_Statement(each, frozenset(_bound(each)), frozenset(_used(each))) for each in body)
+
+
 class _Reader:
     """Collects the statements that a definition depends on."""
 
     def __init__(self, path: Sequence[Path]) -> None:
         self.path, self.found = path, set[str]()
-        self._reached, self._parsed = set[tuple[Path, str | None]](), dict[Path, list[_Statement]]()
+        self._reached, self._parsed = set[tuple[Path, str | None]](), dict[Path, tuple[_Statement, ...]]()
 
     def reach(self, file: Path, name: str | None) -> None:
         """Collect the statements that define a name in a file, or all statements if the name is None."""
@@ -127,13 +138,14 @@ class _Reader:
     def _defines(self, file: Path, name: str) -> bool:
         return any({name, "*"} & s.bound for s in self._statements(file))
 
-    def _statements(self, file: Path) -> list[_Statement]:
+    def _statements(self, file: Path) -> tuple[_Statement, ...]:
         if file not in self._parsed:
             try:
-                body = ast.parse(file_modules.source(file)).body
+                # In Python 3.11, ast.parse sometimes raises SystemError if two threads call it at the same time.
+                with _PARSING:
+                    self._parsed[file] = _parse(file_modules.source(file))
             except (OSError, SyntaxError, ValueError):
-                body = []
-            self._parsed[file] = [_Statement(s, frozenset(_bound(s)), frozenset(_used(s))) for s in body]
+                self._parsed[file] = ()
         return self._parsed[file]
 
     def _find(self, module: str, file: Path, level: int) -> Path | None:

@@ -87,7 +87,7 @@ def flatten(experiment: Experiment, *, identity_only: bool = False) -> dict[str,
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
     """Return the settings that decide the result, in JSON types; the user's files are identified by their content."""
-    tree = _without({path for path, free in _walk(experiment) if free}, _tree(experiment, identity))
+    tree = without({path for path, free in _walk(experiment) if free}, _tree(experiment, identity))
     if (file := data_file(experiment.data)) is not None:
         tree["data"]["name"] = file_digest(file)
     # Code that an import statement finds is identified by its import path.
@@ -102,11 +102,12 @@ def data_file(data: Data) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def _without(paths: set[str], tree: Any, prefix: str = "") -> Any:
+def without(paths: set[str], tree: Any, prefix: str = "") -> Any:
+    """Return a tree of settings in JSON types without those at these dotted paths."""
     if not isinstance(tree, dict):
         return tree
     kept = {key: value for key, value in tree.items() if prefix + key not in paths}
-    return {key: _without(paths, value, f"{prefix}{key}.") for key, value in kept.items()}
+    return {key: without(paths, value, f"{prefix}{key}.") for key, value in kept.items()}
 
 
 def run_id(experiment: Experiment) -> str:

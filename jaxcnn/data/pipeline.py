@@ -1,12 +1,16 @@
 """Batches on the device: selection, order and padding of the images."""
 
+import contextlib
 import functools
 import itertools
+import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -71,17 +75,59 @@ def train_batches(
     Raises:
         InputError: a batch is larger than the split, or not divisible by the number of devices.
     """
-    steps = steps_per_epoch(len(split), batch_size, _device_count(sharding))
+    steps, epoch = steps_per_epoch(len(split), batch_size, _device_count(sharding)), _epochs(split, seed)
     if _fits(split.images):
-        return _from_device(split, batch_size, steps, seed, start_step, sharding)
-    order = functools.lru_cache(maxsize=1)(functools.partial(epoch_order, seed, n=len(split)))
+        return _from_device(split.images, epoch, batch_size, steps, start_step, sharding)
 
     def make(step: int) -> dict[str, jax.Array]:
-        epoch, position = divmod(step, steps)
-        rows = order(epoch)[position * batch_size : (position + 1) * batch_size]
-        return {"image": _send_rows(split.images, rows, sharding), "label": _send_rows(split.labels, rows, sharding)}
+        number, position = divmod(step, steps)
+        rows, labels = (x[position * batch_size : (position + 1) * batch_size] for x in epoch(number))
+        return {"image": _send_rows(split.images, rows, sharding), "label": _send(labels, sharding)}
 
     return _prefetch(make, itertools.count(start_step))
+
+
+def member_train_batches(
+    splits: Sequence[Split],
+    batch_size: int,
+    *,
+    seeds: Sequence[int],
+    start_step: int = 0,
+    sharding: NamedSharding | None = None,
+) -> Iterator[dict[str, jax.Array]]:
+    """Yield the training batches of several runs, stacked along a new first axis: batch i is that of
+    `train_batches(splits[i], ..., seed=seeds[i])`.
+
+    Args:
+        splits: training splits of equal length, which are the same one or select rows of the same images, as those of
+            `with_validation`. Images that fit are copied to the device once for all runs.
+        batch_size: images per step and run, over all devices.
+        seeds: seed of each run.
+        start_step: as in `train_batches`.
+        sharding: sharding of the batch axis of one run.
+
+    Returns:
+        Dicts of `image` [runs, batch_size, height, width, channels] and `label` int32 [runs, batch_size].
+
+    Raises:
+        InputError: as in `train_batches`.
+    """
+    steps = steps_per_epoch(len(splits[0]), batch_size, _device_count(sharding))
+    stacked, (images, _) = _with_members(sharding), _source(splits[0].images)
+    if not _fits(images):
+        each = (
+            train_batches(split, batch_size, seed=seed, start_step=start_step, sharding=sharding)
+            for split, seed in zip(splits, seeds, strict=True)
+        )
+        return _stacked([*each], stacked)
+    selected = [_source(split.images)[1] for split in splits]
+    epochs = [_epochs(split, seed) for split, seed in zip(splits, seeds, strict=True)]
+
+    def epoch(number: int) -> tuple[np.ndarray, np.ndarray]:
+        orders, labels = zip(*(of(number) for of in epochs), strict=True)
+        return np.stack([rows[order] for rows, order in zip(selected, orders, strict=True)]), np.stack(labels)
+
+    return _from_device(images, epoch, batch_size, steps, start_step, stacked)
 
 
 def eval_batches(
@@ -111,26 +157,72 @@ def eval_batches(
     return _prefetch(make, range(0, n, size))
 
 
+def member_eval_batches(
+    splits: Sequence[Split], batch_size: int, *, sharding: NamedSharding | None = None
+) -> Iterator[dict[str, jax.Array]]:
+    """Yield the batches of `eval_batches` for several splits of equal length, stacked along a new first axis."""
+    each = [eval_batches(split, batch_size, sharding=sharding) for split in splits]
+    return _stacked(each, _with_members(sharding))
+
+
+Epochs = Callable[[int], tuple[np.ndarray, np.ndarray]]
+"""A function from the number of an epoch to the rows of its images, in their order, and to their labels: each [n], or
+[members, n] for several runs."""
+
+
+def _epochs(split: Split, seed: int) -> Epochs:
+    @functools.lru_cache(maxsize=1)
+    def epoch(number: int) -> tuple[np.ndarray, np.ndarray]:
+        order = epoch_order(seed, number, len(split))
+        return order, split.labels[order]
+
+    return epoch
+
+
+def _source(images: np.ndarray | Rows) -> tuple[Any, np.ndarray]:
+    """Return the array that images are selected from, and the selected rows."""
+    if isinstance(images, Rows):
+        return images.source, images.index.astype(np.int32)
+    return images, np.arange(len(images), dtype=np.int32)
+
+
 def _from_device(
-    split: Split, batch_size: int, steps: int, seed: int, start_step: int, sharding: NamedSharding | None
+    images: Any, epoch: Epochs, batch_size: int, steps: int, start_step: int, sharding: NamedSharding | None
 ) -> Iterator[dict[str, jax.Array]]:
     everywhere = sharding and NamedSharding(sharding.mesh, PartitionSpec())
-    images, labels = (_send(np.asarray(x), everywhere) for x in (split.images, split.labels))
+    resident = _send(np.asarray(images), everywhere)
     gather = jax.jit(_gather, static_argnums=4, out_shardings=sharding)
     step = start_step
     while True:
-        epoch, position = divmod(step, steps)
+        number, position = divmod(step, steps)
         if step == start_step or position == 0:
-            order = _send(epoch_order(seed, epoch, len(split)), everywhere)
-        yield gather(images, labels, order, np.int32(position * batch_size), batch_size)
+            rows, labels = (_send(x, everywhere) for x in epoch(number))
+        yield gather(resident, rows, labels, np.int32(position * batch_size), batch_size)
         step += 1
 
 
 def _gather(
-    images: jax.Array, labels: jax.Array, order: jax.Array, start: jax.Array, batch_size: int
+    images: jax.Array, rows: jax.Array, labels: jax.Array, start: jax.Array, batch_size: int
 ) -> dict[str, jax.Array]:
-    rows = jax.lax.dynamic_slice_in_dim(order, start, batch_size)
-    return {k: x.at[rows].get(mode="promise_in_bounds") for k, x in (("image", images), ("label", labels))}
+    rows, labels = (jax.lax.dynamic_slice_in_dim(x, start, batch_size, axis=-1) for x in (rows, labels))
+    return {"image": images.at[rows].get(mode="promise_in_bounds"), "label": labels}
+
+
+def _stacked(
+    streams: Sequence[Iterator[dict[str, jax.Array]]], sharding: NamedSharding | None
+) -> Iterator[dict[str, jax.Array]]:
+    """Yield the batches of several iterators, stacked along a new first axis; close them at the end."""
+    stack = jax.jit(lambda batches: jax.tree.map(lambda *x: jnp.stack(x), *batches), out_shardings=sharding)
+    with contextlib.ExitStack() as ends:
+        for stream in streams:
+            ends.enter_context(contextlib.closing(stream))
+        for batches in zip(*streams, strict=True):
+            yield stack(batches)
+
+
+def _with_members(sharding: NamedSharding | None) -> NamedSharding | None:
+    """Return the sharding of batches with a first axis of members."""
+    return sharding and NamedSharding(sharding.mesh, PartitionSpec(None, *sharding.spec))
 
 
 def _prefetch(make: Callable[[int], dict[str, jax.Array]], numbers: Iterable[int]) -> Iterator[dict[str, jax.Array]]:
@@ -173,7 +265,8 @@ def _device_count(sharding: NamedSharding | None) -> int:
     return sharding.mesh.size if sharding else 1
 
 
-def _fits(images: np.ndarray | Rows) -> bool:
+def _fits(images: Any) -> bool:
+    size = math.prod(images.shape) * images.dtype.itemsize
     stats = jax.local_devices()[0].memory_stats() or {}
     room = RESIDENT_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else RESIDENT_BYTES
-    return images.nbytes <= room
+    return size <= room

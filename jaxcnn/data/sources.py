@@ -1,5 +1,6 @@
 """Data sources: `load` turns a configuration into arrays."""
 
+import dataclasses
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -56,10 +57,14 @@ def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None, *, ne
         doubtful += unseen_classes(train, test)
     for doubt in doubtful:
         warnings.warn(doubt, stacklevel=2)
-    validation = None
-    if config.validation and train is not None:
-        split_seed = seed if config.split_seed is None else config.split_seed
-        train, validation = _carve(train, config.validation, split_seed)
+    whole = Dataset(train, test, None, class_names)
+    if not config.validation or train is None:
+        return whole
+    divided = with_validation(whole, config.validation, seed if config.split_seed is None else config.split_seed)
+    if type(train.images) is not np.ndarray:
+        return divided
+    # Copies, so that the memory of the whole array is released.
+    train, validation = (Split(np.asarray(part.images), part.labels) for part in (divided.train, divided.validation))
     return Dataset(train, test, validation, class_names)
 
 
@@ -101,19 +106,24 @@ def _framed(images: np.ndarray, config: Data) -> np.ndarray:
     return padded(images, config.pad)
 
 
-def _carve(train: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Return the remaining training split and the validation split, drawn with a seed; both keep their order."""
-    n = len(train)
+def with_validation(dataset: Dataset, share: float, seed: int) -> Dataset:
+    """Return the data set with a share of its training images as the validation split, drawn with a seed.
+
+    Both splits keep their order, and select rows of the training images (`Rows`), so that no image is copied.
+
+    Raises:
+        InputError: one of the splits would be empty.
+    """
+    train, n = dataset.train, len(dataset.train)
     drawn = validation_rows(n, share, seed)
     if not 0 < len(drawn) < n:
         raise InputError(f"Data.validation is {share}; with {n} training images that leaves an empty split.")
     aside = np.zeros(n, bool)
     aside[drawn] = True
-    parts = []
-    for rows in (np.flatnonzero(~aside), np.flatnonzero(aside)):
-        images = train.images[rows] if type(train.images) is np.ndarray else Rows(train.images, rows)
-        parts.append(Split(images, train.labels[rows]))
-    return parts[0], parts[1]
+    rest, validation = (
+        Split(Rows(train.images, rows), train.labels[rows]) for rows in (np.flatnonzero(~aside), np.flatnonzero(aside))
+    )
+    return dataclasses.replace(dataset, train=rest, validation=validation)
 
 
 def _fake(config: Fake) -> tuple[Split, Split, tuple[str, ...]]:

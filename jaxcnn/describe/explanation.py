@@ -1,22 +1,24 @@
-"""Explanations of networks and norms, with the figures of the instance or of a real batch."""
+"""Explanations of networks, norms and vanishing gradients, with the figures of the instance or of a real batch."""
 
-import functools
 import inspect
 import re
-import textwrap
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from jaxcnn import norms
+from jaxcnn.describe.gradient_example import vanishing_example
+from jaxcnn.describe.gradient_explanation import explain_vanishing_gradients
 from jaxcnn.describe.norm_examples import batch_norm_example, local_response_example, response_share
+from jaxcnn.describe.paragraphs import filled
 from jaxcnn.describe.tables import Grid, memory_text, network, stages
 from jaxcnn.layers import Shape
 from jaxcnn.models import ConvNet, LeNet5
 from jaxcnn.runtime.errors import InputError
 
-_COLUMNS = 100
+Topic = Literal["batch_norm", "local_response_norm", "vanishing_gradients"]
+"""What is explained step by step."""
 
 
 def explain_network(model: ConvNet, shape: Shape) -> list[str | Grid]:
@@ -36,25 +38,33 @@ def explain_network(model: ConvNet, shape: Shape) -> list[str | Grid]:
         This {kind} has {", ".join(counts)} and {last}. Each image takes {totals["multiply_adds"]:,} multiply-adds
         and {memory_text(totals["activation_bytes"])} for the outputs of all layers in {model.dtype}.
     """
-    return [_words(model), _filled(figures), stages(model, shape)]
+    return [_words(model), filled(figures), stages(model, shape)]
 
 
-def explain_norm(name: Literal["batch_norm", "local_response_norm"]) -> list[str | Grid]:
-    """Explain a norm step by step, with the numbers of a real batch."""
-    return {"batch_norm": _explain_batch_norm, "local_response_norm": _explain_local_response_norm}[name]()
+def explain_topic(topic: Topic) -> list[str | Grid]:
+    """Explain a topic step by step, with the numbers of a real batch."""
+    explain = {
+        "batch_norm": _explain_batch_norm,
+        "local_response_norm": _explain_local_response_norm,
+        "vanishing_gradients": explain_vanishing_gradients,
+    }
+    return explain[topic]()
 
 
-def draw_norm(name: Literal["batch_norm", "local_response_norm"], path: str | Path) -> Path:
+def draw_topic(topic: Topic, path: str | Path) -> Path:
     """Draw the same explanation as an .svg or .png picture.
 
     Returns:
         `path`.
     """
+    from jaxcnn.describe.gradient_plot import vanishing_gradients
     from jaxcnn.describe.norm_plots import batch_norm, local_response_norm
 
-    if name == "batch_norm":
+    if topic == "batch_norm":
         return batch_norm(batch_norm_example(), path)
-    return local_response_norm(local_response_example(), path)
+    if topic == "local_response_norm":
+        return local_response_norm(local_response_example(), path)
+    return vanishing_gradients(vanishing_example(), path)
 
 
 def _explain_batch_norm() -> list[str | Grid]:
@@ -122,7 +132,7 @@ def _explain_batch_norm() -> list[str | Grid]:
         for c in range(channels)
     ]
     headings = ("map", *(f"{name} {word}" for name in ("batch", "population", "moving") for word in ("mean", "sd")))
-    return [_filled(steps), Grid("Statistics of the maps of C1", headings, tuple(rows))]
+    return [filled(steps), Grid("Statistics of the maps of C1", headings, tuple(rows))]
 
 
 def _explain_local_response_norm() -> list[str | Grid]:
@@ -179,7 +189,7 @@ def _explain_local_response_norm() -> list[str | Grid]:
     shares = ([f"{s:.4f}" if s == s else "" for s in share] for share in (raw, unit))
     rows = zip(map(str, range(1, len(raw) + 1)), _tenths(e.raw), _tenths(e.raw_normalised), *shares, strict=True)
     headings = ("map", "a", "b", "b/a", "b/a, pixels in 0..1")
-    return [_filled(steps), Grid("The maps at this position", headings, tuple(rows))]
+    return [filled(steps), Grid("The maps at this position", headings, tuple(rows))]
 
 
 def _tenths(values: np.ndarray) -> list[str]:
@@ -191,11 +201,4 @@ def _words(model: ConvNet) -> str:
     # A dataclass without a docstring gets its signature as one.
     if kind.__doc__ is None or kind.__doc__.startswith(f"{kind.__name__}("):
         raise InputError(f"{kind.__name__} has no docstring for --explain to print; write one.")
-    return _filled(re.split(r"^Attributes:", inspect.getdoc(kind), flags=re.MULTILINE)[0])
-
-
-def _filled(text: str) -> str:
-    """Wrap paragraphs at `_COLUMNS`; indented ones, the formulas, stay as they are."""
-    paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(text))
-    fill = functools.partial(textwrap.fill, width=_COLUMNS, break_on_hyphens=False)
-    return "\n\n".join(p if p.startswith(" ") else fill(" ".join(p.split())) for p in paragraphs)
+    return filled(re.split(r"^Attributes:", inspect.getdoc(kind), flags=re.MULTILINE)[0])

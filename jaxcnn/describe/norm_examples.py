@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxcnn import norms
 from jaxcnn.config import Data
-from jaxcnn.data import Dataset, load, make_preprocess
+from jaxcnn.data import Dataset, make_preprocess
 from jaxcnn.data.sources import shuffled
+from jaxcnn.describe.digits_program import digits, run_once
 from jaxcnn.layers import Layer, trace
 from jaxcnn.models import Chain, LeNet5
 
@@ -55,8 +56,8 @@ class BatchNormExample(NamedTuple):
 @functools.cache
 def batch_norm_example() -> BatchNormExample:
     """Return the example for the first test images of scikit-learn's digits; the population is the training images."""
-    digits, init, outputs = _digits(LeNet5().layers()[:1], mean=0.08, std=0.78)
-    train, images = digits.train.images, digits.test.images[:_BATCH]
+    scans, init, outputs = _on_digits(LeNet5().layers()[:1], mean=0.08, std=0.78)
+    train, images = scans.train.images, scans.test.images[:_BATCH]
     order = shuffled(len(train), 0)[: len(train) // _BATCH * _BATCH].reshape(-1, _BATCH)
     scale, shift = jnp.array([1.5, 0.5, 1.0, 2.0, 0.75, 1.25]), jnp.array([-1.0, 1.0, 0.0, 0.5, -0.5, 1.5])
 
@@ -89,7 +90,7 @@ def batch_norm_example() -> BatchNormExample:
             "inferred": norms.batch_norm(x, *population, scale, shift),
         }
 
-    return BatchNormExample(images=images, **_computed(example, images, train[order]))
+    return BatchNormExample(images=images, **run_once(example, jax.random.key(0), images, train[order]))
 
 
 class LocalResponseExample(NamedTuple):
@@ -131,8 +132,8 @@ def local_response_example() -> LocalResponseExample:
     """Return the example for a position in the first test images of scikit-learn's digits where many maps respond."""
     layers = LeNet5(activation="relu").layers()
     layers = layers[: [layer.name for layer in layers].index("act3") + 1]
-    digits, init, outputs = _digits(layers, mean=0.0, std=1.0)
-    images, paper = digits.test.images[:_BATCH], norms.LRN_PRESETS["paper"]
+    scans, init, outputs = _on_digits(layers, mean=0.0, std=1.0)
+    images, paper = scans.test.images[:_BATCH], norms.LRN_PRESETS["paper"]
 
     def example(key: jax.Array, images: jax.Array) -> tuple[jax.Array, ...]:
         # Without biases, rectified responses scale linearly with the pixels.
@@ -140,7 +141,7 @@ def local_response_example() -> LocalResponseExample:
         raw = 255 * unit
         return raw, unit, *(norms.local_response_norm(x, **paper) for x in (raw, unit))
 
-    raw, unit, raw_normalised, unit_normalised = _computed(example, images)
+    raw, unit, raw_normalised, unit_normalised = run_once(example, jax.random.key(0), images)
     share = response_share(raw, raw_normalised)
     place = _most_active(raw, share)
     rows = trace(layers, images.shape[1:])
@@ -173,28 +174,16 @@ def response_share(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.divide(after, before, out=np.full_like(before, np.nan), where=before > 0)
 
 
-@functools.cache
-def _scans() -> Dataset:
-    return load(Data(source="digits"), seed=0)
-
-
-def _digits(
+def _on_digits(
     layers: tuple[Layer, ...], mean: float, std: float
 ) -> tuple[Dataset, Callable[[jax.Array], Any], Callable[[Any, jax.Array], jax.Array]]:
-    """Return scikit-learn's digits, a function that initializes the layers, and one that applies them to images."""
+    """Return the digits, a function that initializes the layers, and one that applies them to images."""
     data = Data(source="digits", mean=(mean,), std=(std,))
     # XLA compiles its own convolution faster than the other formulations.
-    digits, preprocess, net = _scans(), make_preprocess(data), Chain(layers, ops="lax")
-    image = jnp.zeros((1, *digits.test.images.shape[1:]))
+    preprocess, net = make_preprocess(data), Chain(layers, ops="lax")
+    image = jnp.zeros((1, *digits().test.images.shape[1:]))
     return (
-        digits,
+        digits(),
         lambda key: net.init(key, image, train=False),
         lambda variables, images: net.apply(variables, preprocess(images), train=False),
     )
-
-
-def _computed(example: Callable[..., Any], *images: np.ndarray) -> Any:
-    """Compile a function of a random key and images as one program, and return its result as NumPy arrays."""
-    # The program runs once and quickly, so optimizing it would take longer than it saves.
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return jax.device_get(jax.jit(example, compiler_options=options)(jax.random.key(0), *images))

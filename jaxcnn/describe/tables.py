@@ -55,6 +55,13 @@ class Grid:
             table.add_row(*row, end_section=i + 1 in self.sections)
         return table
 
+    def text(self) -> str:
+        """Return the table as lines of plain text, none of which is wrapped."""
+        console, table = Console(file=io.StringIO(), highlight=False, markup=False, width=1000), self.table()
+        table.title = None
+        console.print(table)
+        return "\n".join([self.title, *(line.rstrip() for line in console.file.getvalue().splitlines())])
+
     def markdown(self) -> str:
         """Return the table in GitHub's Markdown, with the totals in bold."""
         rules = tuple(":--" if self._is_left(i) else "--:" for i in range(len(self.headings)))
@@ -192,7 +199,8 @@ def comparison(networks: Mapping[str, tuple[ConvNet, Shape]]) -> Grid:
 
 
 def stages(model: ConvNet, shape: Shape) -> Grid:
-    """Return the figures of a network by stage: the layers up to a pooling layer, and those from flattening on.
+    """Return the figures of a network by stage: the layers up to a pooling layer or before a convolution that reduces
+    the resolution, and those from flattening on.
 
     Raises:
         InputError: the network cannot take such an image.
@@ -201,7 +209,7 @@ def stages(model: ConvNet, shape: Shape) -> Grid:
     starts = [0]
     for i, row in enumerate(rows):
         pooled = any(before.layer.role == "pool" for before in rows[starts[-1] : i])
-        if i and (row.layer.role == "flatten" or (pooled and row.layer.role == "conv")):
+        if i and (row.layer.role == "flatten" or (row.layer.role == "conv" and (pooled or row.info.stride > 1))):
             starts.append(i)
     totals = [max(1, sum(getattr(row.info, key) for row in rows)) for key in ("parameters", "multiply_adds")]
     cells = []

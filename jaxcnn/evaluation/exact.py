@@ -46,6 +46,44 @@ def evaluate(
     Raises:
         NonFinite: a mean is NaN or infinite.
     """
+    return _means(*_sums(eval_step, variables, batches, poll))
+
+
+def evaluate_members(
+    eval_step: Callable[[dict[str, Any], Batch], tuple[dict[str, jax.Array], jax.Array]],
+    variables: dict[str, Any],
+    batches: Iterable[Batch],
+    *,
+    poll: Callable[[], None] = lambda: None,
+) -> list[tuple[dict[str, float], np.ndarray] | NonFinite]:
+    """Compute what `evaluate` does for several members at once.
+
+    Args:
+        eval_step: a step whose variables and results have a first axis of members.
+        variables: variables of the members, stacked.
+        batches: batches for all members, or with a first axis of members.
+        poll: called before every batch; may raise to stop.
+
+    Returns:
+        For each member the result of `evaluate`, or the error that it raises.
+    """
+    sums, logits = _sums(eval_step, variables, batches, poll)
+    found: list[tuple[dict[str, float], np.ndarray] | NonFinite] = []
+    for index, own in enumerate(logits):
+        try:
+            found.append(_means({name: values[index] for name, values in sums.items()}, own))
+        except NonFinite as error:
+            found.append(error)
+    return found
+
+
+def _sums(
+    eval_step: Callable[[dict[str, Any], Batch], tuple[dict[str, jax.Array], jax.Array]],
+    variables: dict[str, Any],
+    batches: Iterable[Batch],
+    poll: Callable[[], None],
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return sums over all batches, float64, and the logits without padding, [..., n, classes]."""
     sums: dict[str, list] = {}
     logits = []
     for batch in batches:
@@ -55,17 +93,25 @@ def evaluate(
             sums.setdefault(name, []).append(value)
         logits.append((batch_logits, batch["mask"]))
     # Metrics are fetched at the end, so that the device keeps working while batches are sent.
-    totals = {name: float(np.sum(jax.device_get(values), dtype=np.float64)) for name, values in sums.items()}
-    kept = [np.asarray(x)[np.asarray(mask)] for x, mask in logits]
+    totals = {name: np.sum(jax.device_get(values), axis=0, dtype=np.float64) for name, values in sums.items()}
+    # The mask of members is the same for all.
+    masks = (np.asarray(mask).reshape(-1, mask.shape[-1])[0] for _, mask in logits)
+    kept = [np.asarray(x)[..., mask, :] for (x, _), mask in zip(logits, masks, strict=True)]
+    return totals, np.concatenate(kept, axis=-2)
+
+
+def _means(sums: dict[str, np.ndarray], logits: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+    """Return the metrics of one network, whose sums are scalars, and its logits."""
+    totals = {name: float(value) for name, value in sums.items()}
     means = mean_metrics(totals)
     for name, value in means.items():
         if not math.isfinite(value):
-            broken = sum(int((~np.isfinite(part)).any(-1).sum()) for part in kept)
+            broken = int((~np.isfinite(logits)).any(-1).sum())
             raise NonFinite(
                 f"the {name} is {value}; the logits of {broken} of {int(totals['n'])} images are not finite"
             )
     accuracy = {"accuracy": means["accuracy"], "error": 1 - means["accuracy"]} if "accuracy" in means else {}
-    return accuracy | means | {"n": int(totals["n"])}, np.concatenate(kept)
+    return accuracy | means | {"n": int(totals["n"])}, logits
 
 
 def evaluate_model(

@@ -16,10 +16,12 @@ from jaxcnn.layers.normalization import (
     NormName,
     template,
 )
+from jaxcnn.layers.padded_identity import PaddedIdentity
 from jaxcnn.layers.pooling import AdaptiveAveragePool, AveragePool, MaxPool, TrainableSubsampling
 from jaxcnn.layers.record import Layer, LayerInfo, Role, Shape, Window
 from jaxcnn.layers.residual import Residual
 from jaxcnn.layers.rewriting import convolutional
+from jaxcnn.layers.scale import Scale
 from jaxcnn.layers.trace import TracedLayer, apply, least_size, trace, trace_image
 
 __all__ = [
@@ -43,9 +45,11 @@ __all__ = [
     "MaxPool",
     "Norm",
     "NormName",
+    "PaddedIdentity",
     "RadialBasis",
     "Residual",
     "Role",
+    "Scale",
     "Shape",
     "TracedLayer",
     "TrainableSubsampling",

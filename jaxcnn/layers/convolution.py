@@ -27,7 +27,7 @@ class Conv(Layer):
         groups: number of independent groups of input and output channels (AlexNet section 3.2).
         kernel_init: a name from `flax.linen.initializers`; lecun_1998, uniform within 2.4 / fan-in of 0 (LeCun et al.
             1998, appendix A); or the standard deviation of a zero-mean normal.
-        bias_init: initial bias.
+        bias_init: initial bias; None: no bias, as usual before a norm that adds one.
         connections: input channels of each feature (LeNet-5, section II.B, table I), or None: all channels of its
             group. With connections the kernel has only trained weights, [kernel, kernel, pairs], with one plane per
             pair of a feature and a channel in the order of the table, and initial values depend on each feature's own
@@ -42,7 +42,7 @@ class Conv(Layer):
     padding: NonNegativeInt = 0
     groups: PositiveInt = 1
     kernel_init: InitName | float = "lecun_normal"
-    bias_init: float = 0.0
+    bias_init: float | None = 0.0
     connections: tuple[tuple[NonNegativeInt, ...], ...] | None = None
 
     def __post_init__(self) -> None:
@@ -79,10 +79,11 @@ class Conv(Layer):
                     f"{input_shape[2] - 1}."
                 )
         weights, positions = self.kernel**2 * pairs, height * width
+        parameters = weights + (self.features if has_bias(self) else 0)
         return LayerInfo(
             output_shape=(height, width, self.features),
-            parameters=weights + self.features,
-            connections=(weights + self.features) * positions,
+            parameters=parameters,
+            connections=parameters * positions,
             multiply_adds=weights * positions,
             kernel=self.kernel,
             stride=self.stride,
@@ -101,7 +102,8 @@ class Conv(Layer):
             conv_general_dilated=self._convolve,
             dtype=x.dtype,
             kernel_init=initializer(self.kernel_init),
-            bias_init=nn.initializers.constant(self.bias_init),
+            use_bias=has_bias(self),
+            bias_init=nn.initializers.constant(self.bias_init or 0.0),
             name=self.name,
         )(x)
 
@@ -117,22 +119,22 @@ class Conv(Layer):
         return f"conv{self.kernel}-{self.features}{step}{groups}{', partial' if self.connections else ''}"
 
     def torch_arrays(self) -> Mapping[str, str] | None:
-        return None if self.connections else KERNEL_AND_BIAS
+        return None if self.connections else kernel_and_bias(self)
 
     def linen(self, x: jax.Array, *, train: bool) -> jax.Array:
         if self.connections is not None:
             raise InputError(f"peer flax has no layer like {self.name} (connections); leave this peer out.")
         window = (self.kernel, self.kernel)
-        options: dict[str, Any] = {"feature_group_count": self.groups, "dtype": x.dtype, "name": self.name}
-        return nn.Conv(self.features, window, self.stride, self.padding, **options)(x)
+        options: dict[str, Any] = {"feature_group_count": self.groups, "use_bias": has_bias(self), "dtype": x.dtype}
+        return nn.Conv(self.features, window, self.stride, self.padding, **options, name=self.name)(x)
 
     def torch_module(self, input_shape: Shape) -> Any:
         if self.connections is not None:
             return super().torch_module(input_shape)
         from torch import nn as torch_nn
 
-        window = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
-        return torch_nn.Conv2d(input_shape[-1], self.features, self.kernel, **window)
+        options = {"stride": self.stride, "padding": self.padding, "groups": self.groups, "bias": has_bias(self)}
+        return torch_nn.Conv2d(input_shape[-1], self.features, self.kernel, **options)
 
     def _convolve(self, x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
         """Replace `lax.conv_general_dilated`, whose other arguments are fields of this record."""
@@ -153,7 +155,13 @@ class Conv(Layer):
         return jnp.concatenate(drawn, axis=2)[:, :, np.array(planes), np.array(features)]
 
 
-KERNEL_AND_BIAS = {"weight": "params/kernel", "bias": "params/bias"}
+def has_bias(layer: Any) -> bool:
+    return layer.bias_init is not None
+
+
+def kernel_and_bias(layer: Any) -> dict[str, str]:
+    """Return the names of the arrays of a layer with weights in PyTorch and here."""
+    return {"weight": "params/kernel"} | ({"bias": "params/bias"} if has_bias(layer) else {})
 
 
 class _PartialConv(nn.Module):
@@ -166,7 +174,10 @@ class _PartialConv(nn.Module):
         layer, (inputs, features) = self.layer, self.layer._pairs()
         window = (layer.kernel, layer.kernel)
         kernel = self.param("kernel", layer._draw_pairs, (*window, len(inputs))).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.constant(layer.bias_init), (layer.features,)).astype(x.dtype)
         full = jnp.zeros((*window, x.shape[-1], layer.features), x.dtype)
         full = full.at[:, :, np.array(inputs), np.array(features)].set(kernel, unique_indices=True)
-        return layer._convolve(x, full) + bias.reshape(1, 1, 1, -1)
+        y = layer._convolve(x, full)
+        if not has_bias(layer):
+            return y
+        bias = self.param("bias", nn.initializers.constant(layer.bias_init), (layer.features,)).astype(x.dtype)
+        return y + bias.reshape(1, 1, 1, -1)

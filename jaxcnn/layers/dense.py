@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcnn.layers.convolution import KERNEL_AND_BIAS, Conv
+from jaxcnn.layers.convolution import Conv, has_bias, kernel_and_bias
 from jaxcnn.layers.initializers import InitName, initializer
 from jaxcnn.layers.record import Function, Layer, LayerInfo, Shape
 from jaxcnn.runtime.errors import InputError
@@ -18,27 +18,29 @@ from jaxcnn.runtime.fields import PositiveInt
 
 @dataclass(frozen=True)
 class Dense(Layer):
-    """Fully connected layer with `features` outputs; initial values as in `Conv`."""
+    """Fully connected layer with `features` outputs; initial values as in `Conv`, bias_init None: no bias."""
 
     role = "dense"
     affine = True
 
     features: PositiveInt
     kernel_init: InitName | float = "lecun_normal"
-    bias_init: float = 0.0
+    bias_init: float | None = 0.0
 
     def info(self, input_shape: Shape) -> LayerInfo:
         if len(input_shape) != 1:
             raise InputError(f"{self.name} needs a flat input, got shape {input_shape}.")
         products = input_shape[0] * self.features
-        return LayerInfo((self.features,), products + self.features, products + self.features, products)
+        parameters = products + (self.features if has_bias(self) else 0)
+        return LayerInfo((self.features,), parameters, connections=parameters, multiply_adds=products)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         return nn.Dense(
             self.features,
             dtype=x.dtype,
             kernel_init=initializer(self.kernel_init),
-            bias_init=nn.initializers.constant(self.bias_init),
+            use_bias=has_bias(self),
+            bias_init=nn.initializers.constant(self.bias_init or 0.0),
             name=self.name,
         )(x)
 
@@ -54,15 +56,15 @@ class Dense(Layer):
         return (Conv(self.features, kernel=maps[0], **initial, name=self.name),)
 
     def torch_arrays(self) -> Mapping[str, str]:
-        return KERNEL_AND_BIAS
+        return kernel_and_bias(self)
 
     def linen(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return nn.Dense(self.features, dtype=x.dtype, name=self.name)(x)
+        return nn.Dense(self.features, use_bias=has_bias(self), dtype=x.dtype, name=self.name)(x)
 
     def torch_module(self, input_shape: Shape) -> Any:
         from torch import nn as torch_nn
 
-        return torch_nn.Linear(*input_shape, self.features)
+        return torch_nn.Linear(*input_shape, self.features, bias=has_bias(self))
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,12 @@ class Norm(Layer):
 
     Attributes:
         usual_place: whether the norm is before or after the activation, unless a network specifies its place.
+        adds_bias: whether it adds a trained bias to every channel, so that the layer before it needs none.
     """
 
     role = "norm"
     usual_place: ClassVar[Literal["pre_activation", "post_activation"]] = "pre_activation"
+    adds_bias: ClassVar[bool] = False
 
     @property
     def shorthand(self) -> NormName | None:
@@ -45,6 +47,7 @@ class _ScaleAndBias(Norm):
     """A norm with one scale and one bias per channel, computed by the linen module `module` with the same options."""
 
     module: ClassVar[type[nn.Module]]
+    adds_bias = True
 
     epsilon: Positive = dataclasses.field(default=norms.BatchNorm.epsilon, kw_only=True)
     """Added to the variance (1e-5 as in PyTorch and Flax; the papers give no value)."""

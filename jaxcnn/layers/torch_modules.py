@@ -32,3 +32,26 @@ class Sum(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.branch(x) + self.shortcut(x)
+
+
+class PaddedIdentity(nn.Module):
+    """Every `stride`-th position of the input, with channels of zeros appended up to `features`."""
+
+    def __init__(self, features: int, stride: int) -> None:
+        super().__init__()
+        self.features, self.stride = features, stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        extra = self.features - x.shape[1]
+        return nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, extra))
+
+
+class Scale(nn.Module):
+    """The input times a fixed factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factor

@@ -6,7 +6,8 @@ from jaxcnn.models.convnet import Chain, ConvNet
 # isort: split
 from jaxcnn.models.alexnet import AlexNet
 from jaxcnn.models.lenet import LeNet5
+from jaxcnn.models.plain import PlainNet
 from jaxcnn.models.vgg import VGG
 from jaxcnn.models.zoo import ZOO, Entry, named
 
-__all__ = ["VGG", "ZOO", "AlexNet", "Chain", "ConvNet", "Entry", "LeNet5", "named"]
+__all__ = ["VGG", "ZOO", "AlexNet", "Chain", "ConvNet", "Entry", "LeNet5", "PlainNet", "named"]

@@ -17,7 +17,8 @@ from jaxcnn.layers import (
     Norm,
     NormName,
 )
-from jaxcnn.models.normalized import NormalizedConvNet, initial
+from jaxcnn.models.kernel_init import KernelInit, initial
+from jaxcnn.models.normalized import NormalizedConvNet
 from jaxcnn.runtime.fields import Fraction, PositiveInt
 
 _WIDTHS = {"2012": (96, 256, 384, 384, 256), "owt": (64, 192, 384, 256, 256)}
@@ -72,7 +73,8 @@ class AlexNet(NormalizedConvNet):
         dropout: fraction of the units of fc6 and fc7 dropped during training (section 4.2).
         head: imagenet, dense layers of 4096, 4096 and num_classes units; cifar, num_classes alone.
         kernel_init: gaussian, standard deviation 0.01 and biases of 1 in conv2, conv4, conv5, fc6 and fc7 (section 5),
-            designed for pixels in 0..255; glorot or he, biases 0. None: gaussian for 2012, he for owt.
+            designed for pixels in 0..255; glorot, he, lecun or orthogonal, biases 0. None: gaussian for 2012, he for
+            owt.
     """
 
     num_classes: PositiveInt = 1000
@@ -83,7 +85,7 @@ class AlexNet(NormalizedConvNet):
     pooling: Literal["overlapping", "plain"] = "overlapping"
     dropout: Fraction = 0.5
     head: Literal["imagenet", "cifar"] = "imagenet"
-    kernel_init: Literal["gaussian", "glorot", "he"] | None = None
+    kernel_init: KernelInit | None = None
 
     @nn.nowrap
     def layers(self) -> tuple[Layer, ...]:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from flax import linen as nn
 
-from jaxcnn.layers import Activation, ActivationName, Conv, InitName, Layer, Norm
+from jaxcnn.layers import Activation, ActivationName, Conv, Layer, Norm
 from jaxcnn.models.convnet import ConvNet
 
 NormPlace = Literal["pre_activation", "post_activation", "post_pool"]
@@ -36,8 +36,3 @@ class NormalizedConvNet(ConvNet):
         if place == "pre_activation":
             return (conv, norm, act, *pool)
         return (conv, act, norm, *pool) if place == "post_activation" else (conv, act, *pool, norm)
-
-
-def initial(init: Literal["gaussian", "glorot", "he"], std: float) -> InitName | float:
-    """Return the kernel initializer that a `kernel_init` field names; `std` is the standard deviation of gaussian."""
-    return {"gaussian": std, "glorot": "glorot_uniform", "he": "he_normal"}[init]

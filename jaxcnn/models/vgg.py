@@ -17,7 +17,8 @@ from jaxcnn.layers import (
     Norm,
     NormName,
 )
-from jaxcnn.models.normalized import NormalizedConvNet, initial
+from jaxcnn.models.kernel_init import KernelInit, initial
+from jaxcnn.models.normalized import NormalizedConvNet
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import Fraction, Positive, PositiveInt
 
@@ -76,7 +77,7 @@ class VGG(NormalizedConvNet):
             positions (Lin et al. 2014, Network in network, section 3.2).
         dropout: fraction of the units of the first two dense layers dropped during training (section 3.1).
         kernel_init: glorot, with which no pre-training is needed (section 3.1, footnote); gaussian, as in section 3.1,
-            variance 1e-2; he (He et al. 2015). Biases are 0.
+            variance 1e-2; he (He et al. 2015); lecun; orthogonal. Biases are 0.
         width: factor on the number of maps and hidden dense units, for smaller networks of the same shape.
     """
 
@@ -85,7 +86,7 @@ class VGG(NormalizedConvNet):
     norm: NormName | Norm = "none"
     head: Literal["imagenet", "torchvision", "cifar", "gap"] = "imagenet"
     dropout: Fraction = 0.5
-    kernel_init: Literal["glorot", "gaussian", "he"] = "glorot"
+    kernel_init: KernelInit = "glorot"
     width: Positive = 1.0
 
     def __post_init__(self) -> None:

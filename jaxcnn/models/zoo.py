@@ -1,11 +1,13 @@
 """The networks by name, each with the shape of the images it was designed for."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from jaxcnn.layers import NormName
 from jaxcnn.models.alexnet import AlexNet
 from jaxcnn.models.convnet import ConvNet
 from jaxcnn.models.lenet import LeNet5
+from jaxcnn.models.plain import PlainNet
 from jaxcnn.models.vgg import VGG
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
@@ -30,11 +32,20 @@ class Entry:
     error: str = ""
     torchvision: str = ""
 
+    @property
+    def for_imagenet(self) -> bool:
+        """Whether the paper's images are those of ImageNet."""
+        return self.shape == (224, 224, 3)
+
 
 def _vgg(configuration: str, error: str, torchvision: str = "", *, norm: NormName = "none") -> Entry:
     paper = "teaching notes" if configuration == "notes19" else "VGG, table 1"
     model = VGG(configuration, norm=norm)
     return Entry(model, (224, 224, 3), paper if norm == "none" else f"{paper}, with batch norm", error, torchvision)
+
+
+def _plain(depth: int, error: str = "", **options: Any) -> Entry:
+    return Entry(PlainNet(depth, **options), (32, 32, 3), "He et al. 2016, section 4.2", error)
 
 
 ZOO: dict[str, Entry] = {
@@ -53,8 +64,13 @@ ZOO: dict[str, Entry] = {
     "vgg_b_bn": _vgg("B", "", "28.41 / 9.63", norm="batch"),
     "vgg_d_bn": _vgg("D", "", "26.64 / 8.48", norm="batch"),
     "vgg_e_bn": _vgg("E", "", "25.78 / 8.16", norm="batch"),
+    "plain20": _plain(20),
+    "plain56": _plain(56),
+    "resnet20": _plain(20, "8.75 (CIFAR-10)", skip="post_activation"),
+    "resnet56": _plain(56, "6.97 (CIFAR-10)", skip="post_activation"),
 }
-"""Networks by name. Errors of AlexNet are for one network (table 2), of VGG for one scale, S = Q = 256 (table 3)."""
+"""Networks by name. Errors of AlexNet are for one network (table 2), of VGG for one scale, S = Q = 256 (table 3), of
+residual networks on CIFAR-10 (table 6)."""
 
 
 def named(name: str) -> Entry:

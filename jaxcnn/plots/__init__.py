@@ -1,14 +1,21 @@
-"""The pictures that a finished run saves in its folder, as PNG files about 1000 pixels wide."""
+"""The pictures of runs and sweeps, as PNG files about 1000 pixels wide."""
 
 from jaxcnn.plots.confusions import confusion_matrix
 from jaxcnn.plots.curves import learning_curves, learning_curves_of_seeds
 from jaxcnn.plots.filters import first_layer_filters
+from jaxcnn.plots.heat_maps import heat_map
 from jaxcnn.plots.mistakes import confident_errors
+from jaxcnn.plots.sweeps import Arm, learning_curves_of_arms, response_curves, strip_plot
 
 __all__ = [
+    "Arm",
     "confident_errors",
     "confusion_matrix",
     "first_layer_filters",
+    "heat_map",
     "learning_curves",
+    "learning_curves_of_arms",
     "learning_curves_of_seeds",
+    "response_curves",
+    "strip_plot",
 ]

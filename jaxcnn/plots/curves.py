@@ -1,6 +1,5 @@
 """Loss, error and learning rate over the epochs of a run, or of several."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxcnn.plots.page import FAINT, WIDTH, add_panel, blank_page, save
+from jaxcnn.plots.scales import set_scale, spread
 from jaxcnn.plots.words import INK, LABEL, MUTED, SMALL, add_text, line_height
 from jaxcnn.runtime.errors import InputError
 
@@ -55,7 +55,7 @@ def learning_curves_of_seeds(runs: Sequence[Sequence[Mapping[str, Any]]], path: 
     Raises:
         InputError: there are no rows, or no step is logged by all runs.
     """
-    curves = [curve for split in _SPLITS if (curve := _curve(runs, split)).epoch.size]
+    curves = [curve for split in _SPLITS if (curve := read_curve(runs, split)).epoch.size]
     if not curves:
         raise InputError(f"the metrics of {len(runs)} runs share no logged step; draw runs that logged the same steps.")
     rates = [curve.learning_rate for curve in curves if curve.split == "train" and np.ptp(curve.learning_rate) > 0]
@@ -66,13 +66,13 @@ def learning_curves_of_seeds(runs: Sequence[Sequence[Mapping[str, Any]]], path: 
     titles = ["Loss", "Error rate, %", "Learning rate"]
     for title, bottom, tall in zip(titles, bottoms, [height, height, strip], strict=False):
         panel = add_panel(page, left, bottom - tall, width, tall)
-        _epochs(panel, last, labels=bottom == bottoms[-1])
+        epochs_axis(panel, last, labels=bottom == bottoms[-1])
         add_text(page, left, bottom - tall - 8, title, LABEL, va="bottom", weight="bold")
         if title == "Learning rate":
             rate = rates[0].mean(axis=0)
             panel.plot(curves[0].epoch, rate, color=INK, linewidth=1.4, linestyle="-", marker="none")
             # A smooth schedule is easier to read on a linear scale, a schedule of drops on a logarithmic one.
-            _scale(panel, rate, linear=np.unique(rate).size > 10, ticks=3)
+            set_scale(panel, rate, linear=np.unique(rate).size > 10, ticks=3)
         else:
             _lines(page, panel, curves, title)
     add_text(page, left + width / 2, bottoms[-1] + 48, "epoch", LABEL, ha="center", va="bottom")
@@ -82,7 +82,7 @@ def learning_curves_of_seeds(runs: Sequence[Sequence[Mapping[str, Any]]], path: 
     return save(page, path)
 
 
-class _Curve(NamedTuple):
+class Curve(NamedTuple):
     """One split of several runs: `epoch` is [n], the other arrays [runs, n]; the error is in percent."""
 
     split: str
@@ -92,7 +92,8 @@ class _Curve(NamedTuple):
     learning_rate: np.ndarray
 
 
-def _curve(runs: Sequence[Sequence[Mapping[str, Any]]], split: str) -> _Curve:
+def read_curve(runs: Sequence[Sequence[Mapping[str, Any]]], split: str) -> Curve:
+    """Return the rows of one split of several runs, at the steps that all of them have logged."""
     by_step = [{row["step"]: row for row in run if row["split"] == split} for run in runs]
     steps = sorted(set(by_step[0]).intersection(*by_step)) if by_step else []
 
@@ -101,10 +102,10 @@ def _curve(runs: Sequence[Sequence[Mapping[str, Any]]], split: str) -> _Curve:
         return np.array(values, np.float64).reshape(len(runs), len(steps))
 
     epoch = np.array([by_step[0][step]["epoch"] for step in steps], np.float64)
-    return _Curve(split, epoch, column("loss"), 100 * (1 - column("accuracy")), column("learning_rate"))
+    return Curve(split, epoch, column("loss"), 100 * (1 - column("accuracy")), column("learning_rate"))
 
 
-def _lines(page: "Axes", panel: "Axes", curves: list[_Curve], title: str) -> None:
+def _lines(page: "Axes", panel: "Axes", curves: list[Curve], title: str) -> None:
     """Draw mean and band of every split, labelled with its name and last evaluation."""
     labels, values, lines = [], [], 1
     for curve in curves:
@@ -127,70 +128,16 @@ def _lines(page: "Axes", panel: "Axes", curves: list[_Curve], title: str) -> Non
                     text += f"\n{low[-1]:{digits}} to {high[-1]:{digits}}"
                     lines = 2
             labels.append((finite[-1], text, colour))
-    _scale(panel, np.concatenate(values))
+    set_scale(panel, np.concatenate(values))
     left, right = page.get_xlim()[0], panel.bbox.x1
     total = page.get_ylim()[0]
     wanted = [panel.transData.transform((0, value))[1] for value, _, _ in labels]
-    places = _spread(wanted, lines * line_height(SMALL) + 2, panel.bbox.y0, panel.bbox.y1)
+    places = spread(wanted, lines * line_height(SMALL) + 2, panel.bbox.y0, panel.bbox.y1)
     for place, (_, text, colour) in zip(places, labels, strict=True):
         add_text(page, left + right + 12, total - place, text, SMALL, va="center", color=colour, weight="bold")
 
 
-def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return positions near `wanted`, in the same order, at least `gap` apart, inside [low, high] if they fit."""
-    order = np.argsort(wanted, kind="stable")
-    places = np.asarray(wanted, np.float64)[order]
-    floor = low + gap / 2
-    for i in range(len(places)):
-        places[i] = floor = max(places[i], floor)
-        floor += gap
-    ceiling = high - gap / 2
-    for i in reversed(range(len(places))):
-        places[i] = ceiling = min(places[i], ceiling)
-        ceiling -= gap
-    return places[np.argsort(order)].tolist()
-
-
-def _scale(panel: "Axes", values: np.ndarray, *, linear: bool = False, ticks: int = 5) -> None:
-    """Set scale, limits and ticks of the y axis for values, some of which may not be finite."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-
-    values = values[np.isfinite(values)]
-    low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
-    positive = values[values > 0]
-    if linear or low < 0 or not positive.size or high <= 10 * positive.min():
-        margin = 0.05 * ((high - low) or abs(high) or 1.0)
-        panel.set_ylim(low - margin, high + margin)
-        locator = MaxNLocator(ticks, steps=[1, 2, 5, 10])
-    else:
-        least = positive.min()
-        decades = math.log10(high / least)
-        marks = _decade_ticks(least, high, 8 if ticks > 3 else 3)
-        if low > 0:
-            panel.set_yscale("log")
-            panel.set_ylim(least / 10 ** (0.05 * decades), high * 10 ** (0.05 * decades))
-        else:
-            panel.set_yscale("symlog", linthresh=least, linscale=max(0.5, decades / 8))
-            panel.set_ylim(-0.1 * least, high * 10 ** (0.05 * decades))
-            marks = [0.0, *marks]
-        locator = FixedLocator(marks)
-    panel.yaxis.set_major_locator(locator)
-    panel.yaxis.set_minor_locator(NullLocator())
-    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _decade_ticks(low: float, high: float, most: int) -> list[float]:
-    """Return round values in [low, high], evenly spaced on a logarithmic scale: 1, 2, 5 per decade or powers of ten."""
-    decades = math.log10(high / low)
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if 3 * decades <= most else (1,)
-    stride = max(1, math.ceil(decades / most))
-    ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
-    # Rates such as 0.1 * 0.1 differ from the round value by a rounding error.
-    return [tick for tick in ticks if 0.999 * low <= tick <= 1.001 * high][::stride]
-
-
-def _epochs(panel: "Axes", last: float, *, labels: bool) -> None:
+def epochs_axis(panel: "Axes", last: float, *, labels: bool) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     panel.set_xlim(-0.01 * last, 1.01 * last)

@@ -6,12 +6,13 @@ colour-blind readers and differ in lightness, so that they can also be printed i
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcnn.plots.words import DPI, FONT, INK, MUTED, SMALL
+from jaxcnn.plots.words import DPI, FONT, INK, MUTED, SMALL, TITLE, add_text, line_height, wrapped
 from jaxcnn.runtime.atomic import replacing
 
 if TYPE_CHECKING:
@@ -36,6 +37,32 @@ def blank_page(width: float, height: float) -> "Axes":
     page.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     page.set_axis_off()
     return page
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A title and a subtitle, in lines."""
+
+    title: Sequence[str]
+    subtitle: Sequence[str]
+
+    @property
+    def height(self) -> int:
+        """Height of the space above a picture, in pixels."""
+        return 14 + line_height(TITLE) * len(self.title) + 6 + line_height(SMALL) * len(self.subtitle) + 18
+
+    def draw(self, page: "Axes") -> int:
+        """Write the texts on a page and return `height`."""
+        add_text(page, MARGIN, 14, "\n".join(self.title), TITLE, va="top", weight="bold")
+        y = 20 + line_height(TITLE) * len(self.title)
+        add_text(page, MARGIN, y, "\n".join(self.subtitle), SMALL, va="top", color=MUTED)
+        return self.height
+
+
+def heading(title: str, subtitle: str) -> Heading:
+    """Return a heading whose lines fit a page."""
+    room = WIDTH - 2 * MARGIN
+    return Heading(wrapped(title, room, TITLE, "bold"), wrapped(subtitle, room, SMALL))
 
 
 def add_panel(page: "Axes", left: float, top: float, width: float, height: float) -> "Axes":

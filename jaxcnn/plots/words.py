@@ -3,6 +3,7 @@
 import bisect
 import functools
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,3 +51,20 @@ def shortened(name: str, room: float, size: float) -> str:
     shorter = [name[:length].rstrip() + "…" for length in range(1, len(name))]
     fitting = bisect.bisect_right(shorter, room, key=lambda text: text_width(text, size))
     return shorter[max(fitting - 1, 0)]
+
+
+def wrapped(text: str, room: float, size: float, weight: str = "normal") -> list[str]:
+    """Return a text in lines of at most `room` pixels, broken after blanks and commas, inside a word if need be; a
+    no-break space is no blank."""
+    lines = [""]
+    for part in re.findall(r"[^ ,]+,? *|, *| +", text):
+        if text_width((lines[-1] + part).rstrip(), size, weight) <= room:
+            lines[-1] += part
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in part:
+            if text_width((lines[-1] + letter).rstrip(), size, weight) > room:
+                lines.append("")
+            lines[-1] += letter
+    return [line.rstrip() for line in lines]

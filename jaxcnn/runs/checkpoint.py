@@ -7,7 +7,7 @@ import contextlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -59,8 +59,7 @@ class Checkpoints:
         arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         arguments["info"] = ocp.args.JsonSave(info_of(items, loop_state))
         self._keep.accuracies = accuracies
-        with self._failures(None):
-            self._manager.wait_until_finished()
+        self.wait()
         with self._failures(step):
             if not self._manager.save(step, args=ocp.args.Composite(**arguments), force=True):
                 raise SaveError(f"orbax declined to save step {step}")
@@ -70,6 +69,11 @@ class Checkpoints:
         with self._failures(None):
             if not self._manager.is_saving_in_progress():
                 self._manager.wait_until_finished()
+
+    def wait(self) -> None:
+        """Wait for the last write; raise SaveError if it has failed."""
+        with self._failures(None):
+            self._manager.wait_until_finished()
 
     @contextlib.contextmanager
     def _failures(self, step: int | None) -> Iterator[None]:
@@ -85,8 +89,7 @@ class Checkpoints:
 
     def __exit__(self, *_: Any) -> None:
         try:
-            with self._failures(None):
-                self._manager.wait_until_finished()
+            self.wait()
         finally:
             self._manager.close()
 
@@ -128,8 +131,15 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
 
 
+def remove_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints of later steps."""
+    for later in steps(folder):
+        if later > step:
+            shutil.rmtree(folder / str(later))
+
+
 def restore_state(
-    folder: Path, like: TrainState, report: Callable[[str], None]
+    folder: Path, like: TrainState, report: Callable[[str], None], among: Collection[int] | None = None
 ) -> tuple[TrainState, dict[str, Any]] | None:
     """Restore the newest good state and the values that the loop saved with it (`loop_state`); None if there is none.
 
@@ -140,13 +150,14 @@ def restore_state(
         folder: the folder `checkpoints` of the run.
         like: the state as ShapeDtypeStructs with the requested shardings; those of the saved arrays do not matter.
         report: called with one line for every damaged step folder.
+        among: the steps that may be restored; None: all.
 
     Raises:
         InputError: a good checkpoint belongs to another network or optimizer; the message names the first difference.
         RestoreError: a checkpoint could not be read, and nothing shows that it is damaged; nothing has been moved.
     """
     damaged: list[int] = []
-    found, saved = None, steps(folder)
+    found, saved = None, [step for step in steps(folder) if among is None or step in among]
     for step in reversed(saved):
         found = _read_state(folder / str(step), like)
         if found is not None:

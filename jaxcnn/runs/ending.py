@@ -1,11 +1,10 @@
 """Hooks for the end of a run: the pictures and the summary."""
 
-import jax
 import numpy as np
 
 from jaxcnn.objectives import network_params
 from jaxcnn.runs.hooks import Hook, Run
-from jaxcnn.runs.metrics import read_rows
+from jaxcnn.runs.pictures import draw_curves, draw_network
 from jaxcnn.runs.running_statistics import running_statistics_hint
 from jaxcnn.runs.workdir import Results
 
@@ -17,26 +16,11 @@ class Pictures(Hook):
         if run.keep != "all":
             return
         try:
-            _draw(run, logits)
+            draw_curves(run.workdir)
+            draw_network(run.workdir, run.plan.experiment, run.plan.dataset, logits, run.state.params)
         except Exception as error:
             cause = (str(error).strip() or "no message").splitlines()[0]
             run.console.print(f"pictures could not be drawn: {type(error).__name__}: {cause}")
-
-
-def _draw(run: Run, logits: np.ndarray) -> None:
-    from jaxcnn import plots
-
-    test, known = run.plan.dataset.test, run.plan.dataset.class_names
-    names = (*known, *map(str, range(len(known), logits.shape[-1])))
-    probabilities = np.asarray(jax.nn.softmax(logits))
-    plots.learning_curves(read_rows(run.workdir / "metrics.jsonl"), run.workdir / "learning_curves.png")
-    plots.confusion_matrix(test.labels, probabilities.argmax(-1), names, run.workdir / "confusion_matrix.png")
-    plots.confident_errors(test.images, test.labels, probabilities, names, run.workdir / "confident_errors.png")
-    channels = test.images.shape[-1]
-    kernels = [x for x in jax.tree.leaves(run.state.params) if x.ndim == 4 and x.shape[2] == channels]
-    if kernels:
-        order, path = run.plan.experiment.data.channel_order, run.workdir / "first_layer_filters.png"
-        plots.first_layer_filters(np.asarray(kernels[0]), path, channel_order=order)
 
 
 class Summary(Hook):

@@ -3,9 +3,10 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jaxcnn import data
 from jaxcnn.config import Experiment
 from jaxcnn.describe import tables as describe
 from jaxcnn.evaluation.exact import evaluate
-from jaxcnn.objectives import trained
+from jaxcnn.objectives import Batch, trained
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.clock import Clock
 from jaxcnn.runs.ending import Pictures, Summary
@@ -28,7 +29,7 @@ from jaxcnn.runs.rows import Rows, headline
 from jaxcnn.runs.saves import Saves
 from jaxcnn.runs.selection import Choice
 from jaxcnn.runs.signals import Preempted, Signals
-from jaxcnn.runs.workdir import Results, Source, check_workdir, finished, open_workdir, write_results
+from jaxcnn.runs.workdir import Results, Source, check_space, check_workdir, finished, open_workdir, write_results
 from jaxcnn.runtime import compilation_cache
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
@@ -36,6 +37,7 @@ from jaxcnn.runtime.lock import locked
 from jaxcnn.training import optim
 from jaxcnn.training.non_finite import NonFinite
 from jaxcnn.training.state import TrainState
+from jaxcnn.training.steps import Readings
 
 
 def train(
@@ -94,7 +96,7 @@ def train(
     workdir = check_workdir(workdir)
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
     source = Source.of(experiment, init_from, arrays, init_from_checkpoint)
-    config_text = None if config_file is None else _config_text(config_file)
+    config_text = None if config_file is None else read_config_text(config_file)
     if (results := _finished(experiment, workdir, source, console, accept_changed_code)) is not None:
         return results
     if experiment.compilation_cache:
@@ -107,16 +109,22 @@ def train(
             if (results := _finished(experiment, workdir, source, console, accept_changed_code)) is not None:
                 return results
             state, loop_state = _begin(plan, workdir, source, console)
+            check_space(plan, [workdir])
             if line := open_workdir(plan, workdir, source, config_text):
                 console.print(line)
+            clock = Clock(loop_state.pop("seconds", 0.0))
+            run = Run(plan, workdir, console, state, loop_state, clock, keep)
             try:
-                clock = Clock(loop_state.pop("seconds", 0.0))
-                return _go(Run(plan, workdir, console, state, loop_state, clock, keep), hooks, on_row)
+                (outcome,) = run_group(Alone(run), hooks=hooks, on_rows=[on_row])
             except OSError as error:
                 raise checkpoint.SaveError(f"workdir {workdir} can no longer be written: {error}") from error
+    if isinstance(outcome, NonFinite):
+        raise outcome
+    return outcome
 
 
-def _config_text(file: str | Path) -> bytes:
+def read_config_text(file: str | Path) -> bytes:
+    """Return the text of a config file; raise InputError if it cannot be read."""
     try:
         return Path(file).read_bytes()
     except OSError as error:
@@ -143,15 +151,16 @@ def print_devices(console: Console) -> None:
 
 def print_plan(console: Console, plan: Plan) -> None:
     """Print the devices, the network, its weight decay, the data and the number of steps."""
+    if console.quiet:  # The tables take a tenth of a second.
+        return
     experiment, dataset = plan.experiment, plan.dataset
     print_devices(console)
-    describe.print_table(describe.network_table(experiment.model, plan.image_shape), quiet=console.quiet)
+    describe.print_table(describe.network_table(experiment.model, plan.image_shape))
     settings = experiment.optimizer
     report = optim.decay_report(settings, plan.state.params)
     mask = jax.tree.leaves(trained(experiment.objective, plan.state.params))
     report = [(name, shape, decays and on) for (name, shape, decays), on in zip(report, mask, strict=True)]
-    decays = describe.decay_table(report, settings.weight_decay, settings.weight_decay_form)
-    describe.print_table(decays, quiet=console.quiet)
+    describe.print_table(describe.decay_table(report, settings.weight_decay, settings.weight_decay_form))
     if not all(mask):
         names = ", ".join(name for (name, *_), on in zip(report, mask, strict=True) if on)
         console.print(f"{type(experiment.objective).__name__} trains {sum(mask)} of {len(mask)} parameters: {names}")
@@ -163,30 +172,6 @@ def print_plan(console: Console, plan: Plan) -> None:
     )
 
 
-def _go(run: Run, hooks: Sequence[Hook], on_row: Callable[[dict[str, Any]], None] | None) -> Results:
-    """Train, evaluate, write the results and call the hooks' `on_end`; pictures and summary come last."""
-    signals = Signals()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(signals.watch())
-        hooks = (stack.enter_context(Saves(run)), stack.enter_context(Rows(run, on_row)), *hooks)
-        rows = read_rows(run.workdir / "metrics.jsonl")
-        run.accuracies = accuracies(rows, run.evaluated_part)
-        loop = _Loop(run, hooks, signals)
-        try:
-            loop.train()
-            results, logits = loop.results()
-        except Preempted:
-            loop.save()
-            step = int(run.state.step)
-            raise Preempted(f"stopped at step {step:,}; the same command continues this run") from None
-    write_results(results, run.plan.experiment)
-    with contextlib.ExitStack() as ends:
-        # All of them are called, even if one raises; the first one pushed is called last.
-        for hook in reversed((*hooks, Pictures(), Summary())):
-            ends.callback(hook.on_end, run, results, logits)
-    return results
-
-
 def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple[TrainState, dict[str, Any]]:
     """Return the state to start from, and the values that the loop saved with it (`loop_state`)."""
     restored = checkpoint.restore_state(workdir / "checkpoints", plan.state, console.print)
@@ -196,26 +181,179 @@ def _begin(plan: Plan, workdir: Path, source: Source, console: Console) -> tuple
     return plan.initial_state(starting_weights(plan, source, console.print)), {}
 
 
-class _Loop:
-    """The training loop of one launch."""
+class Group(Protocol):
+    """Runs that train as one program: `Alone`, or several as `together.Together`.
 
-    def __init__(self, run: Run, hooks: Sequence[Hook], signals: Signals) -> None:
-        self.run, self.hooks, self.signals = run, hooks, signals
-        self.compiled: dict[tuple[int, ...], Any] = {}  # By the indices of the hooks with readings.
-        self.last: tuple[int, dict[str, float], np.ndarray] | None = None  # The newest evaluation.
+    Attributes:
+        runs: the runs, which differ only in numbers.
+        console: where the loop prints.
+        state: state after the newest update, of all runs.
+    """
 
-    def train(self) -> None:
-        """Train to the last step; evaluate and save when due."""
-        run, plan, experiment = self.run, self.run.plan, self.run.plan.experiment
-        step, pending = int(run.state.step), None
-        batches = data.train_batches(
+    runs: Sequence[Run]
+    console: Console
+
+    @property
+    def state(self) -> TrainState: ...
+
+    def train_batches(self, step: int) -> Iterator[Batch]:
+        """Return the batches from a step on."""
+
+    def compile(self, batch: Batch, readings: tuple[Callable[..., Readings], ...]) -> Callable[..., Any]:
+        """Return the compiled training step for batches like this one."""
+
+    def update(self, program: Callable[..., Any], batch: Batch) -> Any:
+        """Start an update with a compiled step, and return the rest of its result, for `by_run`."""
+
+    def by_run(self, answer: Any) -> list[Any]:
+        """Return the sums, the learning rate and the readings of an update for each run, on the host."""
+
+    def refresh(self) -> None:
+        """Set the state of every run to its part of `state`."""
+
+    def evaluate(self, part: str, poll: Callable[[], None]) -> list[tuple[dict[str, float], np.ndarray] | NonFinite]:
+        """Return the metrics and logits of every run on a split, or the error of those that are not finite."""
+
+
+class Alone:
+    """A run that trains alone; see `Group`."""
+
+    def __init__(self, run: Run) -> None:
+        self.runs, self.console = (run,), run.console
+        self._run, self._plan = run, run.plan
+
+    @property
+    def state(self) -> TrainState:
+        return self._run.state
+
+    def train_batches(self, step: int) -> Iterator[Batch]:
+        plan, experiment = self._plan, self._plan.experiment
+        return data.train_batches(
             plan.dataset.train,
             experiment.data.batch_size,
             seed=experiment.seed,
             start_step=step,
             sharding=plan.batch_sharding,
         )
-        with contextlib.closing(batches):
+
+    def compile(self, batch: Batch, readings: tuple[Callable[..., Readings], ...]) -> Callable[..., Any]:
+        step = self._plan.programs.train_step
+        return step.lower(self._run.state, batch, self._plan.colors, readings=readings).compile()
+
+    def update(self, program: Callable[..., Any], batch: Batch) -> Any:
+        self._run.state, *answer = program(self._run.state, batch, self._plan.colors)
+        return answer
+
+    def by_run(self, answer: Any) -> list[Any]:
+        return [jax.device_get(answer)]
+
+    def refresh(self) -> None:
+        """Do nothing: the state of the run is always the newest."""
+
+    def evaluate(self, part: str, poll: Callable[[], None]) -> list[tuple[dict[str, float], np.ndarray] | NonFinite]:
+        plan = self._plan
+        split, size = getattr(plan.dataset, part), plan.experiment.data.eval_batch_size
+        batches = data.eval_batches(split, size, sharding=plan.batch_sharding)
+        try:
+            return [evaluate(plan.programs.eval_step, self._run.state.variables, batches, poll=poll)]
+        except NonFinite as error:
+            return [error]
+
+
+def run_group(
+    group: Group,
+    *,
+    hooks: Sequence[Hook] = (),
+    on_rows: Sequence[Callable[[dict[str, Any]], None] | None],
+    on_failure: Callable[[Run, NonFinite], None] = lambda run, error: None,
+) -> list[Results | NonFinite]:
+    """Train the runs of a group, evaluate them, write their results and call their hooks' `on_end`; pictures and
+    summary come last.
+
+    Args:
+        group: the runs.
+        hooks: further hooks, for a run that trains alone.
+        on_rows: for every run, a function that receives the rows of its metrics, or None.
+        on_failure: called as soon as a number of a run is not finite; the other runs continue.
+
+    Returns:
+        For every run its results, or the error that ended it.
+
+    Raises:
+        Preempted, SaveError, OSError: see `train`.
+    """
+    signals = Signals()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(signals.watch())
+        members = []
+        for run, on_row in zip(group.runs, on_rows, strict=True):
+            saves, rows = stack.enter_context(Saves(run)), stack.enter_context(Rows(run, on_row))
+            run.accuracies = accuracies(read_rows(run.workdir / "metrics.jsonl"), run.evaluated_part)
+            members.append(_Member(run, saves, (saves, rows, *hooks)))
+        loop = _Loop(group, members, signals, on_failure)
+        try:
+            loop.train()
+            loop.conclude()
+        except Preempted:
+            loop.save()
+            if loop.live:
+                step, which = int(group.state.step), "this run" if len(members) == 1 else "these runs"
+                raise Preempted(f"stopped at step {step:,}; the same command continues {which}") from None
+    for member in loop.live:
+        write_results(member.results, member.run.plan.experiment)
+    with contextlib.ExitStack() as ends:
+        # All of them are called, even if one raises; the first one pushed is called last.
+        for member in reversed(loop.live):
+            for hook in reversed((*member.hooks, Pictures(), Summary())):
+                ends.callback(hook.on_end, member.run, member.results, member.found["test"][2])
+    return [member.failure or member.results for member in members]
+
+
+@dataclass
+class _Member:
+    """A run of a group in its loop.
+
+    Attributes:
+        run: the run.
+        saves: the hook that saves its checkpoints.
+        hooks: all of its hooks.
+        found: step, metrics and logits of its newest evaluation on each split.
+        failure: the error that ended it; None as long as all of its numbers are finite.
+        results: its results, at the end.
+    """
+
+    run: Run
+    saves: Saves
+    hooks: tuple[Hook, ...]
+    found: dict[str, tuple[int, dict[str, float], np.ndarray]] = field(default_factory=dict)
+    failure: NonFinite | None = None
+    results: Results | None = None
+
+
+class _Loop:
+    """The training loop of one launch."""
+
+    def __init__(
+        self,
+        group: Group,
+        members: Sequence[_Member],
+        signals: Signals,
+        on_failure: Callable[[Run, NonFinite], None],
+    ) -> None:
+        self.group, self.members, self.signals, self.on_failure = group, members, signals, on_failure
+        self.plan, self.evaluated_part = members[0].run.plan, members[0].run.evaluated_part
+        self.compiled: dict[tuple[int, ...], Any] = {}  # By the indices of the hooks with readings.
+
+    @property
+    def live(self) -> list[_Member]:
+        """The members that have not failed."""
+        return [member for member in self.members if member.failure is None]
+
+    def train(self) -> None:
+        """Train to the last step, as long as a member is live; evaluate and save when due."""
+        plan, experiment, hooks = self.plan, self.plan.experiment, self.members[0].hooks
+        step, pending = int(self.group.state.step), None
+        with contextlib.closing(self.group.train_batches(step)) as batches:
             while True:
                 last = step == plan.total_steps
                 evaluating = last or self._due(step, experiment.eval_every)
@@ -225,98 +363,124 @@ class _Loop:
                     pending = self._report(pending)
                 if stopping:
                     raise Preempted
-                with run.clock.paused():
-                    if evaluating and step not in run.accuracies:
+                with self._paused():
+                    if evaluating:
                         self._evaluate_now(step)
                     if saving:
                         self.save()
-                if last:
+                if last or not self.live:
                     return
                 batch, step = next(batches), step + 1
-                reading = tuple(i for i, hook in enumerate(self.hooks) if hook.readings and hook.reads(step))
+                reading = tuple(i for i, hook in enumerate(hooks) if hook.readings and hook.reads(step))
                 if reading not in self.compiled:
                     self._compile(reading, batch)
-                run.state, *answer = self.compiled[reading](run.state, batch, plan.colors)
+                answer = self.group.update(self.compiled[reading], batch)
                 # One step late: the device computes this step while the metrics of the previous one are read.
                 self._report(pending)
                 pending = (step, reading, answer)
 
-    def results(self) -> tuple[Results, np.ndarray]:
-        """Return the results of the last step, and the logits of the test images."""
-        run = self.run
-        # If this launch trained the last step, the loop has already evaluated it.
-        step, *last = self.last or (None,)
-        known = {run.evaluated_part: last} if step == run.plan.total_steps else {}
-        found = {part: known.get(part) or self._evaluate(part) for part in dict.fromkeys(("test", run.evaluated_part))}
-        metrics = {part: values for part, (values, _) in found.items()}
-        results = Results(
-            metrics["test"], run.plan.total_steps, run.clock.seconds, str(run.workdir), metrics.get("validation")
-        )
-        return results, found["test"][1]
+    def conclude(self) -> None:
+        """Make the results of the live members, from evaluations of the last step."""
+        step = self.plan.total_steps
+        for part in dict.fromkeys(("test", self.evaluated_part)):
+            # If this launch trained the last step, the loop has already evaluated it on one of them.
+            if any(part not in member.found or member.found[part][0] != step for member in self.live):
+                self._evaluate(part, step)
+        for member in self.live:
+            run, metrics = member.run, {part: found[1] for part, found in member.found.items()}
+            member.results = Results(
+                metrics["test"], step, run.clock.seconds, str(run.workdir), metrics.get("validation")
+            )
 
     def save(self) -> None:
-        """Save the state, unless a checkpoint of its step exists."""
-        run, step = self.run, int(self.run.state.step)
-        if run.saved == step:
-            return
-        if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(run.state.variables)):
-            raise self._non_finite(f"a weight is not finite after step {step}")
-        for hook in self.hooks:
-            hook.on_checkpoint(run, step)
+        """Save the states of the live members, unless a checkpoint of their step exists."""
+        step = int(self.group.state.step)
+        unsaved = [member for member in self.live if member.run.saved != step]
+        if unsaved:
+            self.group.refresh()
+        for member in unsaved:
+            # A new checkpoint replaces an old one, so the previous one of every member must be complete by then.
+            member.saves.wait()
+            if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(member.run.state.variables)):
+                self._fail(member, f"a weight is not finite after step {step}")
+        for member in unsaved:
+            if member.failure is None:
+                for hook in member.hooks:
+                    hook.on_checkpoint(member.run, step)
 
     def _due(self, step: int, every: int) -> bool:
-        epoch, rest = divmod(step, self.run.plan.steps_per_epoch)
+        epoch, rest = divmod(step, self.plan.steps_per_epoch)
         return epoch > 0 and rest == 0 and epoch % every == 0
 
-    def _compile(self, reading: tuple[int, ...], batch: dict[str, jax.Array]) -> None:
-        run, first, begun = self.run, not self.compiled, time.perf_counter()
-        with run.clock.paused():
-            readings = tuple(self.hooks[i].readings for i in reading)
-            step = run.plan.programs.train_step
-            self.compiled[reading] = step.lower(run.state, batch, run.plan.colors, readings=readings).compile()
-        which = f" with the readings of {', '.join(type(self.hooks[i]).__name__ for i in reading)}" if reading else ""
-        run.console.print(f"compiled the training step{which} in {time.perf_counter() - begun:.1f} s")
-        if first:
-            run.clock.start()
+    @contextlib.contextmanager
+    def _paused(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for member in self.members:
+                stack.enter_context(member.run.clock.paused())
+            yield
 
-    def _report(self, pending: tuple[int, tuple[int, ...], list[Any]] | None) -> None:
+    def _compile(self, reading: tuple[int, ...], batch: Batch) -> None:
+        hooks, first, begun = self.members[0].hooks, not self.compiled, time.perf_counter()
+        with self._paused():
+            self.compiled[reading] = self.group.compile(batch, tuple(hooks[i].readings for i in reading))
+        which = f" with the readings of {', '.join(type(hooks[i]).__name__ for i in reading)}" if reading else ""
+        self.group.console.print(f"compiled the training step{which} in {time.perf_counter() - begun:.1f} s")
+        if first:
+            for member in self.members:
+                member.run.clock.start()
+
+    def _report(self, pending: tuple[int, tuple[int, ...], Any] | None) -> None:
         """Read the metrics of a step and pass them to the hooks."""
         if pending is None:
             return
         step, reading, answer = pending
-        sums, (rate, readings) = jax.device_get(answer)
-        sums = {name: float(value) for name, value in sums.items()}
-        for name, value in sums.items():
-            if not math.isfinite(value):
-                raise self._non_finite(f"the {name} of step {step} is {value}")
-        self.run.learning_rate = float(rate)
-        found = dict(zip(reading, readings, strict=True))
-        for i, hook in enumerate(self.hooks):
-            hook.on_step(self.run, step, sums, found.get(i))
+        for member, (sums, (rate, readings)) in zip(self.members, self.group.by_run(answer), strict=True):
+            if member.failure is not None:
+                continue
+            sums = {name: float(value) for name, value in sums.items()}
+            for name, value in sums.items():
+                if not math.isfinite(value) and member.failure is None:
+                    self._fail(member, f"the {name} of step {step} is {value}")
+            if member.failure is not None:
+                continue
+            member.run.learning_rate = float(rate)
+            found = dict(zip(reading, readings, strict=True))
+            for i, hook in enumerate(member.hooks):
+                hook.on_step(member.run, step, sums, found.get(i))
 
     def _evaluate_now(self, step: int) -> None:
-        run = self.run
-        metrics, logits = self._evaluate(run.evaluated_part)
-        self.last = (step, metrics, logits)
-        logits.setflags(write=False)
-        for hook in self.hooks:
-            hook.on_evaluation(run, step, run.evaluated_part, dict(metrics), logits)
-        run.accuracies[step] = metrics.get("accuracy", math.nan)
+        """Evaluate the live members, and pass what they lack to their hooks."""
+        if all(step in member.run.accuracies for member in self.live):
+            return
+        self._evaluate(self.evaluated_part, step)
+        for member in self.live:
+            run = member.run
+            if step in run.accuracies:
+                continue
+            _, metrics, logits = member.found[self.evaluated_part]
+            for hook in member.hooks:
+                hook.on_evaluation(run, step, self.evaluated_part, dict(metrics), logits)
+            run.accuracies[step] = metrics.get("accuracy", math.nan)
 
-    def _evaluate(self, part: str) -> tuple[dict[str, float], np.ndarray]:
-        run, size = self.run, self.run.plan.experiment.data.eval_batch_size
-        batches = data.eval_batches(getattr(run.plan.dataset, part), size, sharding=run.plan.batch_sharding)
-        try:
-            return evaluate(run.plan.programs.eval_step, run.state.variables, batches, poll=self.signals.poll)
-        except NonFinite as error:
-            what = f"the evaluation on the {part} split after step {run.state.step} failed: {error}"
-            raise self._non_finite(what) from None
+    def _evaluate(self, part: str, step: int) -> None:
+        found = self.group.evaluate(part, self.signals.poll)
+        for member, answer in zip(self.members, found, strict=True):
+            if member.failure is not None:
+                continue
+            if isinstance(answer, NonFinite):
+                self._fail(member, f"the evaluation on the {part} split after step {step} failed: {answer}")
+                continue
+            metrics, logits = answer
+            logits.setflags(write=False)
+            member.found[part] = (step, metrics, logits)
 
-    def _non_finite(self, what: str) -> NonFinite:
-        saved = self.run.saved
-        where = f"the last good checkpoint is step {saved} in {self.run.workdir}/checkpoints"
-        return NonFinite(
-            f"{what}; {'no checkpoint was saved' if saved < 0 else where}. Lower optimizer.learning_rate or set "
+    def _fail(self, member: _Member, what: str) -> None:
+        """End a member, because a number is not finite."""
+        run = member.run
+        where = f"the last good checkpoint is step {run.saved} in {run.workdir}/checkpoints"
+        member.failure = NonFinite(
+            f"{what}; {'no checkpoint was saved' if run.saved < 0 else where}. Lower optimizer.learning_rate or set "
             "optimizer.clip_norm, in a new workdir. Other causes are labels outside 0..classes-1 and images that are "
             "not finite."
         )
+        self.on_failure(run, member.failure)

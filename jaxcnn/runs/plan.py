@@ -1,6 +1,7 @@
 """The plan of a run, made before anything is written."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,11 +67,34 @@ def make_plan(experiment: Experiment, arrays: Mapping[str, np.ndarray] | None = 
     Raises:
         InputError: something does not fit; the message is one line.
     """
-    settings = experiment.data
-    dataset = data.load(settings, experiment.seed, arrays)
+    return _plan(experiment, data.load(experiment.data, experiment.seed, arrays))
+
+
+def make_plans(experiments: Sequence[Experiment], arrays: Mapping[str, np.ndarray] | None = None) -> list[Plan]:
+    """Return the plans of experiments that differ only in numbers; they share their images and programs.
+
+    Args:
+        experiments: experiments of one structure, as `members.structure_key` says.
+        arrays: as for `make_plan`.
+
+    Raises:
+        InputError: as in `make_plan`.
+    """
+    first, seeds = experiments[0], {experiment.seed for experiment in experiments}
+    settings = first.data
+    if settings.validation and settings.split_seed is None:
+        # Each seed draws its own validation split.
+        whole = data.load(dataclasses.replace(settings, validation=0.0), first.seed, arrays)
+        datasets = {seed: data.with_validation(whole, settings.validation, seed) for seed in seeds}
+    else:
+        datasets = dict.fromkeys(seeds, data.load(settings, first.seed, arrays))
+    plan = _plan(first, datasets[first.seed])
+    return [_with_numbers_of(experiment, plan, datasets[experiment.seed]) for experiment in experiments]
+
+
+def _plan(experiment: Experiment, dataset: data.Dataset) -> Plan:
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
-    steps_per_epoch = data.steps_per_epoch(len(dataset.train), settings.batch_size, sharding.mesh.size)
-    colors = data.color_axes(dataset.train.images) if experiment.augment.pca_color else None
+    steps_per_epoch = data.steps_per_epoch(len(dataset.train), experiment.data.batch_size, sharding.mesh.size)
     made = programs(
         structure(
             experiment,
@@ -82,25 +106,35 @@ def make_plan(experiment: Experiment, arrays: Mapping[str, np.ndarray] | None = 
     data.check_labels(dataset, made.logits.shape[-1])
     replicated = NamedSharding(sharding.mesh, PartitionSpec())
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), made.state)
-    numbers = optim.hyperparameters(experiment.optimizer)
-    key, hyper, colors = jax.device_put(
-        (
-            jax.random.key_data(jax.random.key(experiment.seed, impl=IMPLEMENTATION)),
-            {name: np.float32(value) for name, value in numbers.items()},
-            colors,
-        ),
-        replicated,
-    )
     return Plan(
         experiment=experiment,
         dataset=dataset,
         steps_per_epoch=steps_per_epoch,
         total_steps=steps_per_epoch * experiment.epochs,
         programs=made,
-        state=state.replace(key=key, hyper=hyper),
+        state=_numbered(state, experiment, replicated),
         batch_sharding=sharding,
-        colors=colors,
+        colors=_colors(experiment, dataset, replicated),
     )
+
+
+def _with_numbers_of(experiment: Experiment, plan: Plan, dataset: data.Dataset) -> Plan:
+    """Return the plan of another experiment of the same structure."""
+    colors = plan.colors if dataset is plan.dataset else _colors(experiment, dataset, plan.replicated)
+    state = _numbered(plan.state, experiment, plan.replicated)
+    return dataclasses.replace(plan, experiment=experiment, dataset=dataset, state=state, colors=colors)
+
+
+def _numbered(state: TrainState, experiment: Experiment, sharding: NamedSharding) -> TrainState:
+    """Return a state with the key and the hyperparameters of an experiment."""
+    key = jax.random.key_data(jax.random.key(experiment.seed, impl=IMPLEMENTATION))
+    hyper = {name: np.float32(value) for name, value in optim.hyperparameters(experiment.optimizer).items()}
+    key, hyper = jax.device_put((key, hyper), sharding)
+    return state.replace(key=key, hyper=hyper)
+
+
+def _colors(experiment: Experiment, dataset: data.Dataset, sharding: NamedSharding) -> jax.Array | None:
+    return jax.device_put(data.color_axes(dataset.train.images), sharding) if experiment.augment.pca_color else None
 
 
 def _one_image(experiment: Experiment, dataset: data.Dataset) -> jax.Array:

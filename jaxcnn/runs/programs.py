@@ -19,6 +19,7 @@ from jaxcnn import data
 from jaxcnn.config import Augment, Data, Experiment, Optimizer
 from jaxcnn.data.streams import InitStream
 from jaxcnn.objectives import OWN, Batch, Objective, Sums, trained
+from jaxcnn.runs.stacking import member_axes
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.training import optim
 from jaxcnn.training.state import IMPLEMENTATION, TrainState, create_state
@@ -67,6 +68,9 @@ class Programs:
             otherwise None; `readings`, static, are functions as in `make_train_step`, and `answers` their results;
             `rate` is the learning rate of the update.
         eval_step: `(variables, batch) -> (metrics, logits)`.
+        train_members, eval_members: the same for several members of one structure, by `jax.vmap`. States are stacked as
+            by `stacking.stack`, and results are stacked along a first axis. A batch, the colours and the key have this
+            axis too, or belong to all members; so a learning rate sweep augments each batch once.
     """
 
     optimizer: Any
@@ -76,6 +80,8 @@ class Programs:
     initialize: Callable[..., TrainState]
     train_step: Any
     eval_step: Any
+    train_members: Any
+    eval_members: Any
 
 
 def structure(
@@ -197,6 +203,14 @@ def _make(of: Structure) -> Programs:
         state, metrics, answers = step(state, batch)
         return state, metrics, (optim.current_learning_rate(schedule, state.hyper, state.opt_state), answers)
 
+    def train_members(
+        state: TrainState, batch: Batch, colors: jax.Array | None, *, readings: tuple[Callable[..., Any], ...] = ()
+    ) -> tuple[TrainState, Sums, Readings]:
+        axes, own_colors = member_axes(state), colors is not None and colors.ndim > 2
+        step = functools.partial(train_step, readings=readings)
+        each = jax.vmap(step, in_axes=(axes, _batch_axis(batch), 0 if own_colors else None), out_axes=(axes, 0, 0))
+        return each(state, batch, colors)
+
     # Initialization runs once; for a CPU, XLA takes longer to optimize random number generators than they take to run.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     eval_step = make_eval_step(
@@ -204,6 +218,10 @@ def _make(of: Structure) -> Programs:
         preprocess=lambda images: preprocess(data.center_crop(images, of.augment.crop)),
         objective=of.objective,
     )
+
+    def eval_members(variables: dict[str, Any], batch: Batch) -> tuple[Sums, jax.Array]:
+        return jax.vmap(eval_step, in_axes=(0, _batch_axis(batch)))(variables, batch)
+
     return Programs(
         optimizer=optimizer,
         schedule=schedule,
@@ -212,11 +230,18 @@ def _make(of: Structure) -> Programs:
         initialize=jax.jit(initialize, out_shardings=replicated, compiler_options=options),
         train_step=jax.jit(train_step, donate_argnums=0, static_argnames="readings", out_shardings=replicated),
         eval_step=jax.jit(eval_step),
+        train_members=jax.jit(train_members, donate_argnums=0, static_argnames="readings", out_shardings=replicated),
+        eval_members=jax.jit(eval_members),
     )
 
 
 shared = functools.lru_cache(maxsize=_KEPT)(_make)
 """Programs by structure, cached."""
+
+
+def _batch_axis(batch: Batch) -> int | None:
+    """Return the axis of the members in a batch; None if it is the batch of every member."""
+    return 0 if batch["image"].ndim > 4 else None
 
 
 def _key(seed: int | jax.Array) -> jax.Array:

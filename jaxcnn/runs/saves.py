@@ -34,6 +34,10 @@ class Saves(Hook):
         if step % run.plan.experiment.log_every == 0:
             self._checkpoints.check()
 
+    def wait(self) -> None:
+        """Wait for the last write; raise SaveError if it has failed."""
+        self._checkpoints.wait()
+
     def on_checkpoint(self, run: Run, step: int) -> None:
         loop_state = run.loop_state | {"seconds": run.clock.seconds}
         self._checkpoints.save(run.state, loop_state=loop_state, accuracies=run.accuracies)

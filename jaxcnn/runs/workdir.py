@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def check_workdir(workdir: str | Path) -> Path:
         raise InputError(
             f"workdir is {text}; a {scheme[1]}: address cannot be written. Give a folder of a file system and copy it."
         )
-    return Path(workdir).absolute()
+    return Path(os.path.expanduser(workdir)).absolute()
 
 
 def finished(
@@ -299,7 +299,35 @@ def other_code(run: str | Path, experiment: Experiment) -> str | None:
     return f"{run} was trained with other code: {changed} has changed" if changed else None
 
 
-def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes | None = None) -> str | None:
+def check_space(plan: Plan, workdirs: Sequence[Path]) -> None:
+    """Raise InputError if the disk has too little space for runs of this structure in these folders."""
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
+    # Three checkpoints are kept, some of which may already exist, and one more is being written.
+    kept = sum(min(3, len(checkpoints.steps(workdir / "checkpoints"))) for workdir in workdirs)
+    needed = (4 * len(workdirs) - kept) * size + 2**24
+    free = shutil.disk_usage(_existing(workdirs[0])).free
+    if free < needed:
+        others = f" and {len(workdirs) - 1} others need" if len(workdirs) > 1 else " needs"
+        raise InputError(
+            f"workdir {workdirs[0]}{others} {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Free disk space "
+            "or give another workdir."
+        )
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(p for p in (folder, *folder.parents) if os.path.exists(p))
+
+
+def open_workdir(
+    plan: Plan,
+    workdir: Path,
+    source: Source,
+    config_text: bytes | None = None,
+    *,
+    launch: Mapping[str, Any] | None = None,
+    members: Sequence[str] = (),
+) -> str | None:
     """Create the folder and write the experiment and its provenance.
 
     Args:
@@ -307,31 +335,22 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
         workdir: folder of the run.
         source: source of its weights and data.
         config_text: text of the config file, kept as `config.py`.
+        launch: `provenance()` of this launch, if it has been called already.
+        members: run ids of the runs, this one included, that train together as one program; none if it trains alone.
 
     Returns:
         A line that says how the machine differs from that of the previous launch; None if it does not, or if this is
         the first launch.
 
     Raises:
-        InputError: the folder cannot be written, or the disk has too little space; nothing has been written.
+        InputError: the folder cannot be written; nothing has been written.
     """
-    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(plan.state))
-    existing = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
-    # Three checkpoints are kept, some of which may already exist, and one more is being written.
-    saved = len(checkpoints.steps(workdir / "checkpoints"))
-    kept = min(3, saved)
-    needed = (4 - kept) * size + 2**24
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise InputError(
-            f"workdir {workdir} needs {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Free disk space or give "
-            "another workdir."
-        )
+    existing, saved = _existing(workdir), checkpoints.steps(workdir / "checkpoints")
     created = None if existing == workdir else existing / workdir.relative_to(existing).parts[0]
     experiment = plan.experiment
     # Settings of this run's random numbers, independent of JAX's own settings.
     random = {"implementation": IMPLEMENTATION, "partitionable": bool(jax.config.jax_threefry_partitionable)}
-    record = provenance() | {
+    record = (launch or provenance()) | {
         "seed": experiment.seed,
         "run_id": run_id(experiment),
         "random": random,
@@ -339,6 +358,8 @@ def open_workdir(plan: Plan, workdir: Path, source: Source, config_text: bytes |
         "workdir": str(workdir),
         **asdict(source),
     }
+    if members:
+        record |= {"members": [*members], "member": [*members].index(record["run_id"])}
     path = workdir / "provenance.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)

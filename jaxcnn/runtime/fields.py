@@ -24,6 +24,14 @@ NonNegativeInt = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 """JAX takes a larger seed modulo 2**32, so two different seeds would give the same random numbers."""
 
+
+@dataclasses.dataclass(frozen=True)
+class Synonyms:
+    """Metadata of a choice for `Annotated`: pairs of another library's name and ours, which messages translate."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
 _BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
     Gt: ("gt", ">", operator.gt),
     Ge: ("ge", ">=", operator.ge),
@@ -138,9 +146,19 @@ def check(instance: Any, names: Iterable[str] | None = None) -> None:
 
 
 def hint_for(value: Any, hint: Any) -> str:
-    """Return ` Did you mean 'adam'?` if a choice is close to the value, otherwise an empty string."""
-    choices = [h for h in (hint, *typing.get_args(hint)) if typing.get_origin(h) is Literal]
+    """Return ` Did you mean 'adam'?` if a choice is close to the value or means the same, otherwise an empty string."""
+    parts = _parts(hint)
+    translated = {a: b for part in parts if isinstance(part, Synonyms) for a, b in part.pairs}
+    if isinstance(value, str) and value.lower() in translated:
+        return f" Did you mean {translated[value.lower()]!r}?"
+    choices = [part for part in parts if typing.get_origin(part) is Literal]
     return did_you_mean(value, (str(word) for choice in choices for word in typing.get_args(choice)))
+
+
+def _parts(hint: Any) -> list[Any]:
+    """Return an annotation with everything inside it, such as alternatives and metadata."""
+    inner = () if typing.get_origin(hint) is Literal else typing.get_args(hint)
+    return [hint, *(part for each in inner for part in _parts(each))]
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:

@@ -44,7 +44,14 @@ def locked(workdir: Path) -> Iterator[None]:
     """
     if jax.process_index() > 0:
         yield
-        return
+    else:
+        with _alone(workdir):
+            yield
+
+
+@contextlib.contextmanager
+def _alone(workdir: Path) -> Iterator[None]:
+    """Hold the lock of a folder, as `locked` does in process 0."""
     existing = next(p for p in (workdir, *workdir.parents) if os.path.exists(p))
     with contextlib.ExitStack() as stack:
         stack.callback(_remove_empty, workdir, existing)
@@ -55,6 +62,22 @@ def locked(workdir: Path) -> Iterator[None]:
             cause = error.strerror or error
             raise InputError(f"workdir {workdir} cannot be written: {cause}. Give another workdir.") from error
         yield
+
+
+def is_locked(workdir: Path) -> bool:
+    """Return whether another process holds the lock of a folder; the files of an owner that has died are removed.
+
+    It does not ask JAX for its processes, because that would reserve the memory of a GPU.
+    """
+    if not os.path.exists(workdir / ".owner.json"):
+        return False
+    try:
+        with _alone(workdir):
+            return False
+    except InUse:
+        return True
+    except InputError:
+        return False
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The provenance of a result: command, code, packages, devices."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -65,10 +66,11 @@ def machine_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> lis
     return [f"{name} {a[name]}, now {b[name]}" for name in a if None not in (a[name], b[name]) and a[name] != b[name]]
 
 
+@functools.cache
 def software() -> dict[str, Any]:
     """Return the command line, this package's git revision and whether its tree differs from it, and versions.
 
-    It does not access the devices.
+    They are determined once, because the code of this process stays what it was. It does not access the devices.
     """
     status = _git("status", "--porcelain", "--untracked-files=all", ":/")
     return {

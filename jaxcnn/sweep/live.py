@@ -25,23 +25,26 @@ class View:
     a line when a point ends.
     """
 
-    def __init__(self, points: Sequence[Point], records: Mapping[Path, Record], *, show: bool = True) -> None:
+    def __init__(
+        self, folder: Path, points: Sequence[Point], records: Mapping[Path, Record], *, show: bool = True
+    ) -> None:
         """Make the view of a sweep.
 
         Args:
+            folder: folder of the sweep.
             points: all points of this call.
             records: records of those that have ended before; the caller adds the others.
             show: whether to show anything.
         """
-        self._points, self._records, self._before = points, records, len(records)
+        self._folder, self._points, self._records, self._before = folder, points, records, len(records)
         self._names = {str(point.workdir): point.name for point in points}
-        self._begun, self._console = time.monotonic(), Console(quiet=not show, highlight=False, soft_wrap=True)
+        self._begun, self._console = time.monotonic(), Console(quiet=not show, highlight=False, markup=False)
         live = show and self._console.is_terminal
         self._live = Live(get_renderable=self._now, console=self._console, refresh_per_second=2) if live else None
 
     def __enter__(self) -> "View":
-        if self._before:
-            self._print(f"{self._before} of {len(self._points)} points had ended before")
+        before = f"; {self._before} had ended before" if self._before else ""
+        self._print(f"{len(self._points)} points in {self._folder}{before}")
         if self._live is not None:
             self._live.start()
         return self
@@ -52,19 +55,23 @@ class View:
 
     def ended(self, record: Record) -> None:
         """Print a line about a point that has ended."""
-        what = record.reason
-        if record.results is not None:
+        if record.results is None:
+            what = first_sentence(record.reason)
+        else:
             what = f"test {headline(record.results.test)}, {record.results.seconds:.1f} s"
         count = f"[{len(self._records)}/{len(self._points)}]"
+        if self._live is not None:
+            self._live.refresh()
         self._print(f"{count} {self._names[record.workdir]}: {record.status}, {what}")
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False)
+        # In a file every line stays whole.
+        self._console.print(line, soft_wrap=not self._console.is_terminal)
 
     def _now(self) -> Group:
         """Return the lines of the running points and of the counts."""
         running = [p for p in self._points if p.workdir not in self._records and _is_locked(p.workdir)]
-        lines = [Text(f"  {point.name}: {_progress(point)}", overflow="ellipsis", no_wrap=True) for point in running]
+        lines = [Text(f"  {point.name}: {_progress(point)}") for point in running]
         if len(lines) > _SHOWN:
             lines[_SHOWN:] = [Text(f"  and {len(lines) - _SHOWN} more")]
         return Group(*lines, Text(self._counts(len(running))))
@@ -107,6 +114,11 @@ def last_row(path: Path) -> dict[str, Any] | None:
         except ValueError:
             continue
     return None
+
+
+def first_sentence(reason: str) -> str:
+    """Return the first sentence of a reason, which says what happened; the others say what to do."""
+    return reason.partition(". ")[0].removesuffix(".")
 
 
 def _duration(seconds: float) -> str:

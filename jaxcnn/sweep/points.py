@@ -1,5 +1,6 @@
 """The points of a sweep: experiments, their folders, and how far each has come."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxcnn.config import Experiment, run_id, saved_names, to_json
+from jaxcnn.config.serialization import excluded_paths, without
+from jaxcnn.runs.failure import read_failure
 from jaxcnn.runs.workdir import Results
-from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.json_object import read_object
 from jaxcnn.sweep.settings import labels, setting, text_of, texts_of, varying
@@ -35,28 +37,14 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why a point has no results: the content of its file failure.json.
-
-    Attributes:
-        kind: diverged: a loss, a weight or an evaluation was not finite; failed: an error.
-        reason: one line.
-        traceback: where an unexpected error was raised.
-    """
-
-    kind: Literal["diverged", "failed"]
-    reason: str
-    traceback: str | None = None
-
-
-@dataclass(frozen=True)
 class Record:
     """What a sweep did with one of its experiments.
 
     Attributes:
         experiment: the experiment.
         workdir: its run folder.
-        status: finished; diverged or failed, as in `Failure`; stopped: its state is saved, and it can be continued.
+        status: finished; diverged or failed, as in `runs.failure.Failure`; stopped: its state is saved, and it can be
+            continued.
         results: results of a finished run, otherwise None.
         reason: why there are no results, otherwise None.
     """
@@ -105,7 +93,7 @@ def _names(trees: Sequence[Mapping[str, Any]]) -> list[str]:
     columns = [
         [f"{short[path]}={text}" for text in texts_of([setting(tree, path) for tree in trees])] for path in paths
     ]
-    return [re.sub(r"[^\w.()=,+-]", "_", ",".join(row)) for row in zip(*columns, strict=True)]
+    return [re.sub(r"[^\w.()=,+-]", "_", ",".join(row), flags=re.ASCII) for row in zip(*columns, strict=True)]
 
 
 def _folders(folder: Path) -> dict[str, Path]:
@@ -123,17 +111,19 @@ def check_folder(folder: Path, experiments: Sequence[Experiment]) -> None:
     so that a sweep may be extended by seeds, values and axes.
 
     Raises:
-        InputError: the folder is that of a single run, or it holds the points of another sweep.
+        InputError: the folder is that of a single run, it holds the points of another sweep, or one of these points
+            with other code or data.
     """
     if (folder / "config.json").exists():
         raise InputError(f"{folder} holds a single run; give another folder to the sweep.")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder to the sweep.")
-    trees = [read_object(path / "config.json", "model", "data") for path in _started(folder)]
-    if not trees:
+    started = {run: path for run, path in _folders(folder).items() if (path / "config.json").exists()}
+    if not started:
         return
-    there = [saved_names.current(tree) for tree in trees]
-    here = [to_json(experiment, folder=folder / "point") for experiment in experiments]
+    trees = [read_object(path / "config.json", "model", "data") for path in started.values()]
+    there = [_placeless(saved_names.current(tree)) for tree in trees]
+    here = [_placeless(to_json(experiment)) for experiment in experiments]
     ours = {"seed", *varying(there), *varying(here)}
     for path in varying([*there, *here]):
         if not any(f"{path}.".startswith(f"{each}.") or f"{each}.".startswith(f"{path}.") for each in ours):
@@ -141,10 +131,32 @@ def check_folder(folder: Path, experiments: Sequence[Experiment]) -> None:
             raise InputError(
                 f"{folder} holds another sweep: its {path} is {a}, not {b}. Give another folder, or vary {path}."
             )
+    ids: dict[str, set[str]] = {}
+    for tree, experiment in zip(here, experiments, strict=True):
+        ids.setdefault(_settings(tree), set()).add(run_id(experiment))
+    for (run, path), tree in zip(started.items(), there, strict=True):
+        if run not in ids.get(_settings(tree), {run}):
+            raise InputError(
+                f"{path} has the settings of one of these experiments, but its code or data have changed. Undo the "
+                "change, or give another folder."
+            )
 
 
-def _started(folder: Path) -> list[Path]:
-    return [path for path in _folders(folder).values() if (path / "config.json").exists()]
+def _placeless(tree: Any) -> Any:
+    """Return an experiment in JSON types, in which classes and functions of files have names without those files."""
+    if isinstance(tree, list):
+        return [_placeless(each) for each in tree]
+    if not isinstance(tree, Mapping):
+        return tree
+    return {
+        key: value.rpartition(":")[2] if key in ("class", "import") else _placeless(value)
+        for key, value in tree.items()
+    }
+
+
+def _settings(tree: Mapping[str, Any]) -> str:
+    """Return the settings that decide a result as text."""
+    return json.dumps(without(excluded_paths(), tree), sort_keys=True)
 
 
 def status_of(workdir: Path) -> Status:
@@ -154,19 +166,3 @@ def status_of(workdir: Path) -> Status:
     if (failure := read_failure(workdir)) is not None:
         return failure.kind
     return "unfinished" if (workdir / "config.json").exists() else "new"
-
-
-def read_failure(workdir: Path) -> Failure | None:
-    """Return why a point has no results; None if it did not fail."""
-    path = workdir / "failure.json"
-    if not path.exists():
-        return None
-    found = read_object(path, "kind", "reason")
-    return Failure(found["kind"], found["reason"], found.get("traceback"))
-
-
-def write_failure(workdir: Path, failure: Failure) -> None:
-    """Write failure.json into the folder of a point."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    record = {"kind": failure.kind, "reason": failure.reason}
-    write_json(workdir / "failure.json", record | ({"traceback": failure.traceback} if failure.traceback else {}))

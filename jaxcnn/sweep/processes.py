@@ -2,32 +2,40 @@
 
 import contextlib
 import glob
-import multiprocessing
 import os
+import pickle
 import queue
 import signal
-import threading
-import time
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from jaxcnn.runtime.errors import InputError
 
-# Seconds between two signals to a worker whose parent process is gone.
-_AGAIN = 5.0
+# Unlike multiprocessing, this does not run the caller's script again. A terminal sends Ctrl-C to the workers too; they
+# ignore it, and this process sends them SIGTERM.
+_PROGRAM = """
+import pickle, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.path[:], cores = pickle.load(sys.stdin.buffer)
+from jaxcnn.sweep.worker import serve
+serve(cores)
+"""
 
 
 class Processes(Executor):
     """An executor of several worker processes, in which a worker that dies costs its own task only.
 
     The workers share this machine: each gets its part of the CPU cores and, if there are several GPUs, of these;
-    otherwise its part of the memory of the one GPU. They end when this process ends, however that happens.
+    otherwise its part of the memory of the one GPU. What they print appears on stderr. They end when this process ends,
+    however that happens, and a run in progress saves its state first.
     """
 
     def __init__(self, jobs: int) -> None:
-        """Start the executor; each process starts with its first task.
+        """Make the executor; each process starts with its first task.
 
         Args:
             jobs: number of processes.
@@ -44,70 +52,93 @@ class Processes(Executor):
         self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="jobs")
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Run a function in a worker; its future raises `BrokenProcessPool` if the worker dies."""
+        """Run a function that the workers can import; its future raises `BrokenProcessPool` if the worker dies."""
         return self._threads.submit(self._call, fn, args, kwargs)
 
-    def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call(self, *task: Any) -> Any:
         lane = self._free.get()
         try:
-            return lane.call(fn, args, kwargs)
+            return lane.call(task)
         finally:
             self._free.put(lane)
 
     def interrupt(self) -> None:
         """Send SIGTERM to the workers: each saves the state of its run and answers that it has stopped."""
+        self._send(signal.SIGTERM)
+
+    def _send(self, number: signal.Signals) -> None:
         for lane in self._lanes:
-            lane.interrupt()
+            lane.send(number)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for the tasks and end the workers."""
+        """Wait for the tasks and end the workers; without `wait`, they end with this process."""
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
-        for lane in self._lanes:
+        for lane in self._lanes if wait else ():
             lane.close()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """End the workers: at once after Ctrl-C, otherwise when their tasks have ended."""
+        if kind is KeyboardInterrupt:
+            self._send(signal.SIGKILL)
+        self.shutdown(cancel_futures=kind is not None)
 
 
 class _Lane:
     """One worker process, replaced by another one when it dies."""
 
     def __init__(self, cores: Sequence[int], variables: dict[str, str]) -> None:
-        self._arguments, self._pool, self._process = (tuple(cores), variables), None, None
+        self._cores, self._variables = tuple(cores), variables
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, task: tuple[Any, ...]) -> Any:
+        """Return the answer of the worker, or raise its exception."""
+        data = pickle.dumps(task)
         try:
-            if self._pool is None:
-                context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=self._arguments)
-                self._process = self._pool.submit(os.getpid).result()
-            return self._pool.submit(fn, *args, **kwargs).result()
-        except BrokenProcessPool:
-            self.close()
-            raise
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            _write(self._process.stdin, data)
+            found = pickle.load(self._process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            raise BrokenProcessPool(self.close() or str(error)) from error
+        raised, answer = pickle.loads(found)
+        if raised:
+            raise answer
+        return answer
 
-    def interrupt(self) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process, signal.SIGTERM)
+    def _start(self) -> None:
+        self.close()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | self._variables,
+        )
+        _write(self._process.stdin, (sys.path, self._cores))
 
-    def close(self) -> None:
-        pool, self._pool, self._process = self._pool, None, None
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the worker, if there is one."""
+        if (process := self._process) is not None:
+            process.send_signal(number)
+
+    def close(self) -> str:
+        """End the worker, and return how it ended; nothing if there is none."""
+        process, self._process = self._process, None
+        if process is None:
+            return ""
+        for pipe in (process.stdin, process.stdout):
+            # What could not be written to a dead worker is written again here.
+            with contextlib.suppress(OSError):
+                pipe.close()
+        status = process.wait()
+        if status >= 0:
+            return f"exit status {status}"
+        memory = ", perhaps because memory ran out" if status == -signal.SIGKILL else ""
+        return f"killed by {signal.Signals(-status).name}{memory}"
 
 
-def _begin(cores: tuple[int, ...], variables: dict[str, str]) -> None:
-    """Prepare a worker process, before JAX creates its backends."""
-    os.environ.update(variables)
-    if cores:
-        os.sched_setaffinity(0, cores)
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Stop this process when its parent has ended: a run in progress saves its state first."""
-    multiprocessing.parent_process().join()
-    while True:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_AGAIN)
+def _write(pipe: Any, value: Any) -> None:
+    pickle.dump(value, pipe)
+    pipe.flush()
 
 
 def _cores(jobs: int) -> list[tuple[int, ...]]:

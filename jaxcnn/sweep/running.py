@@ -1,25 +1,38 @@
 """Running the points of a sweep: here, in worker processes or on other machines."""
 
 import contextlib
+import os
+import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jaxcnn.config import Experiment, to_json
 from jaxcnn.data import MissingData
+from jaxcnn.runs.failure import read_failure
 from jaxcnn.runs.hooks import Keep, check_keep
 from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runs.workdir import Source, check_workdir, finished
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.lock import is_locked
 from jaxcnn.sweep.groups import groups, structure_key
 from jaxcnn.sweep.live import View
-from jaxcnn.sweep.points import Point, Record, check_folder, points_of, read_failure, status_of
+from jaxcnn.sweep.points import Point, Record, check_folder, points_of, status_of
 from jaxcnn.sweep.processes import Processes
 from jaxcnn.sweep.shards import share
-from jaxcnn.sweep.work import Options, Outcome, check_plans, check_plans_of_json, work, work_on_json
+from jaxcnn.sweep.work import (
+    Options,
+    Outcome,
+    check_plans,
+    check_plans_of_json,
+    refuse_while_loading,
+    work,
+    work_on_json,
+)
 
 # Seconds between two looks at the futures of an executor, and at points that other processes run.
 _POLL, _IN_USE = 0.2, 2.0
@@ -82,37 +95,39 @@ def run(
             cannot start; points that run already are continued by the next call.
         Preempted: SIGTERM or Ctrl-C arrived; the state of the points that ran is saved.
     """
+    refuse_while_loading()
     folder = check_workdir(folder)
     check_keep(keep)
     _check_executor(executor)
     every = points_of(experiments, folder)
     check_folder(folder, [point.experiment for point in every])
     points = share(every, shard)
-    options = Options(keep, plots, None if config_file is None else str(config_file), accept_changed_code)
+    file = None if config_file is None else os.path.abspath(config_file)
+    options = Options(keep, plots, file, accept_changed_code)
     records = {point.workdir: record for point in points if (record := _known(point, options)) is not None}
     waiting = [point for point in points if point.workdir not in records]
-    tasks = [_Task(group) for group in groups(waiting, vectorize)]
+    groups((), vectorize)  # It raises before anything runs.
     _check_plans(waiting, executor)
     signals = Signals()
-    with View(points, records, show=verbose) as view, signals.watch():
-        while tasks:
-            busy = []
+    with View(folder, points, records, show=verbose) as view, signals.watch():
+        while waiting:
+            free, again = _split(waiting)
+            tasks = [_Task(group) for group in groups(free, vectorize)]
             answers = _here(tasks, options, signals) if executor is None else _there(tasks, options, executor, signals)
-            for task, outcomes in answers:
-                for point, outcome in zip(task.points, outcomes, strict=True):
+            with contextlib.closing(answers):  # It stops the tasks if an exception ends the loop.
+                for point, outcome in answers:
                     if outcome.status == "no data":
                         raise MissingData(outcome.reason)
-                    if outcome.status == "in use":
-                        busy.append(point)
-                        continue
-                    records[point.workdir] = _record(point, outcome)
-                    view.ended(records[point.workdir])
-            stopped = signals.received or any(record.status == "stopped" for record in records.values())
-            if stopped:
+                    if outcome.status in ("in use", "stopped"):
+                        again.append(point)
+                    else:
+                        records[point.workdir] = _record(point, outcome)
+                        view.ended(records[point.workdir])
+            if signals.received and len(records) < len(points):
                 done = sum(record.status == "finished" for record in records.values())
                 raise Preempted(f"stopped with {done} of {len(points)} points finished; the same command continues")
-            tasks = [_Task((point,)) for point in busy if not _ended_elsewhere(point, records, options, view)]
-            if tasks:
+            waiting = [point for point in again if not _ended_elsewhere(point, records, options, view)]
+            if waiting:
                 time.sleep(_IN_USE)
     return [records[point.workdir] for point in points]
 
@@ -125,7 +140,10 @@ def _check_plans(points: Sequence[Point], executor: Any) -> None:
         check_plans(names, experiments)
     elif isinstance(executor, Processes) and points:
         # This process does not ask for devices, because that would reserve the memory of a GPU.
-        executor.submit(check_plans_of_json, names, [*map(to_json, experiments)]).result()
+        try:
+            executor.submit(check_plans_of_json, names, [*map(to_json, experiments)]).result()
+        except (BrokenProcessPool, RuntimeError) as error:
+            raise _no_start(executor, _short(error)) from error
 
 
 def _record(point: Point, outcome: Outcome) -> Record:
@@ -156,79 +174,110 @@ def _ended_elsewhere(point: Point, records: dict[Path, Record], options: Options
     return record is not None
 
 
-def _here(tasks: Sequence[_Task], options: Options, signals: Signals) -> Iterator[tuple[_Task, list[Outcome]]]:
-    """Train in this process, and yield what became of each task; stop after a signal."""
+def _split(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
+    """Return the points that are free, and those that another process runs."""
+    free, locked = [], []
+    for point in points:
+        (locked if is_locked(point.workdir) else free).append(point)
+    return free, locked
+
+
+def _here(tasks: Sequence[_Task], options: Options, signals: Signals) -> Generator[tuple[Point, Outcome], None, None]:
+    """Train in this process, and yield what became of each point; stop after a signal."""
     for task in tasks:
         if signals.received:
             return
-        outcomes = work(task.experiments, task.workdirs, options)
-        yield task, outcomes
-        if any(outcome.status == "stopped" for outcome in outcomes):
-            return
+        yield from zip(task.points, work(task.experiments, task.workdirs, options), strict=True)
 
 
 def _there(
     tasks: Sequence[_Task], options: Options, executor: Any, signals: Signals
-) -> Iterator[tuple[_Task, list[Outcome]]]:
-    """Train with an executor, and yield what became of each task as it ends; after a signal, cancel the rest."""
-    futures = _submit(tasks, options, executor)
-    stopping = False
+) -> Generator[tuple[Point, Outcome], None, None]:
+    """Train with an executor, and yield what became of each point as it ends; after a signal, stop the others."""
+    running = _submit(tasks, options, executor)
     try:
-        while futures:
-            if signals.received and not stopping:
-                stopping = True
-                _cancel(executor, [future for _, future in futures])
-            ended = [(task, future) for task, future in futures if future.done()]
-            futures = [(task, future) for task, future in futures if (task, future) not in ended]
-            for task, future in ended:
-                yield task, _answer(task, future)
-            if stopping and not isinstance(executor, Processes):
-                return
-            if not ended:
+        while running and not signals.received:
+            left = []
+            for task, future in running:
+                if signals.received or not future.done():
+                    left.append((task, future))
+                else:
+                    yield from zip(task.points, _outcomes(task, future, executor), strict=True)
+            if len(left) == len(running):
                 time.sleep(_POLL)
+            running = left
     finally:
-        if futures and not stopping:
-            _cancel(executor, [future for _, future in futures])
+        _stop(executor, [future for _, future in running])
 
 
 def _submit(tasks: Sequence[_Task], options: Options, executor: Any) -> list[tuple[_Task, Any]]:
+    if not tasks:
+        return []
     # Submitit makes one job array of what is submitted within `batch`.
     together = executor.batch() if hasattr(executor, "batch") else contextlib.nullcontext()
-    submit: Callable[..., Any] = executor.submit
+    futures: list[Any] = []
     try:
         with together:
-            return [
-                (task, submit(work_on_json, [to_json(e) for e in task.experiments], task.workdirs, options))
-                for task in tasks
-            ]
-    except InputError:
-        raise
+            for task in tasks:
+                experiments = [to_json(experiment) for experiment in task.experiments]
+                futures.append(executor.submit(work_on_json, experiments, task.workdirs, options))
     except Exception as error:
-        cause = (str(error).strip() or "no message").splitlines()[0]
-        raise InputError(
-            f"executor {type(executor).__name__} cannot start: {type(error).__name__}: {cause}. Nothing has run; give "
-            "another executor, or None to run in this process."
-        ) from error
+        _stop(executor, futures)
+        raise _no_start(executor, f"{type(error).__name__}: {_short(error)}") from error
+    return [*zip(tasks, futures, strict=True)]
 
 
-def _answer(task: _Task, future: Any) -> list[Outcome]:
-    """Return what became of a task; if its worker died, its points are continued by the next call."""
+def _no_start(executor: Any, why: str) -> InputError:
+    name = type(executor).__name__
+    return InputError(f"executor {name} cannot start: {why}. Give another one, or None to run in this process.")
+
+
+def _outcomes(task: _Task, future: Any, executor: Any) -> list[Outcome]:
+    """Return what became of the points of a task that has ended, also if its worker has not answered."""
     try:
+        error = future.exception()
+    except CancelledError as cancelled:
+        error = cancelled
+    if error is None:
         return future.result()
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
-        cause = (str(error).strip() or "no message").splitlines()[0]
-        reason = f"its worker died ({type(error).__name__}: {cause}); the same command continues it"
-        return [Outcome("failed", reason=reason)] * len(task.points)
+    if isinstance(error, CancelledError):
+        why = "the executor cancelled it"
+    elif isinstance(executor, Processes) and isinstance(error, BrokenProcessPool):
+        why = f"its worker died ({error})"
+    elif isinstance(error, BrokenExecutor):
+        why = "a worker died, perhaps at another point, and the whole pool with it (unlike sweep.Processes)"
+    else:
+        why = f"its worker failed ({type(error).__name__}: {_short(error)})"
+    return [Outcome("failed", reason=f"{why}; the same command continues it")] * len(task.points)
 
 
-def _cancel(executor: Any, futures: Sequence[Any]) -> None:
-    for future in futures:
-        with contextlib.suppress(Exception):
-            future.cancel()
+def _short(error: BaseException) -> str:
+    """Return the message of an error on one line; those of submitit contain the worker's log."""
+    return textwrap.shorten(str(error).strip() or "no message", 250).rstrip(".")
+
+
+def _stop(executor: Any, futures: Sequence[Any]) -> None:
+    """Cancel tasks and, as far as the executor can, stop those that run: they save their state."""
+    running = [future for future in futures if not _cancelled(future)]
+    while isinstance(executor, Processes | ProcessPoolExecutor) and running:
+        # Again and again, because a worker may just have begun a task.
+        _terminate(executor)
+        running = [*wait(running, _IN_USE).not_done]
+
+
+def _cancelled(future: Any) -> bool:
+    with contextlib.suppress(Exception):
+        return future.cancel()
+    return False
+
+
+def _terminate(executor: Processes | ProcessPoolExecutor) -> None:
+    """Send SIGTERM to the workers."""
     if isinstance(executor, Processes):
         executor.interrupt()
+        return
+    for process in [*(executor._processes or {}).values()]:  # It has no public method for this before Python 3.14.
+        process.terminate()
 
 
 def _check_executor(executor: Any) -> None:
@@ -238,6 +287,9 @@ def _check_executor(executor: Any) -> None:
         raise InputError(
             f"executor is {type(executor).__name__}, which has no method submit; give a concurrent.futures.Executor."
         )
+    # A closed dask client accepts tasks and never runs them.
+    if getattr(getattr(executor, "_client", None), "status", None) == "closed":
+        raise _no_start(executor, "its client is closed")
     # JAX has threads, which a forked process lacks: it would hang.
     context = getattr(executor, "_mp_context", None)
     if isinstance(executor, ProcessPoolExecutor) and context is not None and context.get_start_method() == "fork":

@@ -1,6 +1,8 @@
 """The work of one task of a sweep, in this process or in a worker."""
 
+import contextvars
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any, Literal
 
 from jaxcnn.config import Experiment, from_json
 from jaxcnn.data import MissingData
+from jaxcnn.runs.failure import Failure, read_failure, write_failure
 from jaxcnn.runs.hooks import Keep
 from jaxcnn.runs.loop import train
 from jaxcnn.runs.plan import make_plan
@@ -16,7 +19,6 @@ from jaxcnn.runs.workdir import Results
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.lock import InUse
-from jaxcnn.sweep.points import Failure, write_failure
 from jaxcnn.training.non_finite import NonFinite
 
 
@@ -35,7 +37,8 @@ class Outcome:
     """What became of a point, as in `Record`.
 
     Attributes:
-        status: also `in use`, if another process runs the point, and `no data`, if its data are missing.
+        status: as in `Record`; stopped: after a signal, with its state saved; in use: another process runs the point;
+            no data: its data are missing.
         results, reason: as in `Record`.
     """
 
@@ -44,9 +47,29 @@ class Outcome:
     reason: str | None = None
 
 
+_loading = contextvars.ContextVar("loading", default=False)
+
+
+def refuse_while_loading() -> None:
+    """Raise InputError if a worker is loading its experiments: it would start the sweep again."""
+    if _loading.get():
+        raise InputError(
+            "this file defines parts of the experiment, so workers import it; start its sweep under "
+            'if __name__ == "__main__":.'
+        )
+
+
+def _loaded(experiments: Sequence[Mapping[str, Any]]) -> list[Experiment]:
+    token = _loading.set(True)
+    try:
+        return [from_json(experiment) for experiment in experiments]
+    finally:
+        _loading.reset(token)
+
+
 def check_plans_of_json(names: Sequence[str], experiments: Sequence[Mapping[str, Any]]) -> None:
     """Check the plans in a worker, as `check_plans` does."""
-    check_plans(names, [from_json(experiment) for experiment in experiments])
+    check_plans(names, _loaded(experiments))
 
 
 @fixed_settings()
@@ -72,10 +95,21 @@ def check_plans(names: Sequence[str], experiments: Sequence[Experiment]) -> None
 def work_on_json(experiments: Sequence[Mapping[str, Any]], workdirs: Sequence[str], options: Options) -> list[Outcome]:
     """Train in a worker, which receives its experiments as JSON, as `work` does."""
     try:
-        loaded = [from_json(experiment) for experiment in experiments]
+        loaded = _loaded(experiments)
     except InputError as error:
         return [Outcome("failed", reason=f"the worker cannot load the experiment: {error}")] * len(experiments)
     return work(loaded, workdirs, options)
+
+
+def _same_again(*arguments: Any) -> Any:
+    from submitit.helpers import DelayedSubmission
+
+    return DelayedSubmission(work_on_json, *arguments)
+
+
+# Submitit calls it before a job reaches its time limit or is preempted, and puts the job into the queue again, where it
+# continues from its newest checkpoint.
+work_on_json.checkpoint = _same_again
 
 
 def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Options) -> list[Outcome]:
@@ -83,6 +117,9 @@ def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Op
 
     A point that diverged or failed gets a file failure.json, unless it failed before it had a folder.
     """
+    if len(workdirs) == 1 and (failure := read_failure(Path(workdirs[0]))) and failure.kind == "diverged":
+        # Another process has run it in the meantime.
+        return [Outcome("diverged", reason=failure.reason)]
     for workdir in workdirs:
         (Path(workdir) / "failure.json").unlink(missing_ok=True)
     settings = {
@@ -109,9 +146,8 @@ def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Op
     except InputError as error:
         return [_failed(workdir, str(error)) for workdir in workdirs]
     except Exception as error:
-        cause = (str(error).strip() or "no message").splitlines()[0]
-        reason, where = f"{type(error).__name__}: {cause}", traceback.format_exc()
-        return [_failed(workdir, reason, where) for workdir in workdirs]
+        where = traceback.format_exc()
+        return [_failed(workdir, _line(error), where) for workdir in workdirs]
     return [_outcome(answer, workdir, options) for answer, workdir in zip(answers, workdirs, strict=True)]
 
 
@@ -120,10 +156,22 @@ def _outcome(answer: Results | NonFinite, workdir: str, options: Options) -> Out
         write_failure(Path(workdir), Failure("diverged", str(answer)))
         return Outcome("diverged", reason=str(answer))
     if options.plots and options.keep != "all":
-        from jaxcnn.runs.pictures import draw_pictures
-
-        draw_pictures(workdir)
+        _draw(workdir)
     return Outcome("finished", answer)
+
+
+def _draw(workdir: str) -> None:
+    """Draw the pictures of a finished point; one that cannot be drawn does not change what became of it."""
+    from jaxcnn.runs.pictures import draw_pictures
+
+    try:
+        draw_pictures(workdir)
+    except Exception as error:
+        warnings.warn(f"{workdir}: pictures could not be drawn: {_line(error)}", stacklevel=2)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
 
 
 def _failed(workdir: str, reason: str, where: str | None = None) -> Outcome:

@@ -191,8 +191,7 @@ def _target(name: str, layout: Layout) -> tuple[Experiment, Shape]:
         experiment = load_config(name) if name.endswith(".py") else load_saved(name)
         return experiment, image_shape(experiment.data, experiment.augment)
     entry = named(name)
-    height, _, channels = entry.shape
-    if channels != 3:
+    if not entry.for_imagenet:
         raise InputError(f"--model={name} is not for ImageNet; give a config file, which also defines the data.")
     model = entry.model
     if layout == "torchvision" and isinstance(model, VGG):
@@ -200,7 +199,7 @@ def _target(name: str, layout: Layout) -> tuple[Experiment, Shape]:
     # The accuracies of all these weights were measured on the centre of images with this short side. All were trained
     # with mirrored images.
     settings = Data(source="tfds", name="imagenet2012", test_split="validation", image_size=256)
-    experiment = Experiment(model=model, data=settings, augment=Augment(crop=height, flip=True))
+    experiment = Experiment(model=model, data=settings, augment=Augment(crop=entry.shape[0], flip=True))
     return _preprocessed(experiment, PREPROCESSING[layout]), entry.shape
 
 
@@ -223,7 +222,11 @@ def _guess(file: Path, weights: WeightFile) -> str:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise InputError(f"{file} fits {', '.join(fitting)}; choose one with --model.")
+        imagenet = any(ZOO[name].for_imagenet for name in fitting)
+        advice = (
+            "choose one with --model." if imagenet else "give a config file with --model, which also defines the data."
+        )
+        raise InputError(f"{file} fits {', '.join(fitting)}; {advice}")
     name, array = next(iter(weights.arrays.items()))
     raise InputError(
         f"{file} fits no network of the zoo ({len(weights.arrays)} arrays, the first is {name} {array.shape}); name "

@@ -22,6 +22,9 @@ from jaxcnn.layers import (
     Flatten,
     LocalResponseNorm,
     MaxPool,
+    PaddedIdentity,
+    Residual,
+    Scale,
 )
 from jaxcnn.models import Chain
 from jaxcnn.runtime.errors import InputError
@@ -38,12 +41,16 @@ NET = Chain(
         Activation("tanh", name="act2"),
         LocalResponseNorm(alpha=0.5, beta=0.6, k=1.5, alpha_mode="mean", name="norm3"),
         AveragePool(2, stride=1, name="pool2"),
+        Residual(
+            (PaddedIdentity(10, 1, name="a"), Scale(0.5, name="b")), (PaddedIdentity(10, 1, name="c"),), name="res"
+        ),
         AdaptiveAveragePool(2, name="pool3"),
         Flatten(name="flatten"),
         Dense(7, name="fc3"),
         Activation("sigmoid", name="act3"),
         Dropout(0.5, name="drop3"),
-        Dense(5, name="fc4"),
+        Dense(6, bias_init=None, name="fc4"),
+        Dense(5, name="fc5"),
     )
 )
 SHAPE = (21, 21, 3)
@@ -115,11 +122,12 @@ def test_torch_peer_is_the_network(ours, torch):
         if "kernel" in leaves:
             kernel = np.asarray(leaves["kernel"])
             if name == "fc3":  # PyTorch flattens maps channel by channel.
-                kernel = kernel.reshape(2, 2, 8, 7).transpose(2, 0, 1, 3).reshape(32, 7)
+                kernel = kernel.reshape(2, 2, 10, 7).transpose(2, 0, 1, 3).reshape(40, 7)
             arrays[f"{name}.weight"] = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
         else:
             arrays[f"{name}.weight"] = leaves["scale"]
-        arrays[f"{name}.bias"] = leaves["bias"]
+        if "bias" in leaves:
+            arrays[f"{name}.bias"] = leaves["bias"]
     stats = variables["batch_stats"]["norm2"]
     arrays |= {"norm2.running_mean": stats["mean"], "norm2.running_var": stats["var"]}
     arrays["norm2.num_batches_tracked"] = np.zeros((), np.int64)

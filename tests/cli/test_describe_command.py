@@ -167,9 +167,9 @@ def foreign_run(tmp_path):
         (["alexnet", "alexnet", "--compare"], "--compare has a duplicate target; give each target once."),
         (
             ["alexnet", "lenet5", "--compare", "--explain"],
-            "--compare cannot be combined with a norm, --explain or --diagram",
+            "--compare cannot be combined with a topic, --explain or --diagram",
         ),
-        (["alexnet", "batch_norm", "--compare"], "--compare cannot be combined with a norm, --explain or --diagram"),
+        (["alexnet", "batch_norm", "--compare"], "--compare cannot be combined with a topic, --explain or --diagram"),
         (["alexnet", "--explain", "--format=json"], "--explain cannot be combined with --format=json; leave out one."),
         (["batch_norm", "--format=csv"], "--format=csv cannot be combined with batch_norm; leave out one."),
         (["batch_norm", "--shape=1,1,1"], "--shape=1,1,1 cannot be combined with batch_norm; leave out one."),

@@ -156,3 +156,23 @@ def test_the_committed_diagram_is_up_to_date_and_shown(name, tmp_path):
     assert words(committed) == words(draw(entry.model, entry.shape, tmp_path / "drawn.svg", title=name))
     shown = (ROOT / "README.md").read_text() + (committed.parent / "README.md").read_text()
     assert re.search(rf"\((configs/results/)?{committed.name}\)", shown)
+
+
+def test_the_summary_of_a_sweep_is_stored_and_becomes_a_table(tmp_path):
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    for epochs, error in ((1, 0.5), (2, 0.25)):
+        for seed in (0, 1):
+            make_run(sweep / f"{epochs}{seed}", seed=seed, error=error + seed / 100, epochs=epochs)
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- sweeps: begin -->\n<!-- sweeps: end -->\nafter\n")
+    results = tmp_path / "results"
+    arguments = [str(sweep), "--name=epochs", "--baseline=1", f"--results={results}", f"--readme={page}"]
+    assert main(["report", *arguments]) == 0
+    record = json.loads((results / "sweeps" / "epochs.json").read_text())
+    assert [row["values"] for row in record["summary"]["rows"]] == [{"0": 0.25, "1": 0.26}, {"0": 0.5, "1": 0.51}]
+    assert (results / "sweeps" / "epochs.png").read_bytes().startswith(b"\x89PNG")
+    assert str(tmp_path) not in json.dumps(record)
+    text = page.read_text()
+    assert "`python launch.py --config.seed=1`:" in text and text.startswith("before") and text.endswith("after\n")
+    assert re.search(r"\| 2 +\| +25.50 \|", text) and re.search(r"\| 2 +\| +−25.00 \|", text)

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcnn.data import pipeline
-from jaxcnn.data.dataset import Rows, Split
-from jaxcnn.data.pipeline import epoch_order, eval_batches, steps_per_epoch, train_batches
+from jaxcnn.data.dataset import Dataset, Rows, Split
+from jaxcnn.data.pipeline import (
+    epoch_order,
+    eval_batches,
+    member_eval_batches,
+    member_train_batches,
+    steps_per_epoch,
+    train_batches,
+)
+from jaxcnn.data.sources import with_validation
 from jaxcnn.runtime.errors import InputError
 
 PINNED = ([7, 2, 0, 4, 3, 5, 6, 1], [4, 3, 6, 1, 5, 2, 7, 0])
@@ -134,6 +142,51 @@ def test_a_batch_must_fit_the_split_and_the_devices():
     with pytest.raises(InputError, match=r"Data\.batch_size is 12; it must be a multiple of 8"):
         train_batches(numbered(64), 12, seed=0, sharding=over(8))
     assert steps_per_epoch(64, 64) == 1 and steps_per_epoch(127, 64) == 1 and steps_per_epoch(128, 64) == 2
+
+
+def divided(n, seeds):
+    """Return the splits of a data set of `n` images that these seeds divide."""
+    whole = Dataset(numbered(n), numbered(4), None, ())
+    return [with_validation(whole, 0.25, seed) for seed in seeds]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_batches_of_members_are_those_of_their_runs(placement, sharding, same):
+    seeds = (5, 7, 5)
+    splits = [numbered(67)] * 3 if same else [part.train for part in divided(80, seeds)]
+    options = {"start_step": 3, "sharding": sharding}
+    each = [train_batches(split, 16, seed=seed, **options) for split, seed in zip(splits, seeds, strict=True)]
+    together = member_train_batches(splits, 16, seeds=seeds, **options)
+    for found, *expected in itertools.islice(zip(together, *each, strict=True), 6):
+        assert found["image"].shape == (3, 16, 2, 2, 1) and found["label"].dtype == np.int32
+        for member, batch in enumerate(expected):
+            np.testing.assert_array_equal(found["image"][member], batch["image"])
+            np.testing.assert_array_equal(found["label"][member], batch["label"])
+        if sharding:
+            wanted = NamedSharding(sharding.mesh, PartitionSpec(None, "data"))
+            assert all(x.sharding.is_equivalent_to(wanted, x.ndim) for x in found.values())
+    for batches in (*each, together):
+        batches.close()
+    assert not any(t.name.startswith("batches") for t in threading.enumerate())
+
+
+def test_images_of_members_are_on_the_device_once(monkeypatch):
+    sent, real = [], pipeline._send
+    monkeypatch.setattr(pipeline, "_send", lambda values, where: sent.append(values.shape) or real(values, where))
+    splits = [part.train for part in divided(80, range(4))]
+    next(member_train_batches(splits, 16, seeds=range(4)))
+    assert sent == [(80, 2, 2, 1), (4, 60), (4, 60)]
+
+
+def test_evaluation_batches_of_members_are_those_of_their_runs(sharding):
+    splits = [part.validation for part in divided(80, (1, 2))]
+    each = [eval_batches(split, 8, sharding=sharding) for split in splits]
+    count = 0
+    for found, *expected in zip(member_eval_batches(splits, 8, sharding=sharding), *each, strict=True):
+        count += 1
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, np.stack([batch[name] for batch in expected]))
+    assert count == 3
 
 
 @settings(deadline=None, max_examples=25)

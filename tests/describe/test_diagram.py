@@ -21,7 +21,7 @@ from jaxcnn import layers as ly
 from jaxcnn.describe.diagram import draw
 from jaxcnn.describe.diagram.palette import DAY, NIGHT
 from jaxcnn.layers import trace
-from jaxcnn.models import VGG, ZOO, AlexNet, ConvNet, LeNet5
+from jaxcnn.models import VGG, ZOO, AlexNet, ConvNet, LeNet5, PlainNet
 from jaxcnn.runtime.errors import InputError
 
 LENET_1998 = LeNet5(variant="1998")
@@ -243,6 +243,17 @@ def test_strips_are_in_the_order_of_the_layers():
     assert order[1:4] == ["conv-front", "conv-activation-front", "norm-front"]
     assert {"ReLU", "batch norm", "dropout 0.5"} <= set(drawing("vgg_a_bn").texts)
     assert {"ReLU", "local response norm", "dropout 0.5"} <= set(drawing("alexnet").texts)
+
+
+@pytest.mark.parametrize(
+    ("skip", "words"),
+    [("post_activation", ", after batch norm and before ReLU."), ("pre_activation", ", before batch norm and ReLU.")],
+)
+def test_the_caption_says_where_in_a_block_the_sum_is(skip, words):
+    texts = drawn(PlainNet(8, skip=skip), SMALL).texts
+    assert (
+        f"A line above the blocks is the shortcut of a residual connection; at the + its input is added{words}" in texts
+    )
 
 
 def test_totals_are_in_the_caption():

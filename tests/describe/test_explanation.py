@@ -12,13 +12,14 @@ from PIL import Image
 from scipy.signal import correlate
 
 from jaxcnn.__main__ import main
-from jaxcnn.describe.explanation import draw_norm, explain_network, explain_norm
+from jaxcnn.describe.explanation import draw_topic, explain_network, explain_topic
+from jaxcnn.describe.gradient_example import VANISHING, vanishing_example
 from jaxcnn.describe.norm_examples import batch_norm_example, local_response_example
 from jaxcnn.layers import Layer, MaxPool
 from jaxcnn.models import VGG, AlexNet, Chain, ConvNet, LeNet5
 from jaxcnn.runtime.errors import InputError
 
-NORMS = ("batch_norm", "local_response_norm")
+TOPICS = ("batch_norm", "local_response_norm", "vanishing_gradients")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_a_class_without_a_docstring_is_refused():
 # --- batch normalization
 
 
-@pytest.mark.parametrize("example", [batch_norm_example, local_response_example])
+@pytest.mark.parametrize("example", [batch_norm_example, local_response_example, vanishing_example])
 def test_an_example_is_one_program(example):
     """Every operation outside it would be a program of its own; compiling dozens of these would dominate the time."""
     compiled = []
@@ -126,7 +127,7 @@ def test_the_population_by_algorithm_2_and_by_moving_average(batch):
 
 
 def test_the_explanation_of_batch_normalization_has_its_numbers(batch):
-    text, grid = explain_norm("batch_norm")
+    text, grid = explain_topic("batch_norm")
     mean, var = statistics(batch["x"])
     said = " ".join(text.split())
     assert f"Map 1: mu = {mean[0]:.4f}, sigma = {var[0] ** 0.5:.4f}." in said and "= 25,088 values" in said
@@ -201,7 +202,7 @@ def test_the_receptive_field_of_the_position_is_the_square_that_is_drawn(respons
 
 
 def test_the_explanation_of_local_response_normalization_has_its_numbers(response):
-    text, grid = explain_norm("local_response_norm")
+    text, grid = explain_topic("local_response_norm")
     said, i = " ".join(text.split()), response.channel
     window = response.raw[max(0, i - 2) : i + 3].astype(np.float64)
     assert f"S = {np.sum(window**2):,.0f} over maps {max(0, i - 2) + 1} to {i + 3}." in said
@@ -237,9 +238,9 @@ def drawn(tmp_path_factory):
 
         patch.setattr(Text, "draw", measure)
         patch.setattr(Line2D, "draw", measure_mark)
-        for name in NORMS:
+        for name in TOPICS:
             texts.clear(), marks.clear()
-            path = draw_norm(name, folder / f"{name}.png")
+            path = draw_topic(name, folder / f"{name}.png")
             pictures[name] = path, list(texts), list(marks)
     return pictures
 
@@ -248,7 +249,7 @@ def apart(a, b):
     return a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
 
 
-@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("name", TOPICS)
 def test_no_two_texts_overlap_and_all_are_on_the_page(name, drawn):
     path, texts, marks = drawn[name]
     with Image.open(path) as image:
@@ -270,9 +271,15 @@ def test_the_pictures_show_the_numbers(drawn, batch, response):
     i = response.channel
     assert any(f"= {normalised(response.raw)[i]:.1f}" in text for text in said)
     assert f"window of map {i + 1}: {i - 1} to {i + 3}" in said
+    said = [text for text, _ in drawn["vanishing_gradients"][1]]
+    b = vanishing_example().networks[VANISHING]
+    mantissa, exponent = re.search(rf"{VANISHING}: (\d\.\d)·10⁻(\S+)\n", "\n".join(said)).groups()
+    power = float(mantissa) * 10.0 ** -int(exponent.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")))
+    assert power == pytest.approx(b.rms[0] / b.rms[-1], rel=0.02)
+    assert {f"{value:.2f}" for value in b.typical} <= set(said)
 
 
-@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("name", TOPICS)
 def test_the_parts_of_a_picture_differ_in_grey(name, drawn):
     with Image.open(drawn[name][0]) as image:
         grey = np.asarray(image.convert("L"))
@@ -280,7 +287,7 @@ def test_the_parts_of_a_picture_differ_in_grey(name, drawn):
     assert all(share > 0.005 for share in shares)
 
 
-@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("name", TOPICS)
 def test_a_picture_that_cannot_be_written_is_one_error_line_and_leaves_nothing(name, tmp_path, capsys):
     (tmp_path / "folder.svg").mkdir()
     assert main(["describe", name, f"--diagram={tmp_path}/folder.svg"]) == 2
@@ -298,6 +305,9 @@ def test_the_command_explains_and_draws_the_same_svg_every_time(tmp_path, capsys
         and "\n\n**The maps at this position**\n\n| map |" in out
     )
     assert errors == "drew a.svg\n"
-    first, second = (tmp_path / "a.svg").read_bytes(), draw_norm("local_response_norm", tmp_path / "b.svg").read_bytes()
+    first, second = (
+        (tmp_path / "a.svg").read_bytes(),
+        draw_topic("local_response_norm", tmp_path / "b.svg").read_bytes(),
+    )
     assert first == second and ET.fromstring(first).tag.endswith("svg")
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a.svg", "b.svg"]

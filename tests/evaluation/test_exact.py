@@ -1,13 +1,14 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcnn.data import Split, eval_batches
-from jaxcnn.evaluation.exact import evaluate, evaluate_model
+from jaxcnn.evaluation.exact import evaluate, evaluate_members, evaluate_model
 from jaxcnn.evaluation.test_time_augmentation import make_protocol
 from jaxcnn.models import LeNet5
 from jaxcnn.norms import BatchNorm
@@ -90,6 +91,33 @@ def test_an_evaluation_that_is_not_finite_raises_an_error():
     logits = np.array([[0.0, 1.0], [np.nan, 1.0], [2.0, np.inf], [np.nan, np.nan]], np.float32)
     with pytest.raises(NonFinite, match="the loss is nan; the logits of 2 of 3 images are not finite"):
         evaluate(step, {}, [{"mask": np.array([True, True, True, False])}])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_members_are_evaluated_like_single_networks(own):
+    """With a batch for all, or one for each; a network whose scores are not finite does not disturb the other."""
+
+    def step(weight, batch):
+        logits = batch["image"] * weight
+        losses = jnp.where(batch["mask"], jnp.abs(logits).sum(-1), 0)
+        return {"loss": losses.sum(), "correct": jnp.int32(1), "n": batch["mask"].sum()}, logits
+
+    rng = np.random.default_rng(0)
+    weights, masks = np.array([2.0, np.nan, 3.0], np.float32), ([True, True], [True, False])
+    batches = [
+        [{"image": rng.normal(size=(2, 3)).astype(np.float32), "mask": np.array(mask)} for mask in masks]
+        for _ in range(3 if own else 1)
+    ]
+    stacked = [jax.tree.map(lambda *x: np.stack(x), *each) for each in zip(*batches, strict=True)]
+    found = evaluate_members(jax.vmap(step, in_axes=(0, 0 if own else None)), weights, stacked if own else batches[0])
+    for member, weight in enumerate(weights):
+        alone = batches[member] if own else batches[0]
+        if np.isnan(weight):
+            assert isinstance(found[member], NonFinite) and "the logits of 3 of 3 images" in str(found[member])
+            continue
+        metrics, logits = evaluate(step, weight, alone)
+        assert found[member][0] == pytest.approx(metrics) and type(found[member][0]["n"]) is int
+        np.testing.assert_allclose(found[member][1], logits)
 
 
 def test_poll_is_called_before_every_batch_and_may_stop(eval_step, split, variables):

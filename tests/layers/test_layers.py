@@ -30,8 +30,10 @@ from jaxcnn.layers import (
     LocalResponseNorm,
     MaxPool,
     NormName,
+    PaddedIdentity,
     RadialBasis,
     Residual,
+    Scale,
     TrainableSubsampling,
     least_size,
     template,
@@ -96,6 +98,7 @@ PARTIAL = st.builds(
     stride=SMALL,
     padding=st.integers(0, 1),
     connections=st.tuples(*[st.lists(st.integers(0, 2), min_size=1, unique=True).map(tuple)] * 3),
+    bias_init=st.sampled_from([0.0, None]),
     name=st.just(""),
 )
 SUBSAMPLING = st.builds(TrainableSubsampling, SMALL, SMALL | st.none(), name=st.just(""))
@@ -108,14 +111,16 @@ ON_MAPS = [
     st.just(Flatten(name="")),
     PARTIAL,
     SUBSAMPLING,
+    st.builds(PaddedIdentity, st.integers(1, 5), SMALL, name=st.just("")),
+    st.just(Conv(2, bias_init=None, name="")),
 ]
 ON_BOTH = [
     st.sampled_from([BatchNorm(name=""), LayerNorm(name=""), LocalResponseNorm(size=3, name=""), Dropout(name="")]),
     st.builds(GroupNorm, SMALL, name=st.just("")),
-    st.just(Activation("relu", name="")),
+    st.sampled_from([Activation("relu", name=""), Scale(0.5, name="")]),
 ]
 ON_VECTORS = [
-    st.builds(Dense, SMALL, name=st.just("")),
+    st.builds(Dense, SMALL, bias_init=st.sampled_from([0.0, None]), name=st.just("")),
     st.builds(RadialBasis, SMALL.map(lambda n: ((1.0,) * n, (-1.0,) * n)), name=st.just("")),
 ]
 
@@ -180,7 +185,7 @@ def links(layer, shape):
             seen = conv and layer.connections and layer.connections[f]
             if c in seen if seen else c * groups // channels == f * groups // features:
                 found.append(((y, x, f), (y + dy, x + dx, c)))
-        if conv or isinstance(layer, TrainableSubsampling):
+        if (conv and layer.bias_init is not None) or isinstance(layer, TrainableSubsampling):
             found.append(((y, x, f), "bias"))
     return found
 
@@ -203,6 +208,8 @@ def test_connections_and_multiply_adds_equal_the_counts_of_a_loop(layer, shape):
 
 def test_a_dense_layer_connects_all_inputs_and_a_bias():
     assert Dense(7, name="a").info((5,)) == LayerInfo((7,), parameters=42, connections=42, multiply_adds=35)
+    without = Dense(7, bias_init=None, name="a").info((5,))
+    assert without == LayerInfo((7,), parameters=35, connections=35, multiply_adds=35)
 
 
 def test_a_radial_basis_connects_all_inputs_and_trains_nothing():
@@ -283,6 +290,8 @@ EVERY = (
     AdaptiveAveragePool(2, name="adaptive"),
     GroupNorm(2, name="group"),
     InstanceNorm(name="instance"),
+    PaddedIdentity(5, name="padded"),
+    Scale(0.5, name="scale"),
     Dropout(0.5, name="drop"),
     Flatten(name="flat"),
     Dense(3, name="dense"),
@@ -347,6 +356,7 @@ def test_records_are_values():
         (lambda: MaxPool(2, 0, name="a"), "MaxPool.stride is 0; it must be an integer > 0 or None."),
         (lambda: Dropout(1.0, name="a"), "Dropout.rate is 1.0; it must be a finite number >= 0 and < 1."),
         (lambda: Dense(3, kernel_init="he", name="a"), "Dense.kernel_init is 'he'; it must be one of "),
+        (lambda: Scale(0.0, name="a"), "Scale.factor is 0.0; it must be a finite number > 0."),
         (
             lambda: Activation("tahn", name="a"),
             "Activation.function is 'tahn'; it must be one of tanh, relu, sigmoid, softsign, scaled_tanh. "
@@ -400,6 +410,7 @@ def test_invalid_values_of_a_record_are_refused(make, words):
             "a: connections has channel 4; the input has only channels 0 to 3.",
         ),
         ((RadialBasis(((1.0,) * 5,), name="a"),), (4,), "a needs 5 features, got shape (4,)."),
+        ((PaddedIdentity(3, name="a"),), (9, 9, 4), "a: features is 3; it must be at least the 4 inputs."),
         ((GroupNorm(2, name="a"),), (9, 9, 3), "a: num_groups is 2; it must divide the 3 channels."),
         ((Flatten(name="a"), GroupNorm(4, name="b")), (1, 1, 4), "b: shape (4,) leaves 1 value per statistic"),
         (
@@ -453,6 +464,16 @@ def test_convolution_adds_its_bias_and_uses_its_fields(maps, stride, padding, gr
     np.testing.assert_allclose(y, np.asarray(expected) + bias, rtol=1e-5, atol=1e-6)
 
 
+def test_layers_without_a_bias_add_none(maps):
+    zeros = np.zeros_like(maps)
+    table = ((0,), (1, 2))
+    layers = [Conv(2, bias_init=None, connections=table, name="p"), Conv(3, bias_init=None, name="c")]
+    layers += [Flatten(name="f"), Dense(2, bias_init=None, name="d")]
+    y, variables = run(layers, zeros)
+    assert {name: set(leaves) for name, leaves in variables["params"].items()} == {name: {"kernel"} for name in "pcd"}
+    np.testing.assert_array_equal(y, 0)
+
+
 @pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1)])
 def test_partial_convolution_equals_a_loop_over_the_pairs_of_its_table(maps, stride, padding):
     table = ((2, 0), (3,), (0, 1, 2, 3), (1, 3))
@@ -501,6 +522,22 @@ def test_subsampling_is_a_sum_times_a_coefficient_plus_a_bias(maps, size, stride
         window = maps[n, i * step : i * step + size, j * step : j * step + size, c]
         expected[n, i, j, c] = window.astype(np.float64).sum() * coefficient[c] + bias[c]
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("features", "stride"), [(4, 1), (6, 2), (5, 3)])
+def test_a_padded_identity_is_the_input_at_every_stride_and_zero_in_new_maps(maps, features, stride):
+    y, variables = run([PaddedIdentity(features, stride, name="p")], maps)
+    assert not variables
+    expected = np.zeros(y.shape)
+    for n, i, j, c in np.ndindex(y.shape):
+        if c < 4:
+            expected[n, i, j, c] = maps[n, i * stride, j * stride, c]
+    np.testing.assert_array_equal(y, expected)
+    assert y.shape[1:3] == (-(-7 // stride), -(-8 // stride))
+
+
+def test_scale_multiplies(maps):
+    np.testing.assert_allclose(run([Scale(0.3, name="s")], maps)[0], 0.3 * maps, rtol=1e-6)
 
 
 def test_radial_basis_is_the_negative_squared_distance():
@@ -579,6 +616,25 @@ def test_initial_weights_have_the_specified_deviation_and_bias():
         assert kernel.std() == pytest.approx(deviation, rel=0.018)
         assert abs(kernel.mean()) < 5 * deviation / 200
         np.testing.assert_array_equal(params[name]["bias"], np.float32(bias))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 40), (40, 3)])
+def test_orthogonal_kernels_preserve_lengths(inputs, outputs):
+    """A kernel with more rows than columns, or more columns than rows, has orthonormal columns or rows."""
+    net = Net((Conv(outputs, kernel=2, kernel_init="orthogonal", name="c"),))
+    kernel = net.init(KEY, jnp.zeros((1, 2, 2, inputs)), train=False)["params"]["c"]["kernel"].reshape(-1, outputs)
+    products = kernel.T @ kernel if len(kernel) > outputs else kernel @ kernel.T
+    np.testing.assert_allclose(products, np.eye(len(products)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("kaiming_normal", "he_normal"), ("Xavier_Uniform", "glorot_uniform"), ("orthogonl", "orthogonal")],
+)
+def test_names_of_initializers_in_other_libraries_are_translated(name, ours):
+    for kind in (Conv, Dense):
+        with pytest.raises(InputError, match=rf"kernel_init is '{name}'; .* Did you mean '{ours}'\?$"):
+            kind(3, kernel_init=name)
 
 
 def test_the_initial_weights_of_1998_are_uniform_within_2_4_over_the_fan_in_of_each_feature():

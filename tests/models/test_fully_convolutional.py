@@ -18,7 +18,7 @@ from jaxcnn.layers import (
     apply,
     trace,
 )
-from jaxcnn.models import VGG, AlexNet, Chain, LeNet5
+from jaxcnn.models import VGG, AlexNet, Chain, LeNet5, PlainNet
 from jaxcnn.models.fully_convolutional import densify
 from jaxcnn.runtime.errors import InputError
 
@@ -50,6 +50,9 @@ CASES = {
     "vgg_cifar": (VGG("A", 7, head="cifar", norm="batch", width=1 / 32), (32, 32, 3)),
     "vgg_imagenet": (VGG("A", 7, norm="group", width=1 / 32), (64, 64, 3)),
     "vgg_gap": (VGG("A", 7, head="gap", width=1 / 32), (64, 64, 3)),
+    "resnet": (PlainNet(8, 2, skip="post_activation"), (8, 8, 3)),
+    "resnet_preact": (PlainNet(8, 2, skip="pre_activation", residual_scale=0.5), (8, 8, 3)),
+    "dense": (PlainNet(6, 5, skip="post_activation", kind="dense"), (4, 4, 3)),
 }
 
 
@@ -60,7 +63,7 @@ def test_equals_the_network_at_the_native_size(name):
     chain, rewritten = densify(model, variables, shape)
     maps, logits = forward(chain, rewritten, x), forward(model, variables, x)
     assert maps.shape[:1] + maps.shape[3:] == logits.shape
-    assert maps.shape[1:3] == ((2, 2) if name == "vgg_gap" else (1, 1))
+    assert maps.shape[1:3] == ((2, 2) if name in ("vgg_gap", "resnet", "resnet_preact") else (1, 1))
     np.testing.assert_allclose(maps.mean((1, 2)), logits, rtol=1e-4, atol=1e-5 * np.abs(logits).max())
     assert logits.std() > 1e-3
 

@@ -116,6 +116,15 @@ def test_where_a_norm_is_placed(norm, place, order):
     assert sum(name.startswith("norm") for name in names) == 10
 
 
+def test_kernels_are_initialized_as_named():
+    names = {"gaussian": 0.1, "glorot": "glorot_uniform", "he": "he_normal", "lecun": "lecun_normal"}
+    for name, expected in {**names, "orthogonal": "orthogonal"}.items():
+        weighted = [x for x in VGG("A", kernel_init=name).layers() if isinstance(x, Conv | Dense)]
+        assert {layer.kernel_init for layer in weighted} == {expected}
+    with pytest.raises(InputError, match=r"kernel_init is 'xavier_normal'; .* Did you mean 'glorot'\?"):
+        VGG("A", kernel_init="xavier_normal")
+
+
 def test_heads_on_images_of_another_size():
     assert rows(VGG("A", 7, head="gap"), 96)[-1].info.output_shape == (7,)
     assert count(VGG("A", 7, head="gap"), 96) == count(VGG("A", 7, head="gap"), 32)

@@ -17,7 +17,16 @@ ROWS = [
     for i, loss in enumerate([2.0, 0.3, 0.1, 0.0], 1)
 ]
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1)).astype(np.uint8)
+ARMS = [plots.Arm(str(x), [x, 2 * x, 4 * x], 7 * x / 3, (x, 3 * x), "1 diverged", True, x) for x in (1.0, 2.0, 30.0)]
+WORDS = {"title": "Title", "subtitle": "subtitle", "axis": "axis"}
+NAMES = {"rows": ["a", "b"], "columns": ["c", "d"], "row_name": "row", "column_name": "column", "title": "Title"}
 PICTURES = {
+    "strips": lambda path: plots.strip_plot(ARMS, path, baseline="2.0", **WORDS),
+    "arms": lambda path: plots.learning_curves_of_arms(
+        {"a": [ROWS, ROWS], "b": [ROWS]}, path, title="Title", split="test", quantity="error"
+    ),
+    "responses": lambda path: plots.response_curves({"x": {"a": ARMS, "b": ARMS}}, path, title="Title", axis="axis"),
+    "heat map": lambda path: plots.heat_map([[1, 2], [30, np.nan]], [["", ""], ["", "failed"]], path, **NAMES),
     "curves": lambda path: plots.learning_curves(ROWS, path),
     "few classes": lambda path: plots.confusion_matrix([0, 1, 1], [0, 1, 0], ["cat", "dog"], path),
     "many classes": lambda path: plots.confusion_matrix([0, 1, 1], [0, 1, 0], list("abcdefghijklmnopqrstu"), path),

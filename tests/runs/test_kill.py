@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn import load_config
+from jaxcnn import load_config, override
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.metrics import read_rows
 from jaxcnn.runs.plan import make_plan
@@ -52,11 +52,29 @@ def config(tmp_path_factory):
     return path
 
 
+GROUP = """
+import sys
+
+from jaxcnn import load_config, override
+from jaxcnn.runs.members import train_members
+
+base, seeds = load_config(sys.argv[1]), range(3)
+experiments = [override(base, {"seed": seed, "epochs": 40}) for seed in seeds]
+train_members(experiments, [f"{sys.argv[2]}/{seed}" for seed in seeds], keep="all")
+"""
+
+
 def start(config, workdir):
+    return launch(config, str(ROOT / "launch.py"), f"--config={config}", f"--workdir={workdir}")
+
+
+def launch(config, *arguments):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     environment["JAX_COMPILATION_CACHE_DIR"] = str(config.parent / "compiled")
-    command = [sys.executable, str(ROOT / "launch.py"), f"--config={config}", f"--workdir={workdir}"]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [sys.executable, *arguments]
+    return subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def writing(workdir):
@@ -105,7 +123,42 @@ def test_killed_run_ends_like_one_never_killed(config, tmp_path):
     output, _ = process.communicate()
     assert process.returncode == 0, output
 
-    plan = make_plan(load_config(config))
+    assert_same_end(calm, killed, load_config(config))
+
+
+@pytest.mark.slow
+def test_killed_group_ends_like_one_never_killed(config, tmp_path):
+    """Its members have checkpoints of different steps if it is killed while one of them is being written."""
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    output, _ = launch(config, "-c", GROUP, str(config), str(calm)).communicate()
+    assert (calm / "2" / "results.json").exists(), output
+
+    def newest():
+        return [max(checkpoint.steps(killed / f"{seed}" / "checkpoints"), default=0) for seed in range(3)]
+
+    uneven = 0
+    for number in range(6):
+        process, before = launch(config, "-c", GROUP, str(config), str(killed)), min(newest())
+        wait(process, lambda before=before: min(newest()) > before)
+        if number % 2:
+            wait(process, lambda: len({*newest()}) > 1)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -9, f"the group ended after {number} kills; it needs more epochs"
+        uneven += len({*newest()}) > 1
+    assert uneven
+    process = launch(config, "-c", GROUP, str(config), str(killed))
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    for seed in range(3):
+        assert_same_end(
+            calm / f"{seed}", killed / f"{seed}", override(load_config(config), {"seed": seed, "epochs": 40})
+        )
+
+
+def assert_same_end(calm, killed, experiment):
+    """Check that two finished runs left the same state and rows, bit for bit."""
+    plan = make_plan(experiment)
     states = [checkpoint.restore_state(run / "checkpoints", plan.state, pytest.fail) for run in (calm, killed)]
     assert [int(state.step) for state, _ in states] == [plan.total_steps] * 2
     a, b = (jax.tree_util.tree_leaves_with_path(state) for state, _ in states)

@@ -1,6 +1,5 @@
 """A run that is stopped, killed, damaged or moved ends like one that was not, and an error is one line."""
 
-import contextlib
 import ctypes
 import dataclasses
 import json
@@ -18,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from jax.experimental.compilation_cache import compilation_cache
 
 import jaxcnn
 from jaxcnn import data
@@ -33,26 +31,9 @@ from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.lock import locked
 from jaxcnn.training.non_finite import NonFinite
+from tests.runs.launches import STEPS, TINY, assert_same, assert_same_run, interrupted, newest, rows
 
-TINY = load_config(Path(__file__).parents[1] / "tiny.py")
-STEPS = 24  # 6 epochs of 4 full batches
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compile_once(tmp_path_factory):
-    """Cache compiled functions, because every run compiles the same ones."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for values in (settings, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is settings:
-            yield
+pytestmark = pytest.mark.usefixtures("compile_once")
 
 
 @pytest.fixture(scope="module")
@@ -69,69 +50,6 @@ def unfinished(whole, tmp_path):
     workdir = Path(shutil.copytree(whole, tmp_path / "unfinished"))
     (workdir / "results.json").unlink()
     return workdir
-
-
-def newest(workdir, experiment=TINY):
-    """Return the newest state in a folder."""
-    state, _ = checkpoint.restore_state(workdir / "checkpoints", make_plan(experiment).state, pytest.fail)
-    return state
-
-
-def rows(workdir):
-    """Return the rows of metrics.jsonl as text, without the readings of the clock."""
-    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [json.dumps({k: v for k, v in row.items() if k != "time"}) for row in found]
-
-
-def assert_same(a, b):
-    """Check that two trees are equal bit for bit."""
-    leaves, others = (jax.tree_util.tree_leaves_with_path(x) for x in (a, b))
-    assert [p for p, _ in leaves] == [p for p, _ in others]
-    for (path, x), (_, y) in zip(leaves, others, strict=True):
-        assert (x.dtype, x.shape, np.asarray(x).tobytes()) == (y.dtype, y.shape, np.asarray(y).tobytes()), path
-
-
-def assert_same_run(workdir, whole):
-    assert_same(newest(workdir), newest(whole))
-    assert rows(workdir) == rows(whole)
-    saved, expected = (json.loads((w / "results.json").read_text()) for w in (workdir, whole))
-    assert saved | {"seconds": 0} == expected | {"seconds": 0}
-
-
-class PowerCut(Exception):
-    """Ends a run as kill -9 does: nothing more is saved."""
-
-
-@contextlib.contextmanager
-def interrupted(monkeypatch, *, at_step=None, at_evaluation=None, cut=False):
-    """Send SIGTERM to this process, or simulate a power cut, when the batch of a step is made or in the middle of an
-    evaluation (counted from 0 in this launch)."""
-    evaluations = 0
-
-    def stop():
-        if cut:
-            raise PowerCut
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def train_batches(*args, start_step, original=data.train_batches, **kwargs):
-        for step, batch in enumerate(original(*args, start_step=start_step, **kwargs), start_step):
-            if step == at_step:
-                stop()
-            yield batch
-
-    def eval_batches(*args, original=data.eval_batches, **kwargs):
-        nonlocal evaluations
-        number, evaluations = evaluations, evaluations + 1
-        for position, batch in enumerate(original(*args, **kwargs)):
-            if (number, position) == (at_evaluation, 1):
-                stop()
-            yield batch
-
-    with monkeypatch.context() as patch:
-        patch.setattr(data, "train_batches", train_batches)
-        patch.setattr(data, "eval_batches", eval_batches)
-        with pytest.raises(PowerCut if cut else Preempted) as caught:
-            yield caught
 
 
 def test_a_finished_run_has_all_its_files(whole):

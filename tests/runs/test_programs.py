@@ -12,8 +12,9 @@ from jaxcnn import Augment, Data, Experiment, Fake, Optimizer, Schedule, data, m
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Dropout, Flatten
 from jaxcnn.models import Chain
 from jaxcnn.objectives import CrossEntropy
-from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.plan import make_plan, make_plans
 from jaxcnn.runs.programs import shared
+from jaxcnn.runs.stacking import stack
 from jaxcnn.runtime.errors import InputError
 
 NETWORK = Chain(
@@ -108,6 +109,28 @@ def test_data_sets_with_different_colours_share_programs(tmp_path, compiled):
         for found, expected in zip(jax.tree.leaves(end["params"]), jax.tree.leaves(state.params), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert np.abs(ends[0]["params"]["output"]["kernel"] - ends[1]["params"]["output"]["kernel"]).max() > 1e-3
+
+
+def test_members_of_a_program_have_their_own_readings():
+    plans = make_plans([override(BASE, changes) for changes in POINTS[:3]])
+    batch = next(data.member_train_batches([plan.dataset.train for plan in plans], 16, seeds=range(3)))
+
+    def read(state, batch, gradients, updates):
+        return {
+            "rate": state.hyper["learning_rate"],
+            "pixels": batch["image"].sum(),
+            "bias": gradients["output"]["bias"],
+        }
+
+    states = [plan.initial_state() for plan in plans]
+    stacked = jax.device_put(stack(states), plans[0].replicated)
+    _, sums, (rates, (found,)) = plans[0].programs.train_members(stacked, batch, None, readings=(read,))
+    assert sums["n"].tolist() == [16] * 3 and rates.shape == (3,)
+    for member, (plan, state) in enumerate(zip(plans, states, strict=True)):
+        own = jax.tree.map(lambda x, member=member: x[member], batch)
+        *_, (expected,) = plan.programs.train_step(state, own, None, readings=(read,))[2]
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(ours[member], theirs, rtol=1e-4, atol=1e-6)
 
 
 class Listed(nn.Module):

@@ -9,13 +9,25 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxcnn.runtime.provenance import provenance
+from jaxcnn.runtime.provenance import provenance, software
 
 
 def git(folder, *arguments):
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     command = ["git", *identity, *arguments]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    yield
+    software.cache_clear()
+
+
+def determined():
+    """Return the record of a new process."""
+    software.cache_clear()
+    return provenance()
 
 
 @pytest.fixture
@@ -28,7 +40,7 @@ def outside(tmp_path, monkeypatch):
 
 def test_the_record_has_versions_devices_and_command(outside, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["launch.py", "--workdir=a b"])
-    record = provenance()
+    record = determined()
     assert record["command"] == [sys.executable, "launch.py", "--workdir=a b"]
     assert record["versions"]["python"] == platform.python_version()
     for name in ("jax", "flax", "numpy", "orbax-checkpoint"):
@@ -45,31 +57,37 @@ def test_the_revision_is_the_packages_whatever_the_current_folder_is(outside, tm
     source.write_text("1")
     monkeypatch.setattr("jaxcnn.runtime.provenance._SOURCE", source)
     git(source.parents[1], "init", "--quiet")
-    assert provenance()["git"] == {"revision": None, "dirty": None}  # The file is not yet tracked.
+    assert determined()["git"] == {"revision": None, "dirty": None}  # The file is not yet tracked.
     git(source.parents[1], "add", ".")
     git(source.parents[1], "commit", "--quiet", "--message=a")
     revision = git(source.parents[1], "rev-parse", "HEAD")
     git(outside, "init", "--quiet")  # The current folder belongs to another repository.
     (source.parents[1] / "untracked.txt").write_text("1")
-    assert provenance()["git"] == {"revision": revision, "dirty": False}
+    assert determined()["git"] == {"revision": revision, "dirty": False}
     (source.parents[1] / "new.py").write_text("1")
-    assert provenance()["git"] == {"revision": revision, "dirty": True}
+    assert determined()["git"] == {"revision": revision, "dirty": True}
     (source.parents[1] / "new.py").unlink()
     source.write_text("2")
-    assert provenance()["git"] == {"revision": revision, "dirty": True}
+    assert determined()["git"] == {"revision": revision, "dirty": True}
 
 
 def test_values_that_cannot_be_determined_are_none(outside, monkeypatch):
     nothing = {"revision": None, "dirty": None}
     monkeypatch.setattr("jaxcnn.runtime.provenance._SOURCE", outside / "file.py")
-    assert provenance()["git"] == nothing
+    assert determined()["git"] == nothing
     monkeypatch.setenv("PATH", "")
-    assert provenance()["git"] == nothing
+    assert determined()["git"] == nothing
 
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    versions = provenance()["versions"]
+    versions = determined()["versions"]
     assert versions.pop("python") == platform.python_version()
     assert set(versions.values()) == {None}
+
+
+def test_the_software_is_determined_once(monkeypatch):
+    first = determined()
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("git ran again"))
+    assert provenance() == first | {"time": provenance()["time"]}

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from jaxcnn import Data, Experiment, Fake, InputError, override, sweep
+from jaxcnn import Data, Experiment, Fake, InputError, load_config, override, sweep
 from jaxcnn.config import run_id, to_json
 from jaxcnn.layers import BatchNorm
 from jaxcnn.models import LeNet5
-from jaxcnn.sweep.points import Failure, check_folder, points_of, read_failure, status_of, write_failure
+from jaxcnn.runs.failure import Failure, read_failure, write_failure
+from jaxcnn.sweep.points import check_folder, points_of, status_of
 
 BASE = Experiment(model=LeNet5(), data=Data(source="fake", fake=Fake(train=16, test=8), batch_size=8), epochs=1)
 
@@ -65,6 +66,49 @@ def test_the_folder_of_another_sweep_is_refused(tmp_path):
     begin(tmp_path, sweep.grid(BASE, {"seed": [0, 1, 2]}))
     with pytest.raises(InputError, match=r"holds another sweep: its optimizer.momentum is 0.9, not 0.5"):
         check_folder(tmp_path, sweep.grid(override(BASE, {"optimizer.momentum": 0.5}), {"seed": [0, 1]}))
+
+
+NETWORK = """
+from flax import linen as nn
+
+from jaxcnn import Experiment
+
+
+class Net(nn.Module):
+    note: str = ""
+
+    def __call__(self, x, *, train):
+        return x
+
+
+def get_config():
+    return Experiment(model=Net())
+"""
+
+
+def test_points_of_code_that_has_changed_are_refused_also_when_the_files_have_moved(tmp_path):
+    """Otherwise they would be trained again in other folders, beside results of the same settings."""
+    (tmp_path / "a").mkdir()
+    file = tmp_path / "a" / "nets.py"
+    file.write_text(NETWORK)
+    begin(tmp_path / "sweep", sweep.grid(load_config(file), {"seed": [0, 1]}))
+    moved = tmp_path / "b.py"
+    moved.write_text(NETWORK)
+    again = sweep.grid(load_config(moved), {"seed": [0, 1, 2]})
+    check_folder(tmp_path / "sweep", again)
+    assert [point.workdir.exists() for point in points_of(again, tmp_path / "sweep")] == [True, True, False]
+    moved.write_text(NETWORK.replace("return x\n", "return 2 * x\n"))
+    changed = sweep.grid(load_config(moved), {"seed": [1, 2]})
+    with pytest.raises(InputError, match=r"seed=1-\w+ has the settings of one of .* its code or data have changed"):
+        check_folder(tmp_path / "sweep", changed)
+
+
+def test_names_in_any_language_fit_a_file_system(tmp_path):
+    file = tmp_path / "nets.py"
+    file.write_text(NETWORK)
+    for point in points_of(sweep.grid(load_config(file), {"model.note": ["語" * 200, "é/ü" * 200]}), tmp_path):
+        assert len(point.workdir.name.encode()) < 143  # The limit of an encrypted home folder.
+        point.workdir.mkdir()
 
 
 def test_the_folder_of_a_single_run_and_a_file_are_refused(tmp_path):

@@ -2,9 +2,12 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,14 @@ from flax import linen as nn
 
 import jaxcnn
 from jaxcnn import Data, Experiment, Fake, InputError, Optimizer, Preempted, sweep
+from jaxcnn.config import to_json
+from jaxcnn.config.importing import import_file
+from jaxcnn.runs.failure import Failure, write_failure
 from jaxcnn.runs.metrics import read_rows
 from jaxcnn.runtime.lock import locked
 from jaxcnn.sweep import running
 from jaxcnn.sweep.points import points_of
+from jaxcnn.sweep.work import Options, work_on_json
 
 
 class Net(nn.Module):
@@ -57,7 +64,7 @@ def test_every_point_equals_its_lone_run_and_is_not_run_again(tmp_path, monkeypa
     assert out.count("finished, test error") == 4 and "[4/4] learning_rate=0.2,seed=1: finished" in out
     monkeypatch.setattr(running, "work", lambda *_: pytest.fail("a finished point ran again"))
     assert sweep.run(RATES, tmp_path / "sweep") == records
-    assert capsys.readouterr().out == "4 of 4 points had ended before\n"
+    assert capsys.readouterr().out == f"4 points in {tmp_path / 'sweep'}; 4 had ended before\n"
 
 
 def test_points_are_light(tmp_path):
@@ -82,7 +89,7 @@ def test_diverged_and_failed_points_do_not_stop_the_others(tmp_path, capsys):
     capsys.readouterr()
     assert sweep.run(experiments, tmp_path) == [diverged, failed, finished]
     out = capsys.readouterr().out
-    assert "2 of 3 points had ended before" in out and "failed, RuntimeError" in out and "diverged," not in out
+    assert "; 2 had ended before" in out and "failed, RuntimeError" in out and "diverged," not in out
 
 
 def test_a_network_that_does_not_fit_its_data_is_refused_before_anything_runs(tmp_path):
@@ -124,7 +131,7 @@ def test_a_locked_point_is_left_to_its_owner_and_taken_up_when_it_is_free(tmp_pa
     records = sweep.run(RATES, tmp_path)
     thread.join()
     assert [r.status for r in records] == ["finished"] * 4
-    assert [line[:5] for line in capsys.readouterr().out.splitlines()] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert [line[:5] for line in capsys.readouterr().out.splitlines()[1:]] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
 
 
 def test_a_point_that_another_process_finishes_is_not_run_again(tmp_path, monkeypatch):
@@ -152,7 +159,7 @@ def test_a_signal_stops_the_sweep_and_the_next_call_continues_it(tmp_path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(running, "work", work)
-        with pytest.raises(Preempted, match="stopped with 3 of 4 points finished; the same command continues"):
+        with pytest.raises(Preempted, match="stopped with 2 of 4 points finished; the same command continues"):
             sweep.run(RATES, tmp_path / "a", verbose=False)
     records = sweep.run(RATES, tmp_path / "a", verbose=False)
     undisturbed = sweep.run(RATES, tmp_path / "b", verbose=False)
@@ -166,6 +173,133 @@ def test_threads_may_run_points(tmp_path):
     assert [r.results.test for r in records] == [r.results.test for r in alone]
 
 
+class Scripted(ThreadPoolExecutor):
+    """An executor of which a function makes the futures; it counts the tasks."""
+
+    def __init__(self, make):
+        super().__init__(1)
+        self.make, self.tasks = make, 0
+
+    def submit(self, function, *arguments):
+        self.tasks += 1
+        future = self.make(self.tasks)
+        return super().submit(function, *arguments) if future is None else future
+
+
+def ended(answer=None, error=None):
+    future = Future()
+    future.set_exception(error) if error else future.set_result(answer)
+    return future
+
+
+def cancelled():
+    future = Future()
+    future.cancel()
+    return future
+
+
+def test_a_point_that_its_worker_has_stopped_is_submitted_again(tmp_path, monkeypatch):
+    """A cluster preempts one worker; the others, and the sweep, go on."""
+    monkeypatch.setattr(running, "_IN_USE", 0.01)
+    executor = Scripted(lambda number: ended([running.Outcome("stopped", reason="a")]) if number in (2, 5) else None)
+    with executor:
+        records = sweep.run(RATES, tmp_path, executor=executor, verbose=False)
+    assert [r.status for r in records] == ["finished"] * 4 and executor.tasks == 6
+
+
+@pytest.mark.parametrize(
+    ("future", "reason"),
+    [
+        (cancelled(), "the executor cancelled it; the same command continues it"),
+        (ended(error=BrokenProcessPool("a")), "a worker died, perhaps at another point, and the whole pool with it"),
+        (
+            ended(error=ModuleNotFoundError("No module named 'jaxcnn'")),
+            "its worker failed (ModuleNotFoundError: No mod",
+        ),
+        (ended(error=SystemExit(3)), "its worker failed (SystemExit: 3)"),
+        (ended(error=OSError("first\n" + "x" * 300)), "its worker failed (OSError: first [...]); the same command"),
+    ],
+)
+def test_what_an_executor_does_not_answer_is_a_failed_point(tmp_path, future, reason):
+    with Scripted(lambda number: future) as executor:
+        (record,) = sweep.run([BASE], tmp_path, executor=executor, verbose=False)
+    assert record.status == "failed" and record.reason.startswith(reason)
+
+
+def test_an_executor_that_breaks_while_points_are_submitted_cancels_the_others(tmp_path):
+    waiting = Future()
+
+    def make(number):
+        if number == 2:
+            raise BrokenProcessPool("a worker died")
+        return waiting
+
+    with (
+        Scripted(make) as executor,
+        pytest.raises(InputError, match="executor Scripted cannot start: BrokenProcessPool: a w"),
+    ):
+        sweep.run(RATES, tmp_path, executor=executor, verbose=False)
+    assert waiting.cancelled()
+
+
+def test_files_of_an_owner_that_has_died_are_removed(tmp_path):
+    """Otherwise a point that was killed would count as running."""
+    points = points_of(RATES, tmp_path)
+    for point in points[:2]:
+        point.workdir.mkdir()
+        (point.workdir / ".owner.json").write_text('{"pid": 1, "host": "a", "since": "b"}')
+    with locked(points[1].workdir):
+        free, busy = running._split(points)
+    assert busy == [points[1]] and free == [points[0], *points[2:]]
+    assert not (points[0].workdir / ".owner.json").exists()
+
+
+def test_a_point_that_diverged_in_another_process_is_not_trained_again(tmp_path, monkeypatch):
+    first = points_of(RATES[:2], tmp_path)[0].workdir
+    original = running.work
+
+    def work(experiments, workdirs, options):
+        if workdirs == [str(first)]:
+            write_failure(first, Failure("diverged", "the loss of step 3 is nan"))
+        return original(experiments, workdirs, options)
+
+    monkeypatch.setattr(running, "work", work)
+    records = sweep.run(RATES[:2], tmp_path, verbose=False)
+    assert (records[0].status, records[0].reason) == ("diverged", "the loss of step 3 is nan")
+    assert records[1].status == "finished" and not (first / "metrics.jsonl").exists()
+
+
+SCRIPT = """
+import sys
+from flax import linen as nn
+from jaxcnn import Data, Experiment, Fake, sweep
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        return nn.Dense(4)(x.reshape(len(x), -1))
+
+
+data = Data(source="fake", fake=Fake(shape=(4, 4, 1), num_classes=4, train=32, test=16), batch_size=8)
+experiments = sweep.grid(Experiment(model=Net(), data=data, epochs=1), {"seed": [0, 1]})
+"""
+
+
+def test_a_worker_that_imports_a_script_does_not_start_its_sweep_again(tmp_path):
+    script = tmp_path / "script.py"
+    call = f"sweep.run(experiments, {str(tmp_path / 'sweep')!r}, verbose=False)\n"
+    script.write_text(SCRIPT + call)
+    tree = to_json(BASE) | {"model": {"class": f"{script}:Net"}}
+    (outcome,) = work_on_json([tree], [str(tmp_path / "point")], Options())
+    assert outcome.status == "failed" and not (tmp_path / "sweep").exists()
+    assert outcome.reason.startswith(f"the worker cannot load the experiment: {script}, line 15: this file defines")
+    assert outcome.reason.endswith('start its sweep under if __name__ == "__main__":.')
+    # In a process that is no worker, a file may run a sweep while it is imported.
+    import_file(script, again=True)
+    assert (tmp_path / "sweep").exists()
+
+
 class Broken(ThreadPoolExecutor):
     def submit(self, *_, **__):
         raise FileNotFoundError("sbatch")
@@ -175,7 +309,7 @@ class Broken(ThreadPoolExecutor):
     ("executor", "message"),
     [
         (3, "executor is int, which has no method submit"),
-        (Broken(1), "executor Broken cannot start: FileNotFoundError: sbatch. Nothing has run"),
+        (Broken(1), "executor Broken cannot start: FileNotFoundError: sbatch. Give another one"),
         (ProcessPoolExecutor(1, multiprocessing.get_context("fork")), "executor forks its processes"),
     ],
 )
@@ -200,12 +334,33 @@ def test_options_that_are_refused(tmp_path, options, message):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_script_uses_processes(tmp_path, guarded):
+    """A script whose workers import it needs a main guard; with networks of other files it needs none. The script's
+    own process never asks for devices, which would reserve the memory of a GPU."""
+    text = SCRIPT if guarded else SCRIPT.replace("model=Net()", "model=nets.Net()").replace("sys\n", "sys, nets\n", 1)
+    (tmp_path / "nets.py").write_text(SCRIPT)
+    call = f"""
+from jax._src import xla_bridge
+records = sweep.run(experiments, {str(tmp_path / "sweep")!r}, executor=sweep.Processes(2))
+print([r.status for r in records], xla_bridge.backends_are_initialized())
+"""
+    if guarded:
+        call = 'if __name__ == "__main__":' + call.replace("\n", "\n    ")
+    (tmp_path / "script.py").write_text(text + call)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout.endswith("['finished', 'finished'] False\n"), done.stderr
+
+
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_point_only(tmp_path):
     experiments = sweep.grid(BASE, {"seed": [0, 1, 2, 3]})
     experiments[1] = jaxcnn.override(experiments[1], {"model.deadly": True})
     with sweep.Processes(2) as executor:
         records = sweep.run(experiments, tmp_path, executor=executor, verbose=False)
     assert [r.status for r in records] == ["finished", "failed", "finished", "finished"]
-    assert records[1].reason.startswith("its worker died (BrokenProcessPool")
+    assert records[1].reason.startswith("its worker died (exit status 9); ")
     alone = sweep.run(experiments[:1], tmp_path / "alone", verbose=False)
     np.testing.assert_allclose(records[0].results.test["loss"], alone[0].results.test["loss"], rtol=1e-5)

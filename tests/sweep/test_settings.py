@@ -5,7 +5,7 @@ from jaxcnn import Data, Experiment
 from jaxcnn.config import to_json
 from jaxcnn.layers import BatchNorm
 from jaxcnn.models import LeNet5
-from jaxcnn.sweep.settings import labels, setting, text_of, texts_of, varying
+from jaxcnn.sweep.settings import labels, paths_of, setting, text_of, texts_of, varying, without
 
 BASE = Experiment(model=LeNet5(), data=Data(source="digits"))
 
@@ -49,6 +49,7 @@ def test_a_setting_that_a_saved_configuration_lacks_does_not_vary():
         (True, "true"),
         ([0.1, 2], "(0.1,2)"),
         (to_json(BatchNorm(momentum=0.99)), "BatchNorm(momentum=0.99)"),
+        (to_json(LeNet5(num_classes=7)), "LeNet5(num_classes=7)"),
         ({"class": "folder/my.py:Net", "width": 4}, "Net(width=4)"),
         ({"import": "jax.nn.relu"}, "relu"),
     ],
@@ -74,3 +75,19 @@ def test_a_path_that_does_not_exist():
     for path in ("optimizer.mom", "seed.more"):
         with pytest.raises(KeyError):
             setting(tree, path)
+        assert path not in paths_of(tree)
+        assert without(tree, path) == tree
+
+
+def test_a_norm_that_is_given_by_its_name_has_its_options():
+    named, record = trees({"model.norm": "batch"}, {"model.norm": BatchNorm(momentum=0.99)})
+    assert [setting(tree, "model.norm.momentum") for tree in (named, record)] == [BatchNorm().momentum, 0.99]
+    assert {"model.norm", "model.norm.momentum"} <= {*paths_of(named)}
+    assert without(named, "model.norm.momentum") == without(record, "model.norm.momentum") != record
+    assert setting(named, "model.norm") == "batch"
+
+
+def test_lists_of_layers_read_as_the_layers_that_not_all_have():
+    conv, norm = ({"class": f"jaxcnn.layers.{kind}", "name": kind.lower()} for kind in ("Conv", "BatchNorm"))
+    assert texts_of([[conv], [conv, norm]]) == ["()", "(BatchNorm(name=batchnorm))"]
+    assert texts_of([[norm, conv], [conv, norm]])[1] == "(Conv(name=conv),BatchNorm(name=batchnorm))"

@@ -693,7 +693,7 @@ def pretend(monkeypatch, name, layout="torchvision", keep=lambda slot: True, num
     monkeypatch.setattr(conversion, "read", lambda path: WeightFile(arrays, layout, None))
 
 
-IMAGENET = [name for name, entry in ZOO.items() if entry.shape[2] == 3]
+IMAGENET = [name for name, entry in ZOO.items() if entry.for_imagenet]
 PLAIN = [name for name in IMAGENET if name not in ("alexnet", "vgg_a_lrn")]
 
 

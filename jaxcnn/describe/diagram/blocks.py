@@ -32,7 +32,8 @@ class Block:
         parts: number of towers it is drawn as, which is the number of groups of the layer or of the one that reads it.
         marks: layers applied to it before the next block.
         opens: names of the residual connections that begin at this block.
-        closes: names of the residual connections that are added to this block, with the layers on the shortcut.
+        closes: names of the residual connections that are added to this block, with the layers on the shortcut and the
+            number of marks before the sum.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Block:
     parts: int = 1
     marks: tuple[Mark, ...] = ()
     opens: tuple[str, ...] = ()
-    closes: tuple[tuple[str, str], ...] = ()
+    closes: tuple[tuple[str, str, int], ...] = ()
 
     @property
     def groups(self) -> int:
@@ -70,7 +71,7 @@ def blocks(rows: Sequence[TracedLayer], shape: Shape) -> tuple[Block, ...]:
         if layer.branches():
             start, words = sources[row.path], ", ".join(x.brief() for branch in layer.branches()[1:] for x in branch)
             made[start] = replace(made[start], opens=(*made[start].opens, row.path))
-            made[-1] = replace(made[-1], closes=(*made[-1].closes, (row.path, words)))
+            made[-1] = replace(made[-1], closes=(*made[-1].closes, (row.path, words, len(made[-1].marks))))
         elif (
             layer.role in ("conv", "pool", "dense", "basis")
             or info.output_shape != row.input_shape

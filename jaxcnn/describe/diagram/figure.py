@@ -21,7 +21,7 @@ _READING = (
     "Heights and widths of maps and windows follow the square root of their pixels, depths that of the number of maps, "
     "bars that of units.",
 )
-_SUMS = "A line above the blocks is the shortcut of a residual connection; at the + its input is added."
+_SUMS = "A line above the blocks is the shortcut of a residual connection; at the + its input is added"
 _SPOT = 12.0
 """Maximum height of one unit, where there are several."""
 
@@ -47,7 +47,7 @@ def figure(rows: Sequence[TracedLayer], shape: Shape, title: str) -> tuple[Canva
     shortcuts(canvas, shown, lines)
     y = _insets(canvas, shown, lines[-1].bottom + words + 18)
     y = _legend(canvas, shown, y + 10)
-    height = math.ceil(_caption(canvas, rows, y + 6) + 8)
+    height = math.ceil(_caption(canvas, rows, shown, y + 6) + 8)
     page = Canvas()
     page.box("page", 0, 0, WIDTH, height)
     return Canvas(page.items + canvas.items), height
@@ -246,12 +246,20 @@ def _legend(canvas: Canvas, shown: Sequence[Block], y: float) -> float:
     return y + 6
 
 
-def _caption(canvas: Canvas, rows: Sequence[TracedLayer], y: float) -> float:
+def _caption(canvas: Canvas, rows: Sequence[TracedLayer], shown: Sequence[Block], y: float) -> float:
     parameters = sum(row.info.parameters for row in rows)
     products = sum(row.info.multiply_adds for row in rows)
     totals = f"{parameters:,} parameters, {products:,} multiply-adds per image"
     canvas.words(totals, MARGIN, y + 16, 12.0, bold=True, anchor="start")
-    reading = (*_READING, *((_SUMS,) if any(row.layer.branches() for row in rows) else ()))
+    places = {_place_of_sum(block, count) for block in shown for *_, count in block.closes}
+    reading = (*_READING, *((f"{_SUMS}{places.pop() if len(places) == 1 else ''}.",) if places else ()))
     for i, text in enumerate(reading):
         canvas.words(text, MARGIN, y + 34 + i * _LINE, SMALL, style="muted", anchor="start")
     return y + 34 + len(reading) * _LINE - 10
+
+
+def _place_of_sum(block: Block, count: int) -> str:
+    """Return `, after batch norm and before ReLU`: the marks of a block around a sum that follows `count` of them."""
+    around = {"after": block.marks[:count], "before": block.marks[count:]}
+    words = [f"{side} {' and '.join(mark.text for mark in marks)}" for side, marks in around.items() if marks]
+    return f", {' and '.join(words)}" if words else ""

@@ -26,7 +26,8 @@ def shortcuts(canvas: Canvas, blocks: Sequence[Block], lines: Sequence[Line]) ->
     levels = _levels(blocks)
     for source in blocks:
         for path in source.opens:
-            target, words = next((block, words) for block in blocks for closed, words in block.closes if closed == path)
+            ends = ((block, words) for block in blocks for closed, words, _ in block.closes if closed == path)
+            target, words = next(ends)
             _shortcut(canvas, lines, source, target, levels[path], _name(path) + (f": {words}" if words else ""))
 
 

@@ -1,0 +1,82 @@
+"""Records of decided claims: one JSON file and one picture each, and the tables made from them.
+
+In a checkout they are in configs/results/claims, which `jaxcnn/claims/recorded` links to; in an installed package they
+are files of the package.
+"""
+
+import importlib.resources
+import json
+from pathlib import Path
+from typing import Any
+
+from jaxcnn.claims.catalogue import NAMES, find
+from jaxcnn.claims.claim import Claim, Verdict
+from jaxcnn.describe.tables import Grid
+from jaxcnn.runtime.atomic import write_json
+
+Record = dict[str, Any]
+"""claim, statement, source, rule, command, scale, seeds, effect, interval, verdict, conditions, measurements, revision,
+minutes."""
+
+
+def package_folder() -> Path:
+    """Return the folder of the records that come with the package; in a checkout configs/results/claims."""
+    return Path(str(importlib.resources.files("jaxcnn.claims") / "recorded")).resolve()
+
+
+def in_checkout() -> bool:
+    """Return whether this package is a checkout, whose records a run of a claim updates."""
+    return Path(str(importlib.resources.files("jaxcnn.claims") / "recorded")).is_symlink()
+
+
+def read(folder: str | Path) -> dict[str, Record]:
+    """Return the records in a folder by the name of their claim, in the order of the catalogue."""
+    paths = {name: Path(folder) / f"{name}.json" for name in NAMES}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
+
+
+def write(record: Record, folder: Path) -> Path:
+    """Write the record of a claim and its picture, drawn from the measurements.
+
+    Returns:
+        The JSON file; the picture beside it ends in .png.
+
+    Raises:
+        OSError: one of the files cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{record['claim']}.json"
+    find(record["claim"]).draw(record["measurements"], path.with_suffix(".png"))
+    write_json(path, record)
+    return path
+
+
+def verdict_of(record: Record) -> Verdict:
+    """Return the verdict in a record."""
+    return Verdict(record["verdict"], record["effect"], tuple(record["interval"]), record["conditions"])
+
+
+def effect_text(claim: Claim, verdict: Verdict) -> str:
+    """Return the effect with its interval and what it is, as in `1.2 (0.8 to 1.6), test error ..., points`."""
+    value, *ends = ("none" if x is None else f"{x:.3g}" for x in (verdict.effect, *verdict.interval))
+    return f"{value} ({' to '.join(ends)}), {claim.effect}"
+
+
+def table(folder: str | Path) -> str:
+    """Return a Markdown table of every record in a folder: claim, verdict, effect, and the numbers behind them.
+
+    Each claim links its picture in configs/results/claims.
+    """
+    rows = []
+    for name, record in read(folder).items():
+        claim, verdict = find(name), verdict_of(record)
+        rows.append(
+            (
+                f"[{claim.statement}](configs/results/claims/{name}.png) {claim.source}",
+                verdict.verdict,
+                f"{effect_text(claim, verdict)}; {record['seeds']} seeds",
+                verdict.conditions,
+            )
+        )
+    headings = ("claim and source", "verdict", "effect with 95 % interval", "measurements")
+    return Grid("Claims", headings, tuple(rows), left=headings).markdown()

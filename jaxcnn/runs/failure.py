@@ -1,0 +1,39 @@
+"""The file failure.json, which says why a run of a sweep has no results."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jaxcnn.runtime.atomic import write_json
+from jaxcnn.runtime.json_object import read_object
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run has no results: the content of its file failure.json.
+
+    Attributes:
+        kind: diverged: a loss, a weight or an evaluation was not finite; failed: an error.
+        reason: one line.
+        traceback: where an unexpected error was raised.
+    """
+
+    kind: Literal["diverged", "failed"]
+    reason: str
+    traceback: str | None = None
+
+
+def read_failure(workdir: Path) -> Failure | None:
+    """Return why a run has no results; None if it did not fail."""
+    path = workdir / "failure.json"
+    if not path.exists():
+        return None
+    found = read_object(path, "kind", "reason")
+    return Failure(found["kind"], found["reason"], found.get("traceback"))
+
+
+def write_failure(workdir: Path, failure: Failure) -> None:
+    """Write failure.json into the folder of a run."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    record = {"kind": failure.kind, "reason": failure.reason}
+    write_json(workdir / "failure.json", record | ({"traceback": failure.traceback} if failure.traceback else {}))
