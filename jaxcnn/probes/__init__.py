@@ -11,6 +11,8 @@ Each is a pure function of a loss and parameters, needs no change of the network
 
 from jaxcnn.probes.covariate_shift import input_drift, internal_covariate_shift
 from jaxcnn.probes.distribution import EDGES
+from jaxcnn.probes.history import History, read_history, write_history
+from jaxcnn.probes.instruments import Instruments
 from jaxcnn.probes.landscape import gradient_step, hessian_eigenvalue, loss_along_step
 from jaxcnn.probes.layer_readings import Readings, dead, probe
 from jaxcnn.probes.losses import network_loss
@@ -18,6 +20,8 @@ from jaxcnn.probes.recurrence import through_time
 
 __all__ = [
     "EDGES",
+    "History",
+    "Instruments",
     "Readings",
     "dead",
     "gradient_step",
@@ -27,5 +31,7 @@ __all__ = [
     "loss_along_step",
     "network_loss",
     "probe",
+    "read_history",
     "through_time",
+    "write_history",
 ]

@@ -34,7 +34,7 @@ class Readings(Mapping[str, dict[str, Any]]):
         distributions: what `distribution.describe` returns, [..., k]: of the outputs of all layers, of the gradients
             with respect to them, and of the gradients of all parameters.
         units: by layer, what is known of its units.
-        sizes: `norm` and `update_norm` of all parameters.
+        sizes: `norm`, `update_norm` and `update_ratio` of all parameters.
         owners: layer and name of each parameter.
     """
 
@@ -64,10 +64,8 @@ class Readings(Mapping[str, dict[str, Any]]):
         return {key: x[..., i, :] if key == "histogram" else x[..., i] for key, x in self.distributions.items()}
 
     def _parameter(self, i: int) -> dict[str, Any]:
-        found = {name: sizes[..., i] for name, sizes in self.sizes.items()}
-        if "update_norm" in found:
-            found["update_ratio"] = found["update_norm"] / found["norm"]
-        return found | {"gradients": self._distribution(2 * len(self) + i)}
+        sizes = {name: each[..., i] for name, each in self.sizes.items()}
+        return sizes | {"gradients": self._distribution(2 * len(self) + i)}
 
 
 SATURATED: Mapping[ActivationName, Callable[[jax.Array], jax.Array]] = {
@@ -194,7 +192,7 @@ def layer_readings(sums: Mapping[str, Any], params: Any, gradients: Any, updates
         measured.append(measure(slopes))
         sizes["norm"] = norms(weights)
     if owned and updates is not None:
-        sizes["update_norm"] = norms(changes)
+        sizes |= {"update_norm": norms(changes), "update_ratio": norms(changes) / sizes["norm"]}
     return Readings(
         distributions=describe(jax.tree.map(lambda *parts: jnp.concatenate(parts), *measured)),
         units=OrderedDict((name, _units(seen)) for name, (seen, _) in sums.items()),

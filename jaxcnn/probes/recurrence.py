@@ -1,6 +1,7 @@
 """The gradient of a recurrent network with respect to its state, by time lag."""
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from jaxcnn.probes.taps import ROOT, Tap, called_modules, tapped_value
 from jaxcnn.runtime.errors import InputError
 
 
-def through_time(loss: Loss, params: Any) -> dict[str, jax.Array]:
+def through_time(loss: Loss, params: Any) -> dict[str, Any]:
     """Return the norm of the gradient of the loss with respect to the state of each recurrent layer, by step.
 
     All steps are read in one backward pass. A recurrent layer is a `flax.linen.RNN` with any of flax's cells, anywhere
@@ -25,9 +26,9 @@ def through_time(loss: Loss, params: Any) -> dict[str, jax.Array]:
         params: parameters.
 
     Returns:
-        By layer [steps], in the order in which the layer processes its input: the Euclidean norm, over images and units
-        and over all parts of the state, of the gradient with respect to the state that enters the step. The last entry
-        has a lag of one step. Outputs of earlier steps count in it only through the state.
+        `layers`: by layer [steps], in the order in which the layer processes its input, the Euclidean norm, over images
+        and units and over all parts of the state, of the gradient with respect to the state that enters the step. The
+        last entry has a lag of one step. `gradient_evaluations`: the cost.
 
     Raises:
         InputError: the loss is not a scalar, or the network has no recurrent layer.
@@ -51,7 +52,10 @@ def through_time(loss: Loss, params: Any) -> dict[str, jax.Array]:
             return loss(params)
 
     squares = jax.grad(with_taps, argnums=1)(params, {name: jnp.zeros((n, 2)) for name, n in steps.items()})
-    return {name: root_of_squares(each[:, 0], each[:, 1]) for name, each in squares.items()}
+    return {
+        "layers": OrderedDict((name, root_of_squares(*jnp.moveaxis(squares[name], 1, 0))) for name in steps),
+        "gradient_evaluations": jnp.float32(1),
+    }
 
 
 class _Counted(NamedTuple):

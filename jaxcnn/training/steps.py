@@ -49,8 +49,8 @@ def make_train_step(
         readings: `(state, batch, gradients, updates) -> tree of arrays`, computed with the state before the update and
             the batch after preprocessing; None: readings are {}.
         tap: `(loss, params, batch) -> (tapped, zeros)` with `tapped(params, zeros) == loss(params)`. The step then
-            differentiates `tapped`, and `readings` has the gradient with respect to `zeros` as fifth argument; so a
-            probe of the layers, as in `jaxcnn.probes`, needs no second backward pass.
+            differentiates `tapped`, and `readings` has two more arguments: the gradient with respect to `zeros`, and
+            `loss`. So `jaxcnn.probes` read layers without a second backward pass.
 
     Returns:
         The step. `batch` has `image` [n, height, width, channels] and the streams that the objective needs, usually
@@ -61,7 +61,9 @@ def make_train_step(
     apply = training_apply(model, train=True)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums, Readings]:
-        augment_key, dropout_key = (step_key(state, use) for use in StepStream)
+        root = jax.random.wrap_key_data(state.key, impl=IMPLEMENTATION)
+        # A key is derived only where it is used: on a CPU, XLA takes a second to compile each derivation.
+        augment_key, dropout_key = (jax.random.fold_in(root, 2 * state.step + use) for use in StepStream)
         images = batch["image"]
         if augment:
             images = _once(lambda images: augment(augment_key, images), images, state.step)
@@ -84,7 +86,7 @@ def make_train_step(
             model_state=model_state,
             opt_state=opt_state,
         )
-        seen = (state, batch, gradients, updates, *((tap_sums,) if tap else ()))
+        seen = (state, batch, gradients, updates, *((tap_sums, loss) if tap else ()))
         return new, metrics, readings(*seen) if readings else {}
 
     return train_step
@@ -106,15 +108,6 @@ def training_apply(model: Model, **options: Any) -> Apply:
         return logits, {**model_state, **updates}
 
     return apply
-
-
-def step_key(state: TrainState, use: StepStream) -> jax.Array:
-    """Return the random key of the step that follows a state, for one use.
-
-    A key is derived only where it is used: on a CPU, XLA takes a second to compile each derivation.
-    """
-    root = jax.random.wrap_key_data(state.key, impl=IMPLEMENTATION)
-    return jax.random.fold_in(root, 2 * state.step + use)
 
 
 def make_eval_step(
