@@ -243,8 +243,14 @@ def test_a_sharded_batch_has_the_readings_of_the_whole_batch():
     for collective in ("all-gather", "all-to-all", "collective-permute"):
         assert collective not in compiled.as_text()
     expected = jax.jit(readings)(variables, batch)
-    for one, many in zip(jax.tree.leaves(expected), jax.tree.leaves(compiled(*arguments)), strict=True):
-        np.testing.assert_allclose(many, one, rtol=1e-3, atol=1e-5)
+    found = compiled(*arguments)
+    for name, layer in expected.items():
+        for what in ("activations", "gradients"):
+            one, many = layer[what], found[name][what]
+            # By rounding, a value may be in the next bin.
+            assert np.abs(many.pop("histogram") - one.pop("histogram")).sum() <= 20
+            assert_same(many, one)
+        assert layer.get("inactive") == found[name].get("inactive")
 
 
 def test_inside_shard_map_the_readings_are_those_of_all_devices():
