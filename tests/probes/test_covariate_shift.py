@@ -12,7 +12,7 @@ from jaxcnn import InputError
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Flatten
 from jaxcnn.models import Chain
 from jaxcnn.probes import input_drift, internal_covariate_shift, network_loss
-from tests.probes.networks import Plain, batch_of, variables_of
+from tests.probes.networks import Plain, batch_of, run, variables_of
 
 
 class Linear(nn.Module):
@@ -34,7 +34,7 @@ def small_updates(params, seed=5, scale=0.1):
 
 
 def jitted(function, loss, *trees, **options):
-    return jax.device_get(jax.jit(functools.partial(function, loss, **options))(*trees))
+    return run(functools.partial(function, loss, **options), *trees)
 
 
 def test_a_linear_network_of_two_layers_has_the_shift_of_its_closed_form():
@@ -77,7 +77,7 @@ NORMED = Chain(
 
 def test_shifts_equal_those_of_an_explicit_loop_over_layers():
     batch = batch_of(8, (4, 4, 2))
-    variables = jax.jit(lambda: NORMED.init(jax.random.key(0), batch["image"], train=False))()
+    variables = run(lambda key: NORMED.init(key, batch["image"], train=False), jax.random.key(0))
     loss, params = network_loss(NORMED, variables, batch), variables["params"]
     updates = small_updates(params)
     names = ["conv", "norm", "fc", "output"]

@@ -10,7 +10,7 @@ from jaxcnn import InputError
 from jaxcnn.layers import Activation, Dense, Residual
 from jaxcnn.models import Chain
 from jaxcnn.probes import History, probe, read_history, write_history
-from tests.probes.networks import batch_of
+from tests.probes.networks import batch_of, run
 
 BRANCH = (Dense(4, name="in"), Activation("relu", name="act"))
 MODEL = Chain((Dense(4, name="first"), Residual(BRANCH, name="res"), Dense(3, name="a")))
@@ -20,8 +20,8 @@ SETTINGS = {"instruments": ["gradients", "ics"], "layers": []}
 @pytest.fixture(scope="module")
 def history():
     batch = batch_of()
-    variables = MODEL.init(jax.random.key(0), batch["image"], train=False)
-    readings = jax.device_get(jax.jit(lambda variables: probe(MODEL, variables, batch))(variables))
+    variables = run(lambda key: MODEL.init(key, batch["image"], train=False), jax.random.key(0))
+    readings = run(lambda variables: probe(MODEL, variables, batch), variables)
 
     def scaled(factor):
         layers = OrderedDict((name, {"cosine": np.float32(factor * i)}) for i, name in enumerate(readings))

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import linen as nn
 
@@ -14,16 +13,16 @@ from jaxcnn.probes import (
     gradient_step,
     hessian_eigenvalue,
     input_drift,
+    instruments,
     internal_covariate_shift,
     loss_along_step,
     network_loss,
-    probe,
     through_time,
 )
 from jaxcnn.training.optim import hyperparameters, make_optimizer
 from jaxcnn.training.state import IMPLEMENTATION, create_state
 from jaxcnn.training.steps import make_train_step
-from tests.probes.networks import batch_of
+from tests.probes.networks import batch_of, run
 
 
 class Network(nn.Module):
@@ -38,42 +37,77 @@ class Network(nn.Module):
 
 
 EVERY = ("gradients", "ics", "drift", "landscape", "hessian", "lags")
-SETTINGS = Probes(instruments=EVERY, activations=("dense=tanh",))
+BATCH = batch_of(8, (5, 2))
 
 
 @pytest.fixture(scope="module")
-def taken():
-    """The state and the batch before a step, the state after it, and what was read."""
-    model, batch = Network(), batch_of(8, (5, 2))
-    variables = jax.jit(lambda: model.init(jax.random.key(0), batch["image"], train=False))()
+def start():
+    """A state before a step, and the optimizer."""
+    variables = run(lambda key: Network().init(key, BATCH["image"], train=False), jax.random.key(0))
     settings = Optimizer()
     optimizer = make_optimizer(settings, variables["params"], steps_per_epoch=10, total_steps=100)
-    state = create_state(variables, optimizer, hyper=hyperparameters(settings))
-    instruments = Instruments(SETTINGS)
-    probed = jax.jit(make_train_step(model, optimizer, readings=instruments, tap=instruments.tap))
-    plain = jax.jit(make_train_step(model, optimizer))
-    return model, state, batch, plain(state, batch), probed(state, batch)
+    return create_state(variables, optimizer, hyper=hyperparameters(settings)), optimizer
 
 
-def test_a_step_with_instruments_makes_the_same_update(taken):
-    *_, (state, metrics, nothing), (probed, same, readings) = taken
-    assert nothing == {} and readings.keys() == set(EVERY)
-    for one, other in zip(jax.tree.leaves((state, metrics)), jax.tree.leaves((probed, same)), strict=True):
-        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-7)
+def taken(start, *instruments):
+    """Return the state after a step, its metrics and the readings."""
+    state, optimizer = start
+    probes = Instruments(Probes(instruments=instruments, activations=("dense=tanh",))) if instruments else None
+    options = {"readings": probes, "tap": probes.tap} if probes else {}
+    return run(make_train_step(Network(), optimizer, **options), state, BATCH)
 
 
-def test_the_readings_are_those_of_the_functions_for_the_same_dropout(taken):
-    model, state, batch, (after, *_), (*_, readings) = taken
+def loss_of_step(state):
     root = jax.random.wrap_key_data(state.key, impl=IMPLEMENTATION)
     key = jax.random.fold_in(root, 2 * state.step + StepStream.DROPOUT)
+    return network_loss(Network(), state.variables, BATCH, key=key)
 
-    @jax.jit
+
+def test_a_step_with_instruments_makes_the_same_update(start):
+    *expected, nothing = taken(start)
+    *found, readings = taken(start, "gradients")
+    assert nothing == {} and readings.keys() == {"gradients"}
+    assert list(readings["gradients"]) == ["cell/i", "cell/h", "norm", "dense", "output"]
+    assert "saturated" in readings["gradients"]["dense"]
+    for one, other in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-7)
+    before, (after, metrics) = start[0].params["dense"]["kernel"], expected
+    parameter = readings["gradients"]["dense"]["parameters"]["kernel"]
+    moved = np.linalg.norm(after.params["dense"]["kernel"] - before)
+    assert parameter["update_norm"] == pytest.approx(moved, rel=1e-4)
+    assert parameter["update_ratio"] == pytest.approx(moved / np.linalg.norm(before), rel=1e-4)
+    assert metrics["loss"] / 8 == pytest.approx(float(loss_of_step(start[0])(start[0].params)), rel=1e-5)
+
+
+def test_functions_get_the_loss_of_the_step_with_its_dropout(start, monkeypatch):
+    state, _ = start
+    loss = loss_of_step(state)
+
+    def shows(loss, params, *rest):
+        return {"loss": loss(params), "rest": rest}
+
+    for name in ("internal_covariate_shift", "input_drift", "loss_along_step", "hessian_eigenvalue", "through_time"):
+        monkeypatch.setattr(instruments, name, shows)
+    after, _, readings = taken(start, *EVERY[1:])
+    assert readings.keys() == set(EVERY[1:])
+    for found in readings.values():
+        assert found["loss"] == pytest.approx(float(loss(state.params)), rel=1e-5)
+    updates = jax.tree.map(jnp.subtract, after.params, state.params)
+    step = gradient_step(run(jax.grad(loss), state.params), updates)
+    for name, expected in (("ics", updates), ("drift", updates), ("landscape", step)):
+        for one, other in zip(jax.tree.leaves(expected), jax.tree.leaves(readings[name]["rest"]), strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_all_readings_are_those_of_the_functions(start):
+    state, _ = start
+    after, _, readings = taken(start, *EVERY)
+
     def separately(params, new):
-        loss = network_loss(model, state.variables, batch, key=key)
+        loss = loss_of_step(state)
         updates, gradients = jax.tree.map(jnp.subtract, new, params), jax.grad(loss)(params)
-        options = {"key": key, "updates": updates, "activations": {"dense": "tanh"}}
         return {
-            "gradients": probe(model, state.variables, batch, **options),
             "ics": internal_covariate_shift(loss, params, updates),
             "drift": input_drift(loss, params, updates),
             "landscape": loss_along_step(loss, params, gradient_step(gradients, updates)),
@@ -81,20 +115,9 @@ def test_the_readings_are_those_of_the_functions_for_the_same_dropout(taken):
             "lags": through_time(loss, params),
         }
 
-    expected = separately(state.params, after.params)
-    assert list(readings["gradients"]) == list(expected["gradients"]) and "saturated" in readings["gradients"]["dense"]
-    for path, value in jax.tree.leaves_with_path(expected):
-        found = dict(jax.tree.leaves_with_path(readings))[path]
-        np.testing.assert_allclose(found, value, rtol=2e-2, atol=1e-4, err_msg=jax.tree_util.keystr(path))
-
-
-def test_instruments_without_gradients_read_no_layers(taken):
-    model, state, batch, *_ = taken
-    instruments = Instruments(Probes(instruments=("landscape",)))
-    step = make_train_step(model, optax.sgd(0.1), readings=instruments, tap=instruments.tap)
-    small = create_state(state.variables, optax.sgd(0.1))
-    readings = jax.eval_shape(step, small, batch)[2]
-    assert readings.keys() == {"landscape"}
+    found = dict(jax.tree.leaves_with_path(readings))
+    for path, value in jax.tree.leaves_with_path(run(separately, state.params, after.params)):
+        np.testing.assert_allclose(found[path], value, rtol=2e-2, atol=1e-4, err_msg=jax.tree_util.keystr(path))
 
 
 def test_instruments_are_equal_whatever_their_interval():

@@ -9,7 +9,7 @@ import pytest
 
 from jaxcnn import InputError
 from jaxcnn.probes import gradient_step, hessian_eigenvalue, loss_along_step, network_loss
-from tests.probes.networks import Plain, batch_of, variables_of
+from tests.probes.networks import Plain, batch_of, run, variables_of
 
 
 def symmetric(eigenvalues, seed=0):
@@ -38,7 +38,7 @@ X = np.random.default_rng(3).normal(size=6)
 @pytest.mark.parametrize("eigenvalues", [[1, 2, 3, 4, 5, 9], [-20, 2, 3, 4, 5, 9], [-1e-3, -5e-4, 0, 0, 0, 0]])
 def test_the_eigenvalue_of_largest_magnitude_is_found_with_its_sign(eigenvalues):
     loss = quadratic(symmetric(eigenvalues))
-    found = jax.jit(functools.partial(hessian_eigenvalue, loss, tolerance=1e-4))(split(X), jax.random.key(0))
+    found = run(functools.partial(hessian_eigenvalue, loss, tolerance=1e-4), split(X), jax.random.key(0))
     assert found["eigenvalue"] == pytest.approx(max(eigenvalues, key=abs), rel=1e-3)
     assert found["residual"] <= 1e-4 * abs(found["eigenvalue"])
     assert found["gradient_evaluations"] == 1 + 2 * found["iterations"] and found["iterations"] < 50
@@ -46,7 +46,7 @@ def test_the_eigenvalue_of_largest_magnitude_is_found_with_its_sign(eigenvalues)
 
 def test_two_eigenvalues_of_equal_magnitude_show_in_the_residual():
     loss = quadratic(symmetric([-7, 1, 1, 1, 1, 7]))
-    found = jax.jit(functools.partial(hessian_eigenvalue, loss, iterations=40))(split(X), jax.random.key(0))
+    found = run(functools.partial(hessian_eigenvalue, loss, iterations=40), split(X), jax.random.key(0))
     assert found["iterations"] == 40 and found["residual"] > 0.1 * 7
     assert abs(found["eigenvalue"]) < 7
 
@@ -60,9 +60,9 @@ def test_the_eigenvalue_of_a_network_is_that_of_its_full_hessian():
     batch = batch_of(8)
     variables = variables_of(Plain(), batch)
     loss, params = network_loss(Plain(), variables, batch), variables["params"]
-    found = jax.jit(functools.partial(hessian_eigenvalue, loss, iterations=200))(params, jax.random.key(0))
+    found = run(functools.partial(hessian_eigenvalue, loss, iterations=200), params, jax.random.key(0))
     flat, unravel = jax.flatten_util.ravel_pytree(params)
-    values = np.linalg.eigvalsh(np.asarray(jax.jit(jax.hessian(lambda x: loss(unravel(x))))(flat), np.float64))
+    values = np.linalg.eigvalsh(np.asarray(run(jax.hessian(lambda x: loss(unravel(x))), flat), np.float64))
     assert found["eigenvalue"] == pytest.approx(max(values, key=abs), rel=1e-2)
     assert np.min(np.abs(values - found["eigenvalue"])) <= found["residual"] + 1e-5
 
@@ -70,7 +70,7 @@ def test_the_eigenvalue_of_a_network_is_that_of_its_full_hessian():
 def test_the_landscape_of_a_quadratic_loss_is_its_closed_form():
     hessian = symmetric([0.5, 1, 2, 3, 5, 8])
     step = -0.1 * hessian @ X
-    found = jax.jit(functools.partial(loss_along_step, quadratic(hessian)))(split(X), split(step))
+    found = run(functools.partial(loss_along_step, quadratic(hessian)), split(X), split(step))
     multiples = np.array([0.5, 1, 2, 4])
     losses = [0.5 * (X + c * step) @ hessian @ (X + c * step) for c in multiples]
     changes = multiples * np.linalg.norm(hessian @ step)

@@ -12,7 +12,7 @@ from jaxcnn.models import LeNet5
 from jaxcnn.probes import network_loss, probe
 from jaxcnn.probes.layer_readings import layer_readings, tap_layers
 from jaxcnn.probes.taps import called_modules
-from tests.probes.networks import batch_of
+from tests.probes.networks import batch_of, run
 
 WIDTH = 4
 JITTED = nn.jit(nn.Dense)
@@ -83,7 +83,7 @@ def weights(seed=0):
 
 def read(model, params, batch, **options):
     variables = {"params": jax.tree.map(lambda x: x.astype(jnp.float32), params)}
-    return jax.device_get(jax.jit(lambda variables: probe(model, variables, batch, **options))(variables))
+    return run(lambda variables: probe(model, variables, batch, **options), variables)
 
 
 def assert_same(found, expected):
@@ -172,7 +172,7 @@ def test_the_layers_of_a_recurrent_cell_are_read_over_all_steps():
 
     batch = batch_of(6, (5, 2))
     model = Network()
-    variables = model.init(jax.random.key(0), batch["image"])
+    variables = run(model.init, jax.random.key(0), batch["image"])
     found = read(model, variables["params"], batch, layers=["cell*", "rnn", "output"])
     assert list(found) == ["rnn", "cell", "cell/i", "cell/h", "output"]
     states, (own, x) = [], (variables["params"]["cell"], batch["image"])
@@ -265,7 +265,7 @@ def test_inside_shard_map_the_readings_are_those_of_all_devices():
         return layer_readings(sums, params, gradients)
 
     specs = {"in_specs": (PartitionSpec(), PartitionSpec("data")), "out_specs": PartitionSpec()}
-    found = jax.device_get(jax.jit(jax.shard_map(local, mesh=mesh, **specs))(params, batch))
+    found = run(jax.shard_map(local, mesh=mesh, **specs), params, batch)
     expected = read(model, params, batch)
     for name in expected:
         for what in ("activations", "gradients"):
