@@ -97,6 +97,7 @@ def test_the_layers_of_a_network_of_ours_are_known():
     assert readings["norm"]["parameters"].keys() == {"scale", "bias"} and "parameters" not in readings["act"]
 
 
+@pytest.mark.slow
 def test_layers_can_be_chosen_by_name_and_pattern():
     batch = batch_of(6, (8, 8, 2))
     variables = run(lambda key: CONV.init(key, batch["image"], train=False), jax.random.key(0))
@@ -165,6 +166,7 @@ def test_dead_units_need_a_thousand_images():
         dead([{"fc": {}}], 1000)
 
 
+@pytest.mark.slow
 def test_the_readings_under_vmap_are_those_of_each_network():
     model, batch = Plain(), batch_of()
     members = [variables_of(model, batch, seed) for seed in range(2)]

@@ -40,7 +40,7 @@ def read(loss, params):
     return found["layers"]
 
 
-@pytest.mark.parametrize("kind", [nn.SimpleCell, nn.LSTMCell, nn.GRUCell])
+@pytest.mark.parametrize("kind", [nn.SimpleCell, nn.LSTMCell, pytest.param(nn.GRUCell, marks=pytest.mark.slow)])
 def test_norms_equal_those_with_respect_to_perturbed_states(kind):
     loss, params, batch = setting(Recurrent(kind))
     cell = kind(HIDDEN)
@@ -89,6 +89,7 @@ def test_norms_far_below_the_smallest_square_are_measured():
     assert norms[0] < 1e-24
 
 
+@pytest.mark.slow
 def test_options_of_the_recurrent_layer_change_nothing():
     loss, params, _ = setting(Recurrent())
     other, *_ = setting(Recurrent(options=(("return_carry", True), ("unroll", 3))))
@@ -102,6 +103,7 @@ def test_steps_are_in_the_order_in_which_they_are_processed():
     assert found[0] > 0 and np.all(found[1:] == 0)
 
 
+@pytest.mark.slow
 def test_every_recurrent_layer_of_a_stack_is_read():
     class Stack(nn.Module):
         @nn.compact

@@ -97,12 +97,12 @@ def unrolled():
     return read(Unrolled(), weights(), batch_of())
 
 
-@pytest.mark.parametrize("transform", ["remat", "vmap"])
+@pytest.mark.parametrize("transform", ["remat", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_transformed_layers_have_the_readings_of_plain_ones(transform, unrolled):
     assert_same(read(Transformed(transform), weights(), batch_of()), unrolled)
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_scan_over_layers_has_the_readings_of_all_of_them(remat, unrolled):
     params = weights()
     blocks = jax.tree.map(lambda *each: jnp.stack(each), *(params[f"dense{i}"] for i in range(3)))
@@ -146,6 +146,7 @@ def assert_pooled(found, parts):
         np.testing.assert_array_equal(found[what]["histogram"], sum(part[what]["histogram"] for part in parts))
 
 
+@pytest.mark.slow
 def test_an_activation_that_is_a_module_of_ones_own_can_be_named():
     class Squash(nn.Module):
         def __call__(self, x):
@@ -253,6 +254,7 @@ def test_a_sharded_batch_has_the_readings_of_the_whole_batch():
         assert layer.get("inactive") == found[name].get("inactive")
 
 
+@pytest.mark.slow
 def test_inside_shard_map_the_readings_are_those_of_all_devices():
     model, batch, params = Unrolled(), batch_of(16), weights()
     params = jax.tree.map(lambda x: x.astype(jnp.float32), params)

@@ -118,7 +118,7 @@ class Stops(Hook):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("stop", [3, 7, 11])
+@pytest.mark.parametrize("stop", [7, *(pytest.param(step, marks=pytest.mark.slow) for step in (3, 11))])
 def test_a_stopped_run_ends_with_the_readings_of_one_that_was_not(stop, whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         jaxcnn.train(TINY, tmp_path / "run", hooks=[Stops(stop)], verbose=False)
@@ -130,6 +130,7 @@ def test_a_stopped_run_ends_with_the_readings_of_one_that_was_not(stop, whole, t
     )
 
 
+@pytest.mark.slow
 def test_probes_may_be_turned_off_and_on_when_a_run_resumes(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         jaxcnn.train(TINY, tmp_path / "run", hooks=[Stops(6)], verbose=False)
@@ -137,6 +138,7 @@ def test_probes_may_be_turned_off_and_on_when_a_run_resumes(whole, tmp_path):
     assert list(readings(tmp_path / "run").steps) == [0, 11]
 
 
+@pytest.mark.slow
 def test_a_run_that_keeps_only_results_keeps_its_readings(whole, tmp_path):
     jaxcnn.train(TINY, tmp_path / "run", keep="results", verbose=False)
     assert_equal(readings(tmp_path / "run"), readings(whole))
