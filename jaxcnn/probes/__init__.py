@@ -14,7 +14,7 @@ from jaxcnn.probes.distribution import EDGES
 from jaxcnn.probes.history import History, read_history, write_history
 from jaxcnn.probes.instruments import Instruments
 from jaxcnn.probes.landscape import gradient_step, hessian_eigenvalue, loss_along_step
-from jaxcnn.probes.layer_readings import Readings, dead, probe
+from jaxcnn.probes.layer_readings import Readings, dead, first_to_last, probe
 from jaxcnn.probes.losses import network_loss
 from jaxcnn.probes.recurrence import through_time
 
@@ -24,6 +24,7 @@ __all__ = [
     "Instruments",
     "Readings",
     "dead",
+    "first_to_last",
     "gradient_step",
     "hessian_eigenvalue",
     "input_drift",

@@ -209,6 +209,22 @@ def _units(seen: Mapping[str, Any]) -> dict[str, jax.Array]:
     return found
 
 
+def first_to_last(readings: Mapping[str, Any]) -> jax.Array:
+    """Return the base 10 logarithm of the quotient of two standard deviations: of the gradient with respect to the
+    output of the first layer with a kernel, and of the last.
+
+    Below 0 the gradient vanishes towards the first layer, above 0 it explodes; -infinity if nothing arrives there.
+    Without kernels the first and the last of all layers are taken.
+
+    Args:
+        readings: as from `probe`.
+    """
+    weighted = [name for name in readings if "kernel" in readings[name].get("parameters", ())]
+    names = weighted or list(readings)
+    first, last = (jnp.log10(readings[names[i]]["gradients"]["std"]) for i in (0, -1))
+    return first - last
+
+
 def dead(readings: Sequence[Mapping[str, Any]], images: int) -> dict[str, float]:
     """Return the fraction of units that are inactive in all readings, for each layer of rectified units.
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxcnn import InputError
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Flatten, MaxPool, Residual
 from jaxcnn.models import Chain
-from jaxcnn.probes import EDGES, dead, probe
+from jaxcnn.probes import EDGES, dead, first_to_last, probe
 from tests.probes.networks import Plain, batch_of, perturbed_gradients, run, variables_of
 
 CONV = Chain(
@@ -91,6 +91,9 @@ def test_the_layers_of_a_network_of_ours_are_known():
     for name in ("conv", "norm", "act", "fc", "act2", "output"):
         assert readings[name]["activations"]["std"] == pytest.approx(found[name].std(), rel=1e-4)
     np.testing.assert_array_equal(readings["act"]["active"], [1, 0, 1])
+    # From the first to the last layer with a kernel, not to norms and activations.
+    ends = [readings[name]["gradients"]["std"] for name in ("conv", "output")]
+    assert first_to_last(readings) == pytest.approx(np.log10(ends[0] / ends[1]), rel=1e-4)
     assert readings["act"]["inactive"] == pytest.approx(1 / 3)
     assert readings["act"]["sparsity"] == pytest.approx(np.mean(found["act"] == 0))
     assert readings["act2"]["saturated"] == pytest.approx(np.mean(np.abs(found["act2"] - 0.5) > 0.45))
@@ -149,6 +152,7 @@ def test_vanished_gradients_are_measured_down_to_the_smallest_numbers():
     for i in range(12):
         exact = 1e-3 ** (11 - i) * np.arange(4).std()
         assert readings[f"w{i:02}"]["gradients"]["std"] == pytest.approx(exact, rel=1e-3)
+    assert first_to_last(readings) == pytest.approx(-33, abs=1e-3)
 
 
 def test_dead_units_need_a_thousand_images():

@@ -193,3 +193,4 @@ def test_readings_of_other_settings_are_not_mixed(tmp_path):
 def test_the_price_of_further_gradients_is_printed_once(printed):
     lines = [line for line in printed[1].splitlines() if "the probes" in line]
     assert lines == ["a reading of the probes takes further gradients: ics 3; about 60% more time per step"]
+    assert f"{printed[0]}/probes.npz: the readings, for jaxcnn.probes.read_history" in printed[1]
