@@ -182,9 +182,7 @@ def layer_readings(sums: Mapping[str, Any], params: Any, gradients: Any, updates
         updates: what the optimizer adds to the parameters; None: no update ratios.
     """
     owned = [i for i, (layer, _) in enumerate(owners(params)) if layer in sums]
-    weights, slopes, changes = (
-        [jax.tree.leaves(tree)[i] for i in owned] for tree in (params, gradients, updates or params)
-    )
+    weights, slopes = ([jax.tree.leaves(tree)[i] for i in owned] for tree in (params, gradients))
     forward, backward = zip(*sums.values(), strict=True)
     measured = [*(seen["values"] for seen in forward), *backward]
     sizes = {}
@@ -192,7 +190,8 @@ def layer_readings(sums: Mapping[str, Any], params: Any, gradients: Any, updates
         measured.append(measure(slopes))
         sizes["norm"] = norms(weights)
     if owned and updates is not None:
-        sizes |= {"update_norm": norms(changes), "update_ratio": norms(changes) / sizes["norm"]}
+        changes = norms([jax.tree.leaves(updates)[i] for i in owned])
+        sizes |= {"update_norm": changes, "update_ratio": changes / sizes["norm"]}
     return Readings(
         distributions=describe(jax.tree.map(lambda *parts: jnp.concatenate(parts), *measured)),
         units=OrderedDict((name, _units(seen)) for name, (seen, _) in sums.items()),

@@ -31,7 +31,8 @@ def through_time(loss: Loss, params: Any) -> dict[str, Any]:
         last entry has a lag of one step. `gradient_evaluations`: the cost.
 
     Raises:
-        InputError: the loss is not a scalar, or the network has no recurrent layer.
+        InputError: the loss is not a scalar, or the network has no recurrent layer, or has one that is called with
+            `seq_lengths` and returns its last state.
     """
     check_scalar(loss, params)
     steps: dict[str, int] = {}
@@ -85,20 +86,21 @@ def _reading(
     def layer(module: nn.RNN, call: Callable[..., Any], inputs: jax.Array, **options: Any) -> Any:
         given = {name: value for name, value in options.items() if value is not None}
         axis = 0 if given.get("time_major", module.time_major) else inputs.ndim - module.cell.num_feature_axes - 1
-        running.append("/".join(module.path) or ROOT)
-        note(running[-1], inputs.shape[axis])
+        name, carried = "/".join(module.path) or ROOT, given.get("return_carry", module.return_carry)
+        if carried and "seq_lengths" in given:
+            raise InputError(f"{name} is called with seq_lengths and return_carry, so that its states cannot be read.")
+        note(name, inputs.shape[axis])
         state = given.pop("initial_carry", None)
         if state is None:
             # As flax does.
             shape = (*inputs.shape[:axis], *inputs.shape[axis + 1 :])
             state = module.cell.initialize_carry(given.get("init_key", jax.random.key(0)), shape)
+        running.append(name)
         try:
             result = call(inputs, initial_carry=_Counted(jnp.int32(0), state), **given)
         finally:
             running.pop()
-        if not given.get("return_carry", module.return_carry):
-            return result
-        return result[0].state, result[1]
+        return (result[0].state, result[1]) if carried else result
 
     return nn.intercept_methods(intercept)
 

@@ -21,7 +21,8 @@ class Probing(Hook):
     """
 
     def __init__(self, run: Run) -> None:
-        """
+        """Open the files of a run at its step.
+
         Raises:
             InputError: the folder has readings that were made with other settings, or that cannot be read.
         """

@@ -117,6 +117,18 @@ def test_every_recurrent_layer_of_a_stack_is_read():
     assert list(found) == ["first", "second"] and all(norms.shape == (STEPS,) for norms in found.values())
 
 
+def test_lengths_with_a_returned_state_are_refused():
+    class Padded(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            rnn = nn.RNN(nn.SimpleCell(HIDDEN, name="cell"), return_carry=True, name="rnn")
+            return nn.Dense(3, name="output")(rnn(x, seq_lengths=jnp.full(len(x), 3))[0])
+
+    loss, params, _ = setting(Padded())
+    with pytest.raises(InputError, match=r"rnn is called with seq_lengths and return_carry"):
+        through_time(loss, params)
+
+
 def test_a_network_without_recurrent_layers_has_no_lags():
     batch = batch_of()
     variables = variables_of(Plain(), batch)
