@@ -20,8 +20,10 @@ import jaxcnn
 import jaxcnn.bench.tables
 import jaxcnn.cli.bench
 import jaxcnn.cli.report
+import jaxcnn.cli.summarize
 import jaxcnn.data.prepare
 import jaxcnn.runs.run_evaluation
+import jaxcnn.sweep.work
 import jaxcnn.weights
 from jaxcnn import Augment, Data, Experiment, Fake
 from jaxcnn.__main__ import main
@@ -90,6 +92,7 @@ def test_a_python_block_runs(text, folder, monkeypatch):
         return train(experiment, workdir, **options)
 
     monkeypatch.setattr(jaxcnn, "train", quickly)
+    monkeypatch.setattr(jaxcnn.sweep.work, "train", quickly)
     file = folder / "block.py"
     file.write_text(text)
     for value in vars(import_file(file)).copy().values():
@@ -105,6 +108,8 @@ def test_a_command_line_is_accepted(words, folder, monkeypatch, capsys):
         named = {name for word in rest for name in re.findall(r"[\w-]+", "".join(re.findall(r"\[(.*)\]", word)))}
         assert named <= extras.keys()
         return
+    for name, value in {"ID": 1, "MIN": 0, "MAX": 7, "STEP": 1, "COUNT": 8}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
     for platform in (word.partition("=")[2] for word in rest if word.startswith("--require_platform=")):
         monkeypatch.setattr(jax, "default_backend", lambda platform=platform: platform)
     if words[:2] == ["python", "launch.py"]:
@@ -145,6 +150,7 @@ def replace_work(monkeypatch):
         "bench.tables.failures": [],
         "weights.convert": None,
         "runs.run_evaluation.evaluate_run": (),
+        "cli.summarize.summarize": None,
         "cli.report.marked": {},
         "cli.report.collect": Path("x.jsonl"),
         "cli.report.update_tables": None,

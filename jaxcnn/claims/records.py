@@ -63,20 +63,14 @@ def effect_text(claim: Claim, verdict: Verdict) -> str:
 
 
 def table(folder: str | Path) -> str:
-    """Return a Markdown table of every record in a folder: claim, verdict, effect, and the numbers behind them.
+    """Return a Markdown table with the statement, verdict and effect of every record in a folder.
 
-    Each claim links its picture in configs/results/claims.
+    Its links are those of a page in the root of the repository. The conditions of a verdict are in its record.
     """
     rows = []
     for name, record in read(folder).items():
         claim, verdict = find(name), verdict_of(record)
-        rows.append(
-            (
-                f"[{claim.statement}](configs/results/claims/{name}.png) {claim.source}",
-                verdict.verdict,
-                f"{effect_text(claim, verdict)}; {record['seeds']} seeds",
-                verdict.conditions,
-            )
-        )
-    headings = ("claim and source", "verdict", "effect with 95 % interval", "measurements")
-    return Grid("Claims", headings, tuple(rows), left=headings).markdown()
+        link = f"[{name}](configs/results/claims/{name}.png)"
+        rows.append((link, claim.statement, verdict.verdict, effect_text(claim, verdict), f"{record['seeds']}"))
+    headings = ("picture", "claim", "verdict", "effect with 95 % interval", "seeds")
+    return Grid("Verdicts", headings, tuple(rows), left=headings[1:4]).markdown()

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxcnn.config import Experiment, to_json
 from jaxcnn.data import MissingData
 from jaxcnn.runs.failure import read_failure
 from jaxcnn.runs.hooks import Keep, check_keep
+from jaxcnn.runs.members import structure_key
 from jaxcnn.runs.signals import Preempted, Signals
 from jaxcnn.runs.workdir import Source, check_workdir, finished
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.lock import is_locked
-from jaxcnn.sweep.groups import groups, structure_key
+from jaxcnn.sweep.groups import groups
 from jaxcnn.sweep.live import View
 from jaxcnn.sweep.points import Point, Record, check_folder, points_of, status_of
 from jaxcnn.sweep.processes import Processes
@@ -107,12 +110,13 @@ def run(
     records = {point.workdir: record for point in points if (record := _known(point, options)) is not None}
     waiting = [point for point in points if point.workdir not in records]
     groups((), vectorize)  # It raises before anything runs.
+    platform = _platform(executor) if vectorize == "auto" else None
     _check_plans(waiting, executor)
     signals = Signals()
     with View(folder, points, records, show=verbose) as view, signals.watch():
         while waiting:
             free, again = _split(waiting)
-            tasks = [_Task(group) for group in groups(free, vectorize)]
+            tasks = [_Task(group) for group in groups(free, vectorize, platform)]
             answers = _here(tasks, options, signals) if executor is None else _there(tasks, options, executor, signals)
             with contextlib.closing(answers):  # It stops the tasks if an exception ends the loop.
                 for point, outcome in answers:
@@ -144,6 +148,18 @@ def _check_plans(points: Sequence[Point], executor: Any) -> None:
             executor.submit(check_plans_of_json, names, [*map(to_json, experiments)]).result()
         except (BrokenProcessPool, RuntimeError) as error:
             raise _no_start(executor, _short(error)) from error
+
+
+def _platform(executor: Any) -> str | None:
+    """Return where points will train; None: in this process."""
+    if executor is None:
+        return None
+    if isinstance(executor, Processes):
+        return executor.submit(jax.default_backend).result()
+    raise InputError(
+        f"vectorize is auto, which must know where the points train, and executor {type(executor).__name__} does not "
+        "say it; name numbers, for example vectorize='seed'."
+    )
 
 
 def _record(point: Point, outcome: Outcome) -> Record:

@@ -13,6 +13,8 @@ from jaxcnn.data import MissingData
 from jaxcnn.runs.failure import Failure, read_failure, write_failure
 from jaxcnn.runs.hooks import Keep
 from jaxcnn.runs.loop import train
+from jaxcnn.runs.members import train_members
+from jaxcnn.runs.pictures import draw_pictures
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import Results
@@ -132,8 +134,6 @@ def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Op
         if len(experiments) == 1:
             answers = [train(experiments[0], workdirs[0], **settings)]
         else:
-            from jaxcnn.runs.members import train_members
-
             answers = train_members(experiments, workdirs, **settings)
     except NonFinite as error:
         answers = [error]
@@ -162,8 +162,6 @@ def _outcome(answer: Results | NonFinite, workdir: str, options: Options) -> Out
 
 def _draw(workdir: str) -> None:
     """Draw the pictures of a finished point; one that cannot be drawn does not change what became of it."""
-    from jaxcnn.runs.pictures import draw_pictures
-
     try:
         draw_pictures(workdir)
     except Exception as error:

@@ -364,3 +364,21 @@ def test_a_worker_that_dies_costs_its_point_only(tmp_path):
     assert records[1].reason.startswith("its worker died (exit status 9); ")
     alone = sweep.run(experiments[:1], tmp_path / "alone", verbose=False)
     np.testing.assert_allclose(records[0].results.test["loss"], alone[0].results.test["loss"], rtol=1e-5)
+
+
+def test_vectorized_points_equal_lone_points_and_record_their_group(tmp_path):
+    alone = sweep.run(RATES, tmp_path / "alone", verbose=False)
+    for vectorize, members in (("seed", 2), (["seed", "optimizer.learning_rate"], 4)):
+        records = sweep.run(RATES, tmp_path / str(members), vectorize=vectorize, verbose=False)
+        for one, other in zip(records, alone, strict=True):
+            assert one.results.test["loss"] == pytest.approx(other.results.test["loss"], rel=1e-5)
+            record = json.loads((Path(one.workdir) / "provenance.json").read_text())
+            assert len(record["members"]) == members
+
+
+def test_automatic_vectorization_asks_where_the_points_train(tmp_path):
+    with ThreadPoolExecutor(1) as executor, pytest.raises(InputError, match="name numbers, for example"):
+        sweep.run(RATES, tmp_path, executor=executor, vectorize="auto", verbose=False)
+    # The multiply-adds of a network of a user are not known, so on a CPU its points train alone.
+    records = sweep.run(RATES, tmp_path, vectorize="auto", verbose=False)
+    assert "members" not in json.loads((Path(records[0].workdir) / "provenance.json").read_text())
