@@ -4,7 +4,7 @@ Orbax, TFDS and matplotlib are imported only when they are used.
 """
 
 from jaxcnn import models
-from jaxcnn.config import Augment, Data, Experiment, Fake, Optimizer, Schedule, load_config, override
+from jaxcnn.config import Augment, Data, Experiment, Fake, Optimizer, Probes, Schedule, load_config, override
 from jaxcnn.evaluation.exact import evaluate_model
 from jaxcnn.evaluation.test_time_augmentation import Protocol, make_protocol
 from jaxcnn.runs.hooks import Hook
@@ -32,6 +32,7 @@ __all__ = [
     "NonFinite",
     "Optimizer",
     "Preempted",
+    "Probes",
     "Protocol",
     "Results",
     "Schedule",

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxcnn.bench.flax_peer import FlaxPeer
 from jaxcnn.bench.job import DECAY, MOMENTUM, RATE, Job
 from jaxcnn.config import Optimizer
+from jaxcnn.layers import Shape
 from jaxcnn.objectives import Batch
 from jaxcnn.training.optim import hyperparameters, make_optimizer
 from jaxcnn.training.state import create_state
@@ -27,11 +28,9 @@ class JaxProgram:
 
     def __init__(self, job: Job) -> None:
         model = job.model if job.library == "jaxcnn" else FlaxPeer(job.model.layers(), job.model.dtype)
-        images_key, labels_key, self._key = jax.random.split(jax.random.key(0), 3)
-        images = jax.random.normal(images_key, (job.batch_size, *job.shape))
-        classes = jax.eval_shape(lambda key: model.init_with_output(key, images, train=False)[0], self._key).shape[-1]
-        self._batch = {"image": images, "label": jax.random.randint(labels_key, (job.batch_size,), 0, classes)}
-        make = {("jaxcnn", "train"): _our_training, ("flax", "train"): _plain_training}
+        self._key = jax.random.key(0)
+        self._batch = random_batch(model, job.shape, job.batch_size, self._key)
+        make = {("jaxcnn", "train"): training, ("flax", "train"): _plain_training}
         self._carry, step = make.get((job.library, job.mode), _forward)(model, self._key, self._batch)
         # The key is a constant of the step, so compilation would otherwise include waiting for earlier computations.
         jax.block_until_ready((self._carry, self._batch, self._key))
@@ -68,7 +67,19 @@ def _initial(create: Callable[[jax.Array], Any], key: jax.Array) -> Any:
     return jax.jit(create, compiler_options=options)(key)
 
 
-def _our_training(model: nn.Module, key: jax.Array, batch: Batch) -> tuple[Any, Step]:
+def random_batch(model: nn.Module, shape: Shape, batch_size: int, key: jax.Array) -> Batch:
+    """Return random images, and labels for the classes of a network."""
+    images_key, labels_key = jax.random.split(key)
+    images = jax.random.normal(images_key, (batch_size, *shape))
+    classes = jax.eval_shape(lambda key: model.init_with_output(key, images, train=False)[0], key).shape[-1]
+    return {"image": images, "label": jax.random.randint(labels_key, (batch_size,), 0, classes)}
+
+
+def training(model: nn.Module, key: jax.Array, batch: Batch, **options: Any) -> tuple[Any, Any]:
+    """Return an initial state and our jitted training step, which donates it.
+
+    Options are those of `make_train_step`.
+    """
     settings = Optimizer(learning_rate=RATE, momentum=MOMENTUM, weight_decay=DECAY, weight_decay_scope="all")
 
     def variables(key: jax.Array) -> Any:
@@ -78,7 +89,7 @@ def _our_training(model: nn.Module, key: jax.Array, batch: Batch) -> tuple[Any, 
     optimizer = make_optimizer(settings, params, steps_per_epoch=1, total_steps=1)
     hyper = hyperparameters(settings)
     state = _initial(lambda key: create_state(variables(key), optimizer, hyper=hyper), key)
-    return state, jax.jit(make_train_step(model, optimizer), donate_argnums=0)
+    return state, jax.jit(make_train_step(model, optimizer, **options), donate_argnums=0)
 
 
 def _plain_training(model: nn.Module, key: jax.Array, batch: Batch) -> tuple[Any, Step]:

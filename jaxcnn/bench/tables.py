@@ -33,13 +33,16 @@ def failures(record: Record) -> list[str]:
     """Return one line for each failed measurement."""
     steps = [(f"{step_name(m)}, {name}", why) for m in record["steps"] for name, why in m["errors"].items()]
     rest = [
-        (f"{part} {m['config']}", m["error"]) for part in ("launch", "pipeline") for m in record[part] if "error" in m
+        (f"{part} {m.get('config') or m['case']}", m["error"])
+        for part in ("launch", "pipeline", "probes")
+        for m in record.get(part, ())
+        if "error" in m
     ]
     return [f"{what}: {why}" for what, why in (*steps, *rest)]
 
 
 def grids(record: Record) -> Iterator[Grid]:
-    """Yield the tables of a benchmark: ratios, libraries, launches and the input pipeline."""
+    """Yield the tables of a benchmark: ratios, libraries, launches, the input pipeline and probes."""
     if record["steps"]:
         yield _ratios(record["steps"])
         yield _libraries(record["steps"])
@@ -59,6 +62,20 @@ def grids(record: Record) -> Iterator[Grid]:
             for m in pipelines
         )
         yield Grid("Share of the input pipeline in a training step", headings, rows)
+    # Older records have none.
+    if probed := [m for m in record.get("probes", ()) if "error" not in m]:
+        headings = ("network", "images", "step, ms", "with readings, ms", "ratio", "compiled, s", "with readings, s")
+        rows = tuple(
+            (
+                m["case"],
+                f"{m['batch_size']} of {shape_text(m['image'])}",
+                *(f"{m['milliseconds'][key]:,.1f}" for key in ("plain", "probed")),
+                f"{m['ratio']['median']:.2f} ({_range(m['ratio']['quartiles'], '.2f')})",
+                *(f"{m['compile_seconds'][key]:.1f}" for key in ("plain", "probed")),
+            )
+            for m in probed
+        )
+        yield Grid("Price of the readings of all layers in a training step", headings, rows, left=("images",))
 
 
 def markdown(record: Record) -> str:

@@ -32,13 +32,14 @@ def main() -> None:
 
 
 def _serve(first: dict[str, Any], answer: Any) -> None:
-    from jaxcnn.bench.pipeline import Pipeline, measure
+    from jaxcnn.bench import pipeline, probed
     from jaxcnn.bench.program import make_program, peak_gflops
     from jaxcnn.config import from_json
 
     job = from_json(first)
-    if isinstance(job, Pipeline):
-        answer(measure(job))
+    measures = {pipeline.Pipeline: pipeline.measure, probed.Probed: probed.measure}
+    if type(job) in measures:
+        answer(measures[type(job)](job))
         return
     program = make_program(job)
     program.step()

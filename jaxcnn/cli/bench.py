@@ -11,16 +11,17 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.status import Status
 
-from jaxcnn.bench.cases import CASES, Mode, named
+from jaxcnn.bench.cases import CASES, Case, Mode, named
 from jaxcnn.bench.chart import speed_chart
 from jaxcnn.bench.comparison import compare
 from jaxcnn.bench.launching import ROOT, time_launches
 from jaxcnn.bench.pipeline import Pipeline
+from jaxcnn.bench.probed import Probed
 from jaxcnn.bench.process import WorkerError, usable_cpus, working
 from jaxcnn.bench.tables import NAMES, Record, failures, grids, machine, markdown, step_name
 from jaxcnn.cli.report import marked, update_tables
@@ -29,7 +30,7 @@ from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.provenance import software
 
-What = Literal["steps", "launch", "pipeline"]
+What = Literal["steps", "launch", "pipeline", "probes"]
 Peer = Literal["flax", "torch"]
 
 LAUNCHES = ("lenet5_digits", "vgg_a_cifar10")
@@ -37,6 +38,9 @@ LAUNCHES = ("lenet5_digits", "vgg_a_cifar10")
 
 PIPELINES = ("lenet5_mnist", "vgg_a_cifar10")
 """Experiments of configs/ whose input pipelines are timed."""
+
+PROBED = (CASES["lenet5"], replace(CASES["vgg_d_bn_32"], batch_size=32))
+"""Networks whose steps are timed with and without the probes of their layers."""
 
 
 def bench(
@@ -57,7 +61,8 @@ def bench(
 
     Args:
         cases: names of `cases.CASES` or of the zoo; if empty, all of `CASES`.
-        what: what to measure: steps of networks, launches of `LAUNCHES`, or the input pipelines of `PIPELINES`.
+        what: what to measure: steps of networks, launches of `LAUNCHES`, the input pipelines of `PIPELINES`, or the
+            probes of `PROBED`.
         mode, dtype: modes and dtypes of the steps.
         batch_size: images per step; None: the batch size of the case.
         peer: libraries to compare with.
@@ -68,8 +73,8 @@ def bench(
         readme: Markdown file whose tables are made from the files in the folder of `output`.
 
     Returns:
-        `provenance`, and under `steps`, `launch` and `pipeline` the results of `compare`, `time_launches` and
-        `pipeline.measure`, or an `error`.
+        `provenance`, and under `steps`, `launch`, `pipeline` and `probes` the results of `compare`, `time_launches`,
+        `pipeline.measure` and `probed.measure`, or an `error`.
 
     Raises:
         InputError: an argument does not fit, and nothing has been measured; or `output` or `readme` cannot be written,
@@ -80,7 +85,8 @@ def bench(
     if batch_size:
         chosen = [replace(case, batch_size=batch_size) for case in chosen]
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    record: Record = {"provenance": _provenance(peer, threads, seconds), "steps": [], "launch": [], "pipeline": []}
+    record: Record = {"provenance": _provenance(peer, threads, seconds)}
+    record |= {"steps": [], "launch": [], "pipeline": [], "probes": []}
     with console.status("") as status:
         for case, way, kind in itertools.product(chosen if "steps" in what else (), mode, dtype):
             step = replace(case, model=case.model.clone(dtype=kind))
@@ -94,7 +100,10 @@ def bench(
             record["launch"].append(_measured(config, lambda path: time_launches(path, threads)))
         for config in PIPELINES if "pipeline" in what else ():
             _show_status(status, "pipeline", config)
-            record["pipeline"].append(_measured(config, lambda path: _pipeline(path, seconds, threads)))
+            record["pipeline"].append(_measured(config, lambda path: _alone(Pipeline(str(path), seconds), threads)))
+        for case in PROBED if "probes" in what else ():
+            _show_status(status, "probes", case.name)
+            record["probes"].append(_probed(case, seconds, threads))
     variants = [v for found in record["steps"] for v in found["variants"].values()]
     record["provenance"]["device"] = variants[0]["device"] if variants else None
     for line in failures(record):
@@ -187,8 +196,18 @@ def _measured(config: str, measure: Callable[[Path], Record]) -> Record:
         return {"config": config, "error": str(error)}
 
 
-def _pipeline(config: Path, seconds: float, threads: int) -> Record:
-    with working(Pipeline(str(config), seconds), threads) as worker:
+def _probed(case: Case, seconds: float, threads: int) -> Record:
+    """Return the measurement of a network with and without probes, or its `error`."""
+    about = {"case": case.name, "batch_size": case.batch_size, "image": list(case.shape)}
+    try:
+        return about | _alone(Probed.of(case, seconds), threads)
+    except WorkerError as error:
+        return about | {"error": str(error)}
+
+
+def _alone(job: Any, threads: int) -> Record:
+    """Return the answer of a process that makes one measurement."""
+    with working(job, threads) as worker:
         found = worker.start()
     del found["first_step_seconds"]
     return found

@@ -2,7 +2,7 @@
 
 from jaxcnn.config.code import code_of
 from jaxcnn.config.loading import load_config, override
-from jaxcnn.config.schema import Augment, Data, Experiment, Fake, Optimizer, Schedule
+from jaxcnn.config.schema import Augment, Data, Experiment, Fake, Instrument, Optimizer, Probes, Schedule
 from jaxcnn.config.serialization import differences, flatten, from_json, run_id, to_json
 
 __all__ = [
@@ -10,7 +10,9 @@ __all__ = [
     "Data",
     "Experiment",
     "Fake",
+    "Instrument",
     "Optimizer",
+    "Probes",
     "Schedule",
     "code_of",
     "differences",

@@ -187,6 +187,35 @@ class Optimizer(Part):
             raise InputError("Optimizer.weight_decay_form 'krizhevsky' is for sgd; adam takes 'l2' or 'decoupled'.")
 
 
+Instrument = Literal["gradients", "ics", "drift", "landscape", "hessian", "lags"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes(Part):
+    """Readings of the network during training (`jaxcnn.probes`), in probes.npz and TensorBoard. A step with readings is
+    another compiled program, so that later steps may differ by rounding errors from those of a run without."""
+
+    every: PositiveInt | None = field(default=None, metadata=_FREE)
+    """Steps from one reading to the next; the first is before the first update. None: no readings."""
+    instruments: tuple[Instrument, ...] = field(default=("gradients",), metadata=_FREE)
+    """What is read. gradients: activations, gradients and weights of the layers; ics: internal covariate shift as
+    Santurkar et al. (2018) define it; drift: of the inputs of the layers, as Ioffe & Szegedy (2015) mean it; landscape:
+    the loss along the gradient; hessian: the eigenvalue of largest magnitude; lags: gradients of recurrent states."""
+    layers: tuple[str, ...] = field(default=(), metadata=_FREE)
+    """gradients: names of layers, or patterns such as conv*; none: layers with parameters, and activations."""
+    activations: tuple[str, ...] = field(default=(), metadata=_FREE)
+    """gradients: layers of networks of one's own and the functions applied to their outputs, as in dense1=tanh, which
+    tells where units are saturated or inactive. Activations that are layers of `jaxcnn.layers` are known."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.instruments:
+            raise InputError("Probes.instruments is empty; name at least one, or set every to None.")
+        for each in self.activations:
+            if not all(each.partition("=")):
+                raise InputError(f"Probes.activations has {each!r}; write LAYER=FUNCTION, for example dense1=tanh.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Part):
     """Everything that determines a run. Equal experiments give equal results."""
@@ -214,6 +243,8 @@ class Experiment(Part):
     log_every: PositiveInt = field(default=20, metadata=_FREE)
     """Steps between rows of training metrics, each of which is the mean since the previous row. If fewer steps remain
     for the last row, it also includes the steps of the previous row."""
+    probes: Probes = field(default=Probes(), metadata=_FREE)
+    """Readings of the network during training."""
     compilation_cache: bool = field(default=False, metadata=_FREE)
     """Save compiled programs in the cache folder ($JAXCNN_CACHE_DIR, otherwise the user's) and load them from there, so
     that later launches start sooner."""

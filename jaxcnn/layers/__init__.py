@@ -1,6 +1,6 @@
 """Layer records, of which networks consist, and tracing of networks."""
 
-from jaxcnn.layers.activation import Activation, ActivationName
+from jaxcnn.layers.activation import FUNCTIONS, Activation, ActivationName
 from jaxcnn.layers.convolution import Conv
 from jaxcnn.layers.dense import Dense, RadialBasis
 from jaxcnn.layers.dropout import Dropout
@@ -25,6 +25,7 @@ from jaxcnn.layers.scale import Scale
 from jaxcnn.layers.trace import TracedLayer, apply, least_size, trace, trace_image
 
 __all__ = [
+    "FUNCTIONS",
     "Activation",
     "ActivationName",
     "AdaptiveAveragePool",

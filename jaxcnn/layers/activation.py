@@ -1,5 +1,6 @@
 """Elementwise nonlinearities."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,8 +24,7 @@ class Activation(Layer):
     function: ActivationName
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        own = {"softsign": nn.soft_sign, "scaled_tanh": _scaled_tanh}
-        return Function(own.get(self.function) or getattr(nn, self.function), name=self.name)(x)
+        return Function(FUNCTIONS[self.function], name=self.name)(x)
 
     def label(self) -> str:
         return {"relu": "ReLU", "scaled_tanh": "scaled tanh"}.get(self.function, self.function)
@@ -45,3 +45,13 @@ class Activation(Layer):
 
 def _scaled_tanh(x: jax.Array) -> jax.Array:
     return 1.7159 * jnp.tanh(2 / 3 * x)
+
+
+FUNCTIONS: dict[ActivationName, Callable[[jax.Array], jax.Array]] = {
+    "tanh": nn.tanh,
+    "relu": nn.relu,
+    "sigmoid": nn.sigmoid,
+    "softsign": nn.soft_sign,
+    "scaled_tanh": _scaled_tanh,
+}
+"""The functions by name."""

@@ -45,8 +45,13 @@ class Summary(Hook):
         for name, what in (
             ("results.json", "the numbers above"),
             ("metrics.jsonl", "one row per logged step" + "; TensorBoard: tensorboard/" * (run.keep == "all")),
+            *([("probes.npz", "the readings, for jaxcnn.probes.read_history")] if _probed(run) else []),
             *([pictures] if run.keep == "all" else []),
             *([] if run.keep == "results" else [("checkpoints/", best if run.keep == "all" else "the last")]),
             ("config.json, provenance.json", "the experiment, its code and the machine"),
         ):
             run.console.print(f"  {run.workdir}/{name}: {what}")
+
+
+def _probed(run: Run) -> bool:
+    return (run.workdir / "probes.npz").exists()

@@ -24,6 +24,7 @@ from jaxcnn.runs.hooks import Hook, Keep, Run, check_hooks, check_keep
 from jaxcnn.runs.init_from import starting_weights
 from jaxcnn.runs.metrics import accuracies, read_rows
 from jaxcnn.runs.plan import Plan, make_plan
+from jaxcnn.runs.probing import Probing
 from jaxcnn.runs.rows import Rows, headline
 from jaxcnn.runs.saves import Saves
 from jaxcnn.runs.selection import Choice
@@ -286,9 +287,10 @@ def run_group(
         stack.enter_context(signals.watch())
         members = []
         for run, on_row in zip(group.runs, on_rows, strict=True):
+            probing = (stack.enter_context(Probing(run)),) if run.plan.experiment.probes.every else ()
             saves, rows = stack.enter_context(Saves(run)), stack.enter_context(Rows(run, on_row))
             run.accuracies = accuracies(read_rows(run.workdir / "metrics.jsonl"), run.evaluated_part)
-            members.append(_Member(run, saves, (saves, rows, *hooks)))
+            members.append(_Member(run, saves, (*probing, saves, rows, *hooks)))
         loop = _Loop(group, members, signals, on_failure)
         try:
             loop.train()

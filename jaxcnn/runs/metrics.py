@@ -5,7 +5,7 @@ import math
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -46,7 +46,7 @@ class Writer:
         with replacing(self._path) as draft:
             draft.write_text("".join(map(_line, kept)))
         self._file = self._path.open("a")
-        self._events = _open_events(workdir / "tensorboard", step) if tensorboard else None
+        self._events = open_events(workdir / "tensorboard", step) if tensorboard else None
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row: `step`, `epoch`, `split`, metrics, and the readings of the clock under `time`."""
@@ -62,8 +62,7 @@ class Writer:
             for name, value in {**row, **row["time"]}.items()
             if isinstance(value, int | float) and name != "step"
         ]
-        self._events.write(_record(step=row["step"], summary=Summary(value=values)))
-        self._events.flush()
+        write_events(self._events, row["step"], values)
 
     def close(self) -> None:
         """Flush and close the files."""
@@ -80,17 +79,25 @@ def _finite(row: dict[str, Any]) -> bool:
     return all(math.isfinite(value) for value in row.values() if isinstance(value, float))
 
 
-def _open_events(folder: Path, step: int) -> BinaryIO:
+def open_events(folder: Path, step: int) -> BinaryIO:
     """Open a new file of TensorBoard events, which says that events after `step` in earlier files are void."""
     from tensorboardX.proto.event_pb2 import SessionLog
 
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     # TensorBoard's own writer is not used: a full disk ends its thread, and the run would wait for it for ever.
     name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
     events = (folder / name).open("ab")
     events.write(_record(file_version="brain.Event:2"))
     events.write(_record(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
     return events
+
+
+def write_events(events: BinaryIO, step: int, values: Sequence[Any]) -> None:
+    """Write TensorBoard's `Summary.Value`s of a step to a file of `open_events`."""
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    events.write(_record(step=step, summary=Summary(value=values)))
+    events.flush()
 
 
 def _record(**event: Any) -> bytes:

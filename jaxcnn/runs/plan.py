@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcnn import data
 from jaxcnn.config import Experiment
+from jaxcnn.probes import Instruments
 from jaxcnn.runs.programs import Programs, programs, structure
 from jaxcnn.training import optim
 from jaxcnn.training.state import IMPLEMENTATION, TrainState
@@ -106,7 +108,7 @@ def _plan(experiment: Experiment, dataset: data.Dataset) -> Plan:
     data.check_labels(dataset, made.logits.shape[-1])
     replicated = NamedSharding(sharding.mesh, PartitionSpec())
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), made.state)
-    return Plan(
+    plan = Plan(
         experiment=experiment,
         dataset=dataset,
         steps_per_epoch=steps_per_epoch,
@@ -116,6 +118,18 @@ def _plan(experiment: Experiment, dataset: data.Dataset) -> Plan:
         batch_sharding=sharding,
         colors=_colors(experiment, dataset, replicated),
     )
+    if experiment.probes.every:
+        _check_probes(plan)
+    return plan
+
+
+def _check_probes(plan: Plan) -> None:
+    """Raise InputError if the probes do not fit the network: trace a step with them."""
+    images, n = plan.dataset.train.images, plan.experiment.data.batch_size
+    shapes = {"image": ((n, *images.shape[1:]), images.dtype), "label": ((n,), np.int32)}
+    batch = {name: jax.ShapeDtypeStruct(*each, sharding=plan.batch_sharding) for name, each in shapes.items()}
+    instruments = (Instruments(plan.experiment.probes),)
+    jax.eval_shape(partial(plan.programs.train_step, readings=instruments), plan.state, batch, plan.colors)
 
 
 def _with_numbers_of(experiment: Experiment, plan: Plan, dataset: data.Dataset) -> Plan:

@@ -65,7 +65,8 @@ class Programs:
         initialize: `(seed, hyper, replacements) -> state`, weights from the seed except those in `replacements`.
         train_step: `(state, batch, colors, *, readings=()) -> (state, metrics, (rate, answers))`, which donates its
             state. `colors` are the principal components of the colours of the training images if `augment` uses them,
-            otherwise None; `readings`, static, are functions as in `make_train_step`, and `answers` their results;
+            otherwise None; `readings`, static, are functions as in `make_train_step`, of which one may be
+            `probes.Instruments`, and `answers` their results;
             `rate` is the learning rate of the update.
         eval_step: `(variables, batch) -> (metrics, logits)`.
         are_finite: `(variables) -> bool`, whether all of them are; one program, not one for every shape.
@@ -194,13 +195,17 @@ def _make(of: Structure) -> Programs:
     def train_step(
         state: TrainState, batch: Batch, colors: jax.Array | None, *, readings: tuple[Callable[..., Any], ...] = ()
     ) -> tuple[TrainState, Sums, Readings]:
+        def read(*values: Any) -> tuple[Readings, ...]:
+            return tuple(each(*values if hasattr(each, "tap") else values[:4]) for each in readings)
+
         step = make_train_step(
             of.model,
             optimizer,
             preprocess=preprocess,
             augment=data.make_augment(of.augment, colors),
             objective=of.objective,
-            readings=lambda *values: tuple(read(*values) for read in readings),
+            readings=read,
+            tap=next((each.tap for each in readings if hasattr(each, "tap")), None),
         )
         state, metrics, answers = step(state, batch)
         return state, metrics, (optim.current_learning_rate(schedule, state.hyper, state.opt_state), answers)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcnn.data.streams import StepStream
-from jaxcnn.objectives import OWN, Batch, CrossEntropy, Objective, Sums, network_params, trained
+from jaxcnn.objectives import OWN, Apply, Batch, CrossEntropy, Objective, Sums, network_params, trained
 from jaxcnn.training.state import IMPLEMENTATION, TrainState
 
 Readings = Any
@@ -29,7 +29,8 @@ def make_train_step(
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     objective: Objective = CrossEntropy(),
-    readings: Callable[[TrainState, Batch, Any, Any], Readings] | None = None,
+    readings: Callable[..., Readings] | None = None,
+    tap: Callable[..., tuple[Callable[..., Any], Any]] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Sums, Readings]]:
     """Return a pure function `step(state, batch) -> (state, metrics, readings)`, neither jitted nor donating.
 
@@ -47,6 +48,9 @@ def make_train_step(
             `state.params[OWN]`; it may exclude parameters from training.
         readings: `(state, batch, gradients, updates) -> tree of arrays`, computed with the state before the update and
             the batch after preprocessing; None: readings are {}.
+        tap: `(loss, params, batch) -> (tapped, zeros)` with `tapped(params, zeros) == loss(params)`. The step then
+            differentiates `tapped`, and `readings` has two more arguments: the gradient with respect to `zeros`, and
+            `loss`. So `jaxcnn.probes` read layers without a second backward pass.
 
     Returns:
         The step. `batch` has `image` [n, height, width, channels] and the streams that the objective needs, usually
@@ -54,6 +58,7 @@ def make_train_step(
         more gives NaN); `metrics` has the objective's sums over the batch.
     """
     optimizer = optax.with_extra_args_support(optimizer)
+    apply = training_apply(model, train=True)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums, Readings]:
         root = jax.random.wrap_key_data(state.key, impl=IMPLEMENTATION)
@@ -64,17 +69,12 @@ def make_train_step(
             images = _once(lambda images: augment(augment_key, images), images, state.step)
         batch = batch | {"image": preprocess(images)}
 
-        def apply(params: Any, model_state: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
-            variables, mutable = {"params": network_params(params), **model_state}, list(model_state)
-            # In flax, a random stream of any other name falls back to that of params.
-            streams = {"dropout": key, "params": jax.random.fold_in(key, 1)}
-            logits, updates = model.apply(variables, images, train=True, mutable=mutable, rngs=streams)
-            return logits, {**model_state, **updates}
-
         def loss(params: Any) -> tuple[jax.Array, tuple[Any, Sums]]:
             return objective(apply, params, state.model_state, batch, dropout_key)
 
-        (value, (model_state, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        tapped, zeros = tap(loss, state.params, batch) if tap else (lambda params, _: loss(params), ())
+        answer, (gradients, tap_sums) = jax.value_and_grad(tapped, (0, 1), has_aux=True)(state.params, zeros)
+        value, (model_state, metrics) = answer
         mask = trained(objective, state.params)
         # Gradients are masked so that frozen parameters do not count in clipping; updates, so that they do not decay.
         gradients = _kept(mask, gradients)
@@ -86,9 +86,28 @@ def make_train_step(
             model_state=model_state,
             opt_state=opt_state,
         )
-        return new, metrics, readings(state, batch, gradients, updates) if readings else {}
+        seen = (state, batch, gradients, updates, *((tap_sums, loss) if tap else ()))
+        return new, metrics, readings(*seen) if readings else {}
 
     return train_step
+
+
+def training_apply(model: Model, **options: Any) -> Apply:
+    """Return the network in training mode, as objectives call it.
+
+    Args:
+        model: the network.
+        options: further arguments of its `__call__`, usually `train=True`.
+    """
+
+    def apply(params: Any, model_state: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+        variables, mutable = {"params": network_params(params), **model_state}, list(model_state)
+        # In flax, a random stream of any other name falls back to that of params.
+        streams = {"dropout": key, "params": jax.random.fold_in(key, 1)}
+        logits, updates = model.apply(variables, images, **options, mutable=mutable, rngs=streams)
+        return logits, {**model_state, **updates}
+
+    return apply
 
 
 def make_eval_step(

@@ -61,6 +61,11 @@ def kept(tmp_path, capsys):
         {"config": "lenet5_mnist", "batch_size": 128, "milliseconds": {"full": 9.0, "plain": 8.9, "ready": 8.8},
          "share": share, "plain_share": share},
     ]  # fmt: skip
+    found["probes"] = [
+        {"case": "lenet5", "batch_size": 256, "image": [32, 32, 1], "milliseconds": {"plain": 20.0, "probed": 26.0},
+         "ratio": {"median": 1.3, "quartiles": [1.25, 1.35]}, "compile_seconds": {"plain": 2.0, "probed": 5.0}},
+        {"case": "vgg_d_bn_32", "error": "killed by SIGKILL"},
+    ]  # fmt: skip
     return path, found
 
 
@@ -104,6 +109,10 @@ def test_markdown_shows_the_content_of_the_file(kept):
     assert cells(text, "lenet5_mnist")[1:] == ["128", "9.00", "1.2% (1.0% to 2.0%)", "1.2% (1.0% to 2.0%)"]
     assert "vgg_d forward, torch: killed by SIGKILL" in text
     assert "launch vgg_a_cifar10: exit status 2: cifar10 is not prepared" in text
+    row = ["lenet5", "256 of 32x32x1", "20.0", "26.0", "1.30 (1.25 to 1.35)", "2.0", "5.0"]
+    assert f"| {' | '.join(row)} |" in text and "probes vgg_d_bn_32: killed by SIGKILL" in text
+    # Records of earlier versions have no probes.
+    assert "Price of the readings" not in markdown({name: part for name, part in found.items() if name != "probes"})
 
 
 @pytest.mark.parametrize(

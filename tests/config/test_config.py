@@ -120,6 +120,10 @@ FREE = {
     "eval_every": 2,
     "checkpoint_every": 3,
     "log_every": 1,
+    "probes.every": 10,
+    "probes.instruments": ("ics",),
+    "probes.layers": ("conv*",),
+    "probes.activations": ("conv1=tanh",),
     "compilation_cache": True,
 }
 # Settings that a setting of the first table requires.

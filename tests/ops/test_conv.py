@@ -218,6 +218,26 @@ def test_a_cpu_uses_products_where_they_are_faster():
         assert "stablehlo.dot_general" in of_members and "stablehlo.while" not in of_members  # No strips.
 
 
+def test_gradients_in_a_loop_have_the_order_of_axes_for_which_xla_is_fast():
+    """XLA reorders the axes of a convolution for a CPU outside loops only."""
+    x, kernel = arrays(**GENERAL)
+
+    def gradients(scale):
+        return jax.grad(lambda x, kernel: jnp.sum(jnp.square(ops.conv(x, kernel))), (0, 1))(scale * x, kernel)
+
+    def looped(scales):
+        return jax.lax.map(gradients, scales)
+
+    scales = jnp.array([1.0, 2.0])
+    text = jax.jit(looped).lower(scales).compile().as_text()
+    orders = {
+        line.split("dim_labels=")[1].split(",")[0].split()[0] for line in text.splitlines() if "dim_labels=" in line
+    }
+    assert orders == {"b01f_01io->b01f"}
+    for many, one in zip(jax.jit(looped)(scales), jax.jit(gradients)(scales[1]), strict=True):
+        np.testing.assert_allclose(many[1], one, rtol=1e-4, atol=1e-4)
+
+
 def test_the_error_for_operands_that_do_not_fit_is_that_of_xla():
     x, kernel = arrays(**GENERAL)
     for wrong in (kernel[:, :, :2], kernel.astype(jnp.bfloat16)):

@@ -401,3 +401,29 @@ def test_training_on_eight_devices_equals_training_on_one():
     for ours, theirs in zip(spread_statistics, statistics, strict=True):
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+
+
+def test_a_tap_is_differentiated_with_the_loss_and_changes_nothing():
+    """The gradient with respect to `zeros` of loss + zeros * |params|^2 is the square of the norm."""
+    batch = batch_of(6)
+    state, optimizer = start(Linear(), batch)
+
+    def tap(loss, params, seen):
+        assert seen["image"].shape == (6, 4, 4, 2)
+
+        def tapped(params, zeros):
+            value, rest = loss(params)
+            return value + zeros * optax.tree.norm(params, squared=True), rest
+
+        return tapped, jnp.zeros(())
+
+    def readings(state, batch, gradients, updates, found, loss):
+        return {"square": found, "loss": loss(state.params)[0], "gradient": gradients["d"]["bias"]}
+
+    plain, metrics, _ = jax.jit(make_train_step(Linear(), optimizer))(state, batch)
+    tapped, same, read = jax.jit(make_train_step(Linear(), optimizer, readings=readings, tap=tap))(state, batch)
+    square = sum(np.sum(np.square(x)) for x in jax.tree.leaves(state.params))
+    assert read["square"] == pytest.approx(square, rel=1e-5)
+    assert read["loss"] == pytest.approx(float(metrics["loss"]) / 6, rel=1e-5) and read["gradient"].shape == (3,)
+    for one, other in zip(jax.tree.leaves((plain, metrics)), jax.tree.leaves((tapped, same)), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-7)
