@@ -12,7 +12,7 @@ from jaxcnn import InputError
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Flatten
 from jaxcnn.models import Chain
 from jaxcnn.probes import input_drift, internal_covariate_shift, network_loss
-from tests.probes.networks import Plain, batch_of, run, variables_of
+from tests.probes.probed_networks import Plain, batch_of, run, variables_of
 
 
 class Linear(nn.Module):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxcnn.probes import EDGES
 from jaxcnn.probes.distribution import MAX_SAMPLE, describe, measure, norms, sample
-from tests.probes.networks import run
+from tests.probes.probed_networks import run
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from jaxcnn import InputError
 from jaxcnn.layers import Activation, Dense, Residual
 from jaxcnn.models import Chain
 from jaxcnn.probes import History, probe, read_history, write_history
-from tests.probes.networks import batch_of, run
+from tests.probes.probed_networks import batch_of, run
 
 BRANCH = (Dense(4, name="in"), Activation("relu", name="act"))
 MODEL = Chain((Dense(4, name="first"), Residual(BRANCH, name="res"), Dense(3, name="a")))

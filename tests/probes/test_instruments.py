@@ -22,7 +22,7 @@ from jaxcnn.probes import (
 from jaxcnn.training.optim import hyperparameters, make_optimizer
 from jaxcnn.training.state import IMPLEMENTATION, create_state
 from jaxcnn.training.steps import make_train_step
-from tests.probes.networks import batch_of, run
+from tests.probes.probed_networks import batch_of, run
 
 
 class Network(nn.Module):

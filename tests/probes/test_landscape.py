@@ -9,7 +9,7 @@ import pytest
 
 from jaxcnn import InputError
 from jaxcnn.probes import gradient_step, hessian_eigenvalue, loss_along_step, network_loss
-from tests.probes.networks import Plain, batch_of, run, variables_of
+from tests.probes.probed_networks import Plain, batch_of, run, variables_of
 
 
 def symmetric(eigenvalues, seed=0):

@@ -10,7 +10,7 @@ from jaxcnn import InputError
 from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Flatten, MaxPool, Residual
 from jaxcnn.models import Chain
 from jaxcnn.probes import EDGES, dead, first_to_last, probe
-from tests.probes.networks import Plain, batch_of, perturbed_gradients, run, variables_of
+from tests.probes.probed_networks import Plain, batch_of, perturbed_gradients, run, variables_of
 
 CONV = Chain(
     (

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxcnn import InputError
 from jaxcnn.probes import network_loss, through_time
-from tests.probes.networks import Plain, batch_of, run, variables_of
+from tests.probes.probed_networks import Plain, batch_of, run, variables_of
 
 STEPS, FEATURES, HIDDEN = 7, 2, 4
 

@@ -12,7 +12,7 @@ from jaxcnn.models import LeNet5
 from jaxcnn.probes import network_loss, probe
 from jaxcnn.probes.layer_readings import layer_readings, tap_layers
 from jaxcnn.probes.taps import called_modules
-from tests.probes.networks import batch_of, run
+from tests.probes.probed_networks import batch_of, run
 
 WIDTH = 4
 JITTED = nn.jit(nn.Dense)
