@@ -28,6 +28,7 @@ NAMES = (
     "stacked_kernels",
     "lenet5_parts",
     "lenet5_distortions",
+    "vanishing_depth",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
