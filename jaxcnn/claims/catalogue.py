@@ -29,6 +29,8 @@ NAMES = (
     "lenet5_parts",
     "lenet5_distortions",
     "vanishing_depth",
+    "he_initialization",
+    "saturation_order",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
