@@ -31,6 +31,8 @@ NAMES = (
     "vanishing_depth",
     "he_initialization",
     "saturation_order",
+    "vanishing_remedies",
+    "depth_degradation",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
