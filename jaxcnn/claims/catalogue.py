@@ -33,6 +33,7 @@ NAMES = (
     "saturation_order",
     "vanishing_remedies",
     "depth_degradation",
+    "batch_norm_shift",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 

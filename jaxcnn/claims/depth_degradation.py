@@ -110,7 +110,11 @@ def draw(measurements: Measurements, path: Path) -> Path:
     """Draw the training errors, and the decades of the gradient over the training."""
     plain, residual = (statistics.fmean(worse(measurements, kind)) for kind in KINDS)
     depths, gradient = measurements["depths"], over_training(measurements, "plain, deep")
-    arrives = "" if gradient is None else f", although 10^{gradient.mean:+.1f} of its gradient arrives at layer 1"
+    arrives = (
+        ""
+        if gradient is None
+        else f", although layer 1 receives {10**gradient.mean:.2g} times the gradient of the last"
+    )
     title = (
         f"From {depths['shallow']} to {depths['deep']} layers the training error changes by {plain:+.1f} points "
         f"without skips{arrives}; with skips by {residual:+.1f}"

@@ -110,7 +110,7 @@ def decide(measurements: Measurements) -> Verdict:
         f"{initially(measurements, 'sigmoid', 'post').mean:+.1f} powers of ten. With ReLU and He's weights it is "
         f"{rectified['none']:+.1f} without either, {rectified['batch']:+.1f} with batch normalization alone (a layer "
         f"multiplies the gradient by {per_layer(measurements, 'relu', 'batch'):.2f}), {rectified['skip']:+.1f} with "
-        f"skips alone ({rectified['scaled']:+.1f} with branches times {SCALE:g}) and {rectified['both']:+.1f} with both."
+        f"skips alone ({rectified['scaled']:+.1f} with branches times {SCALE:g}), {rectified['both']:+.1f} with both."
     )
     effect = gains["both"]
     return Verdict(verdict, effect.mean, (effect.low, effect.high), conditions)
