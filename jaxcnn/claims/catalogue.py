@@ -34,6 +34,7 @@ NAMES = (
     "vanishing_remedies",
     "depth_degradation",
     "batch_norm_shift",
+    "recurrent_gradients",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
