@@ -222,10 +222,12 @@ def draw(measurements: Measurements, path: Path) -> Path:
     axes = [("learning rate", "shift of the gradient"), ("learning rate", "shift of the input"), ("", "test error, %")]
     area, (*panels, right) = page(title, axes, label_width=86)
     colours = dict(zip(ARMS, (COLOURS[1], COLOURS[0], COLOURS[2]), strict=True))
-    short = {"none": "without", "batch": "batch norm", "noisy": "and noise"}
+    short = {"none": "without", "batch": "batch norm", "noisy": "with noise"}
     for panel, shift in zip(panels, SHIFTS, strict=True):
         panel.set_xscale("log")
         panel.set_yscale("log")
+        panel.set_xticks(measurements["rates"], [f"{rate:g}" for rate in measurements["rates"]])
+        panel.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         ends = []
         for arm, colour in colours.items():
             values = [[run[shift] for run in runs if run] for runs in measurements["shifts"][arm]]

@@ -206,8 +206,8 @@ def decide(measurements: Measurements) -> Verdict:
     )
     conditions = (
         f"Of recalling one of {SYMBOLS} symbols the test error is {errors}. Over {lags[-1]} steps each step back "
-        f"multiplies the initial gradient by, for tanh by spectral radius, {tanh}; {gates}. For tanh with a radius of 1 it is "
-        f"{shorter} steps."
+        f"multiplies the initial gradient by, for tanh by spectral radius, {tanh}; {gates}. For tanh with radius 1 "
+        f"it is {shorter} steps."
     )
     return Verdict(verdict, effect.mean, (effect.low, effect.high), conditions)
 
@@ -231,7 +231,7 @@ def draw(measurements: Measurements, path: Path) -> Path:
     )
     axes = [("spectral radius of initial tanh weights", f"gradient per step back, {lags[-1]} steps")]
     axes += [("steps since the symbol", "test error, %")]
-    area, (left, right) = page(title, axes, label_width=120)
+    area, (left, right) = page(title, axes, label_width=136)
     colours = dict(zip(ARMS, (COLOURS[1], COLOURS[0], COLOURS[2], COLOURS[3]), strict=True))
     left.axhline(1, color="#666666", linewidth=1)
     estimates = [_factor(measurements, f"{radius:g}") for radius in RADII]
