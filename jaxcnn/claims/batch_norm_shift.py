@@ -38,6 +38,8 @@ from jaxcnn.training.state import IMPLEMENTATION, TrainState
 ARMS = {"none": "without", "batch": "batch norm", "noisy": "batch norm and noise"}
 SHIFTS = {"gradients": "the gradient of a layer", "inputs": "the input of a layer"}
 """What shifts: in the meaning of Santurkar and others, and in that of Ioffe and Szegedy."""
+STALLED = 81.0
+"""Validation error in percent, nine tenths of that of guessing, above which a run has learned nothing."""
 
 
 class _NoisyBatchNorm(norms.BatchNorm):
@@ -47,7 +49,8 @@ class _NoisyBatchNorm(norms.BatchNorm):
         y = super().__call__(x, train=train, update_stats=update_stats)
         if not train:
             return y
-        shift, factor = jax.random.uniform(self.make_rng("dropout"), (2, x.shape[-1]), y.dtype)
+        shape = (2, *(1,) * (x.ndim - 1), x.shape[-1])
+        shift, factor = jax.random.uniform(self.make_rng("dropout"), shape, y.dtype)
         return y * (1 + factor / 4) + (shift - 0.5)
 
 
@@ -73,7 +76,8 @@ class Shifts(Hook):
         if readings is not None:
             kept = run.loop_state.setdefault("shifts", {name: [] for name in SHIFTS})
             for name in SHIFTS:
-                kept[name].append(readings[name].tolist())
+                # A layer whose gradient is 0 has no relative shift.
+                kept[name].append([float(x) if np.isfinite(x) else None for x in readings[name]])
 
     def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
         write_json(run.workdir / "shifts.json", run.loop_state["shifts"])
@@ -102,7 +106,7 @@ def _shifts(model: Any) -> Callable[[TrainState, Batch, Any, Any], dict[str, jax
 
 def measure(study: Study) -> Measurements:
     """Return both shifts, averaged over layers and readings, and validation and test errors, by arm, learning rate and
-    seed; None for a diverged run."""
+    seed; no shifts for a run that has diverged or stalled."""
     base = Experiment(
         model=study.choose(
             tiny=SmallConvNet((2,)),
@@ -136,8 +140,8 @@ def measure(study: Study) -> Measurements:
 
 
 def _means(record: Record) -> dict[str, float] | None:
-    """Return the mean of each shift over layers and readings; a layer without a gradient has no shift."""
-    if not record.results:
+    """Return the mean of each shift over layers and readings; None for a run that has diverged or stalled."""
+    if not record.results or error(record, "validation") > STALLED:
         return None
     found = json.loads((Path(record.workdir) / "shifts.json").read_text())
     return {name: float(np.nanmean(np.array(values, float))) for name, values in found.items()}
@@ -204,7 +208,7 @@ def decide(measurements: Measurements) -> Verdict:
 
 def _times(rates: Sequence[float], estimates: Sequence[Estimate | None]) -> str:
     pairs = zip(rates, estimates, strict=True)
-    return ", ".join("unknown" if x is None else f"{x:.2f}" + f" at {rate:g}" for rate, x in pairs)
+    return ", ".join(f"{'unknown' if x is None else f'{x:.2f}'} at {rate:g}" for rate, x in pairs)
 
 
 def draw(measurements: Measurements, path: Path) -> Path:
@@ -260,13 +264,14 @@ CLAIM = Claim(
         "and step a shift from U(-0.5, 0.5) and a factor from U(1, 1.25). Two shifts are read over the training and "
         "averaged over all layers but the first: of the gradient of a layer when the layers before it make their "
         "update, relative to its norm (Santurkar et al. 2018, definition 2.1), and of the mean and the deviation of "
-        "its inputs from one step to the next, relative to their deviation. A shift is reduced at a learning rate if "
-        "the 95 % interval of the ratio with and without batch normalization, paired by seed, lies below 1. That this "
-        "is why it helps is refuted if, each at its own best learning rate by the validation error, the inputs shift "
-        "more with the noise than without a norm, and the test error with the noise is lower than without a norm, both "
-        "with 95 % intervals beyond equality. The effect is the ratio of the shift of the gradients at the best rates. "
-        "The claim holds if both shifts are reduced at every rate at which runs of both networks finish, and the "
-        "reason is not refuted; it holds in part for the shifts and rates that are reduced, or if the reason is "
+        "its inputs from one step to the next, relative to their deviation. Runs that diverge or stall, with a "
+        "validation error above 81 %, nine tenths of that of guessing, are left out. A shift is reduced at a learning "
+        "rate if the 95 % interval of the ratio with and without batch normalization, paired by seed, lies below 1. "
+        "That this is why it helps is refuted if, each at its own best learning rate by the validation error, the "
+        "inputs shift more with the noise than without a norm, and the test error with the noise is lower than without "
+        "a norm, both with 95 % intervals beyond equality. The effect is the ratio of the shift of the gradients at "
+        "the best rates. The claim holds if both shifts are reduced at every rate at which both networks train, and "
+        "the reason is not refuted; it holds in part for the shifts and rates that are reduced, or if the reason is "
         "refuted; without any reduction it does not hold."
     ),
     effect="shift of the gradients with batch normalization divided by without, at the best learning rates",

@@ -94,21 +94,22 @@ def task(study: Study, lag: int) -> Data:
             np.savez(stream, **parts)
     # Numbers from 0 to 255 as they are.
     unscaled = {"mean": (0.0,), "std": (1 / 255,)}
-    return Data(source="arrays", name=str(file), batch_size=64, validation=0.2, split_seed=0, **unscaled)
+    size = study.choose(tiny=16, small=128, full=128)
+    return Data(source="arrays", name=str(file), batch_size=size, validation=0.2, split_seed=0, **unscaled)
 
 
 def measure(study: Study) -> Measurements:
     """Return the test errors by lag, cell and seed, and by what the gradient is multiplied in each step back, by
     network, number of steps and seed, at initial weights."""
-    lags = study.choose(tiny=(4, 8), small=(10, 30, 90), full=(10, 100, 300))
-    units = study.choose(tiny=8, small=64, full=128)
+    lags = study.choose(tiny=(4, 8), small=(10, 30, 60), full=(10, 100, 300))
+    units = study.choose(tiny=8, small=32, full=128)
     networks = {lag: _networks(units, lag) for lag in lags}
     arms = {
         f"{arm}, {lag}": Experiment(
             model=networks[lag][arm],
             data=task(study, lag),
             optimizer=Optimizer(algorithm="adam", learning_rate=0.003, weight_decay=0.0, clip_norm=1.0),
-            epochs=study.choose(tiny=1, small=8, full=40),
+            epochs=study.choose(tiny=1, small=10, full=40),
             eval_every=1000,
             checkpoint_every=1000,
             log_every=1000,
