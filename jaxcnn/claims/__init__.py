@@ -1,1 +1,1 @@
-"""Statements of common teaching notes about normalization and regularization, each decided by an experiment."""
+"""Statements of common teaching notes about normalization, regularization and gradients, each decided by an experiment."""

@@ -86,12 +86,13 @@ def test_noise_is_drawn_for_each_unit_in_training_only():
     trained = {"train": True, "mutable": ["batch_stats"]}
     noisy, _ = model.apply(variables, x, rngs={"dropout": jax.random.key(1)}, **trained)
     clean, _ = plain.apply(own, x, **trained)
+    noisy, clean = np.asarray(noisy), np.asarray(clean)
     factor, shift = np.std(noisy, axis=0), np.mean(noisy, axis=0)
     for values, low, high in ((factor, 1, 1.25), (shift, -0.5, 0.5)):
         assert values.min() == pytest.approx(low, abs=0.01)
         assert values.max() == pytest.approx(high, abs=0.01)
         assert values.mean() == pytest.approx((low + high) / 2, abs=0.02)
-    np.testing.assert_allclose(noisy, np.asarray(clean) * factor + shift, atol=1e-3)
+    np.testing.assert_allclose(noisy, clean * factor + shift, atol=1e-3)
     np.testing.assert_array_equal(model.apply(variables, x, train=False), plain.apply(own, x, train=False))
 
 
