@@ -35,7 +35,7 @@ def measure(study: Study) -> Measurements:
             weight_decay_scope="all",
             schedule=Schedule(name="cosine", warmup_epochs=study.choose(tiny=0, small=1, full=1)),
         ),
-        epochs=study.choose(tiny=2, small=10, full=160),
+        epochs=study.choose(tiny=2, small=6, full=160),
         eval_every=1000,
         checkpoint_every=1000,
         log_every=1000,

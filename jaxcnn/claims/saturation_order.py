@@ -45,7 +45,7 @@ def measure(study: Study) -> Measurements:
         "mnist",
         train=study.choose(tiny=80, small=10_000, full=60_000),
         test=study.choose(tiny=32, small=2000, full=10_000),
-        batch_size=10,
+        batch_size=study.choose(tiny=16, small=10, full=10),
     )
     rates = {"sigmoid": 0.3, "tanh": 0.03}
     bases = {
