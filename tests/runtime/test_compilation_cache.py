@@ -6,7 +6,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from jaxcnn.config import load_config, override
-from jaxcnn.runs.loop import train
+from jaxcnn.runs.launch import train
 from jaxcnn.runtime import compilation_cache
 
 
