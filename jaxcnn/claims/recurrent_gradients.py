@@ -101,7 +101,7 @@ def task(study: Study, lag: int) -> Data:
 def measure(study: Study) -> Measurements:
     """Return the test errors by lag, cell and seed, and by what the gradient is multiplied in each step back, by
     network, number of steps and seed, at initial weights."""
-    lags = study.choose(tiny=(4, 8), small=(10, 30, 60), full=(10, 100, 300))
+    lags = study.choose(tiny=(4, 8), small=(10, 30, 100), full=(10, 100, 300))
     units = study.choose(tiny=8, small=32, full=128)
     networks = {lag: _networks(units, lag) for lag in lags}
     arms = {
