@@ -227,7 +227,7 @@ def draw(measurements: Measurements, path: Path) -> Path:
     lags, beyond = measurements["lags"], failed(measurements)
     lag = beyond[0] if beyond else lags[-1]
     errors = {arm: np.mean(measurements["test_errors"][f"{arm}, {lag}"]) for arm in ARMS}
-    title = f"A symbol seen {lag} steps ago is lost in {errors['tanh']:.0f} % with tanh, " + ", ".join(
+    title = f"A symbol seen {lag} steps ago is not recalled in {errors['tanh']:.0f} % with tanh, " + ", ".join(
         f"{errors[arm]:.0f} % with {'an' if arm == 'lstm' else 'a'} {ARMS[arm]}" for arm in GATED
     )
     axes = [("spectral radius of initial tanh weights", f"gradient per step back, {lags[-1]} steps")]

@@ -77,6 +77,7 @@ def test_the_network_receives_the_numbers_of_the_symbols(tmp_path):
     np.testing.assert_allclose(x, np.asarray(train.images), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_tanh_cells_begin_with_the_spectral_radius_and_gates_with_their_bias():
     batch = {"image": np.arange(12, dtype=np.float32).reshape(2, 6, 1, 1)}
     params = initial_variables(Recurrent("tanh", 8, 1.5), batch, 0)["params"]

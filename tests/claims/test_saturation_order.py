@@ -56,6 +56,7 @@ def test_four_of_five_runs_are_beyond_chance_and_three_are_not():
     assert beyond_chance(4, 5) and not beyond_chance(3, 5)
 
 
+@pytest.mark.slow
 def test_initial_weights_have_a_third_of_the_variance_of_lecuns():
     model = network(100, "tanh", 300)
     params = model.init(jax.random.key(0), np.zeros((1, 10, 30, 1), np.float32), train=False)["params"]
