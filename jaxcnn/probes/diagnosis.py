@@ -165,7 +165,8 @@ def _gradients(record: Record) -> Iterable[tuple[Kind, str]]:
     if decay[-1] > EXPLODING:
         yield (
             "exploding",
-            f"The gradient explodes: it grows to {power(decay[-1])} times its norm from {names[-1]} to {names[0]}{before}.",
+            f"The gradient explodes: it grows to {power(decay[-1])} times its norm from {names[-1]} to {names[0]}"
+            f"{before}.",
         )
 
 
@@ -176,8 +177,8 @@ def _units(record: Record) -> Iterable[tuple[Kind, str]]:
         others = f"; so are more than half in {len(many)} of {len(saturated)} layers" if len(many) > 1 else ""
         yield (
             "saturated",
-            f"{saturated[worst]:.0%} of the outputs of {worst} are saturated{others}. There the slope of the activation "
-            "is almost 0.",
+            f"{saturated[worst]:.0%} of the outputs of {worst} are saturated{others}. There the slope of the "
+            "activation is almost 0.",
         )
     dead, images = record.dead_units()
     if many := [name for name, share in dead.items() if share > DEAD]:
@@ -185,8 +186,8 @@ def _units(record: Record) -> Iterable[tuple[Kind, str]]:
         others = f"; more than {DEAD:.0%} are in {len(many)} of {len(dead)} layers" if len(many) > 1 else ""
         yield (
             "dead",
-            f"{dead[worst]:.0%} of the units of {worst} are {dead_word(images)}: 0 on the last {images:,} images{others}. They "
-            "get no gradient.",
+            f"{dead[worst]:.0%} of the units of {worst} are {dead_word(images)}: 0 on the last {images:,} images{others}. "
+            "They get no gradient.",
         )
 
 
@@ -197,8 +198,8 @@ def _shift(record: Record) -> Iterable[tuple[Kind, str]]:
         others = f"; the same holds for {len(many)} of {len(cosines)} layers" if len(many) > 1 else ""
         yield (
             "turning",
-            f"The updates of the earlier layers reverse the gradient of {worst} (cosine {cosines[worst]:.2f}){others}: its "
-            "own update then goes uphill.",
+            f"The updates of the earlier layers reverse the gradient of {worst} (cosine {cosines[worst]:.2f}){others}: "
+            "its own update then goes uphill.",
         )
 
 
@@ -208,8 +209,8 @@ def _landscape(record: Record) -> Iterable[tuple[Kind, str]]:
     if change > UNPREDICTABLE:
         yield (
             "unpredictable",
-            f"Within one step the gradient changes by {change:.2g} times its own norm, so that it does not predict the next "
-            "one: the step is too long for this loss.",
+            f"Within one step the gradient changes by {change:.2g} times its own norm, so that it does not predict "
+            "the next one: the step is too long for this loss.",
         )
 
 
@@ -231,8 +232,8 @@ def _lags(record: Record) -> Iterable[tuple[Kind, str]]:
             yield (
                 "lags",
                 f"Through time the gradient of {name} vanishes: each step back multiplies it by {factor:.2f}, and "
-                f"{len(norms[-1]) - 1} steps back {power(change)} of it is left. Cells with gates (LSTM, GRU) or an orthogonal "
-                "recurrent kernel keep more; the module of the network sets them.",
+                f"{len(norms[-1]) - 1} steps back {power(change)} of it is left. Cells with gates (LSTM, GRU) or an "
+                "orthogonal recurrent kernel keep more; the module of the network sets them.",
             )
         if change > EXPLODING:
             yield "lags", f"Through time the gradient of {name} explodes: each step back multiplies it by {factor:.2f}."

@@ -53,7 +53,8 @@ class Record:
         return [name for name in layers if "kernel" in layers[name].get("parameters", ())] or list(layers)
 
     def gradient_norms(self) -> np.ndarray:
-        """Return the norm of the gradient of an image with respect to the output of each layer of `weighted`, [layers, n].
+        """Return the norm of the gradient of an image with respect to the output of each layer of `weighted`,
+        [layers, n].
 
         It is the standard deviation times the root of the number of values of the layer: where a layer spreads the
         gradient over more positions, the deviation falls although nothing is lost.

@@ -24,7 +24,6 @@ from jaxcnn.runs.plan import Plan, make_plan
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.progress import counted
-from jaxcnn.training.non_finite import NonFinite
 from jaxcnn.training.state import TrainState
 
 
@@ -126,7 +125,7 @@ def _saved(run: str | Path, plan: Plan) -> tuple[TrainState, dict[str, Any]]:
     folder = Path(run) / "checkpoints"
     if not checkpoint.steps(folder):
         raise InputError(
-            f"{run} has no checkpoint to continue from; give a run with one, or its config file to train from the start."
+            f"{run} has no checkpoint to continue from. Give a run with one, or a config file to train from the start."
         )
     found, damaged = checkpoint.read_state(folder, plan.state, lambda line: None)
     if found is None:
