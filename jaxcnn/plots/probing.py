@@ -16,7 +16,7 @@ import numpy as np
 from jaxcnn.plots.page import FAINT, MARGIN, add_colour_bar, add_panel, blank_page, colour_map, save
 from jaxcnn.plots.scales import set_scale, spread
 from jaxcnn.plots.sweeps import COLOURS
-from jaxcnn.plots.words import INK, LABEL, MUTED, SMALL, TITLE, add_text, line_height, shortened, text_width, wrapped
+from jaxcnn.plots.words import LABEL, MUTED, SMALL, TITLE, add_text, line_height, shortened, text_width, wrapped
 from jaxcnn.probes import EDGES
 from jaxcnn.probes.diagnosis import DEAD, EXPLODING, SATURATED, VANISHING, dead_word, last, per_step_back, power
 from jaxcnn.probes.record import Record
@@ -269,8 +269,8 @@ def _distributions(i: int, record: Record, several: int) -> Figure | None:
     if math.isnan(factor):
         title = "The distribution of the gradient by layer"
     note = (
-        "Distribution of the absolute values of the gradient with respect to each layer's output, on a logarithmic axis, "
-        "at the first, the middle and the last reading (from light to dark)."
+        "Distribution of the absolute values of the gradient with respect to each layer's output, on a logarithmic "
+        "axis, at the first, the middle and the last reading (from light to dark)."
     )
     height = 50 + 30 * (len(names) + 1)
     draw = functools.partial(_ridge, record=record, names=names, height=height - 50)
@@ -352,8 +352,8 @@ def _smoothness(records: Sequence[Record]) -> Figure | None:
     return Figure(
         "smoothness",
         _smallest(ends, "has the smoothest loss", "The effective β-smoothness is"),
-        "Change of the gradient divided by the distance, from a half to four times the step (band and median); the upper end "
-        "is the effective β. Smaller is smoother.",
+        "Change of the gradient divided by the distance, from a half to four times the step (band and median); the "
+        "upper end is the effective β. Smaller is smoother.",
         264,
         functools.partial(_lines, curves=bands, labels=_labels(records)),
     )

@@ -186,8 +186,8 @@ def _units(record: Record) -> Iterable[tuple[Kind, str]]:
         others = f"; more than {DEAD:.0%} are in {len(many)} of {len(dead)} layers" if len(many) > 1 else ""
         yield (
             "dead",
-            f"{dead[worst]:.0%} of the units of {worst} are {dead_word(images)}: 0 on the last {images:,} images{others}. "
-            "They get no gradient.",
+            f"{dead[worst]:.0%} of the units of {worst} are {dead_word(images)}: 0 on the last {images:,} images"
+            f"{others}. They get no gradient.",
         )
 
 
