@@ -36,7 +36,8 @@ from jaxcnn.training.non_finite import NonFinite
 
 _ABOUT = (
     "Train a network for some steps and read its gradients, units and loss surface: probe.html, probe.png and "
-    "probe.json in a folder. TARGET, the first argument, is a config file, or the folder of a run that is continued in memory."
+    "probe.json in a folder. TARGET, the first argument, is a config file, or the folder of a run that is continued in "
+    "memory."
 )
 _BASE = "as it is"
 

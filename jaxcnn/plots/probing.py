@@ -288,7 +288,7 @@ def _bands(i: int, record: Record, several: int) -> Figure | None:
         "Outputs of each layer from the 2nd to the 98th percentile, at the first reading (light) and the last (dark)."
     )
     draw = functools.partial(_band, record=record, names=names)
-    return Figure(f"bands{i}", _named(record, several, title), note, 264, draw)
+    return Figure(f"bands{i}", _named(record, several, title), note, 290, draw)
 
 
 def _dead(i: int, record: Record, several: int) -> Figure | None:
@@ -303,7 +303,7 @@ def _dead(i: int, record: Record, several: int) -> Figure | None:
     )
     note = f"Units whose output was 0 on the last {images:,} images (dark), and in the last batch (light)."
     draw = functools.partial(_bars, dead=dead, inactive={n: x[-1] for n, x in record.by_layer("inactive").items()})
-    return Figure(f"dead{i}", _named(record, several, title), note, 264, draw)
+    return Figure(f"dead{i}", _named(record, several, title), note, 290, draw)
 
 
 # One figure for all networks.
@@ -426,7 +426,7 @@ def _thinned(names: Sequence[str]) -> list[str]:
 
 
 def _heat_height(rows: int) -> float:
-    return _cell(rows) * rows + 50
+    return _cell(rows) * rows + 58
 
 
 def _cell(rows: int) -> float:
@@ -451,7 +451,7 @@ def _heat(
     boundary: np.ndarray | None = None,
 ) -> None:
     """Draw values [layers, n] by layer, the first at the bottom, and step; -infinity is black, NaN is grey."""
-    cell, room = _cell(len(names)), _left(names)
+    cell, room, top = _cell(len(names)), _left(names), top + 8
     wide, tall = COLUMN - room - 66, cell * len(names)
     panel = add_panel(page, left + room, top, wide, tall)
     panel.set_facecolor("#e4e4e4")
@@ -490,8 +490,8 @@ def _heat(
 
 def _layer_ticks(panel: "Axes", names: Sequence[str], cell: float) -> None:
     every = math.ceil(line_height(SMALL) / cell)
-    # The first and the last layer are always named.
-    places = sorted({*range(0, max(len(names) - every + 1, 1), every), len(names) - 1})
+    # The last layer is always named, because the gradient starts there.
+    places = range((len(names) - 1) % every, len(names), every)
     panel.set_yticks(places, [shortened(names[i], 118, SMALL) for i in places], parse_math=False)
     panel.tick_params(axis="y", length=0)
 
@@ -546,7 +546,7 @@ def _band(page: "Axes", left: float, top: float, *, record: Record, names: Seque
         panel.plot(across, mean, color=colour if i else "#7b8b9a", linewidth=1.8, marker="o", markersize=3.5)
         values += [low, high]
     set_scale(panel, np.concatenate(values), linear=True)
-    _names_below(page, panel, names, left + 58, top + 184, COLUMN - 72)
+    _names_below(panel, names, COLUMN - 72)
 
 
 def _bars(page: "Axes", left: float, top: float, *, dead: Mapping[str, float], inactive: Mapping[str, float]) -> None:
@@ -556,15 +556,22 @@ def _bars(page: "Axes", left: float, top: float, *, dead: Mapping[str, float], i
     panel.bar(across, [*dead.values()], color=_SHARES[-1], width=0.5)
     panel.set(ylim=(0, 1), yticks=[0, 0.5, 1])
     panel.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
-    _names_below(page, panel, [*dead], left + 58, top + 184, COLUMN - 72)
+    _names_below(panel, [*dead], COLUMN - 72)
 
 
-def _names_below(page: "Axes", panel: "Axes", names: Sequence[str], left: float, bottom: float, wide: float) -> None:
+def _beside(label: str, room: float = 140) -> list[str]:
+    """Return a label in lines that fit beside a panel, broken after an equals sign if need be."""
+    if any(text_width(part, SMALL, "bold") > room for part in label.split()):
+        label = label.replace("=", "= ")
+    return wrapped(label, room, SMALL, "bold")
+
+
+def _names_below(panel: "Axes", names: Sequence[str], wide: float) -> None:
     """Name the layers of a panel whose horizontal axis they are, upright."""
     every = math.ceil(len(names) * line_height(SMALL) / wide)
     places = range(0, len(names), every)
     panel.set(xlim=(-0.6, len(names) - 0.4))
-    panel.set_xticks(places, [shortened(names[i], 62, SMALL) for i in places], rotation=90, parse_math=False)
+    panel.set_xticks(places, [shortened(names[i], 90, SMALL) for i in places], rotation=90, parse_math=False)
     panel.tick_params(axis="x", length=0)
 
 
@@ -579,8 +586,8 @@ def _lines(
     linear: bool = False,
 ) -> None:
     """Draw lines (x, y), some with a band (x, y, low, high), each labelled at its end."""
-    names = [wrapped(label, 124, SMALL) if label else [] for label in labels]
-    beside = max((math.ceil(text_width(line, SMALL)) for name in names for line in name), default=0)
+    names = [_beside(label) if label else [] for label in labels]
+    beside = max((math.ceil(text_width(line, SMALL, "bold")) for name in names for line in name), default=0)
     wide, tall, start = COLUMN - 62 - 14 - (beside + 12 if beside else 0), 202, left + 58
     panel = add_panel(page, start, top + 8, wide, tall)
     for (across, middle, *band), colour in zip(curves, COLOURS, strict=False):
