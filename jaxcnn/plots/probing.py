@@ -314,8 +314,7 @@ def _losses(records: Sequence[Record]) -> Figure:
     ends = {record.label: curve[1][-1] for record, curve in zip(records, curves, strict=True)}
     title = f"The loss goes from {curves[0][1][0]:.3g} to {curves[0][1][-1]:.3g} in {len(records[0].losses) - 1} steps"
     if len(records) > 1:
-        best = min(ends, key=ends.__getitem__)
-        title = f"{best} has the lowest loss, {ends[best]:.3g}; {records[0].label} has {ends[records[0].label]:.3g}"
+        title = _smallest(ends, "has the lowest loss", "")
     note = "Training loss by step, mean of the batches from one reading to the next."
     return Figure("loss", title, note, 264, functools.partial(_lines, curves=curves, labels=_labels(records)))
 
@@ -396,7 +395,7 @@ def _smallest(values: Mapping[str, float], best: str, alone: str) -> str:
     known = {label: abs(value) for label, value in values.items() if math.isfinite(value)} or {"none": math.nan}
     label, *others = sorted(known, key=known.__getitem__)
     other = next(iter(values)) if label != next(iter(values)) else (others or [label])[-1]
-    return f"{label} {best}: {values.get(label, math.nan):.2g}; {other} has {values.get(other, math.nan):.2g}"
+    return f"{label} {best}: {values.get(label, math.nan):.3g}; {other} has {values.get(other, math.nan):.3g}"
 
 
 def _labels(records: Sequence[Record]) -> list[str]:
@@ -430,7 +429,7 @@ def _heat_height(rows: int) -> float:
 
 
 def _cell(rows: int) -> float:
-    return min(26.0, max(220 / rows, 300 / max(rows, 12)))
+    return max(60 / rows, min(26.0, 300 / rows))
 
 
 def _left(names: Sequence[str]) -> int:

@@ -263,5 +263,5 @@ def power(exponent: float) -> str:
     if exponent == -math.inf:
         return "0"
     if -1 <= exponent < 3:
-        return f"{10**exponent:.2g}"
+        return f"{10**exponent:.{2 if exponent < 2 else 3}g}"
     return f"10^{exponent:.1f}"
