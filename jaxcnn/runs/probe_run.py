@@ -122,7 +122,7 @@ class _Reader(Hook):
 
 
 def _saved(run: str | Path, plan: Plan) -> tuple[TrainState, dict[str, Any]]:
-    folder = Path(run) / "checkpoints"
+    folder = Path(run).absolute() / "checkpoints"
     if not checkpoint.steps(folder):
         raise InputError(
             f"{run} has no checkpoint to continue from. Give a run with one, or a config file to train from the start."

@@ -49,7 +49,8 @@ TITLES = {
 def test_every_title_is_the_finding():
     ((*figures,),) = probe_figures([full()])
     found = {figure.name: figure.title for figure in figures}
-    assert found.pop("loss").startswith("The loss goes from 2.")
+    # The losses fall from 2.3 by 0.09 a step, and the first ten have the mean 1.895.
+    assert found.pop("loss") == "The loss goes from 1.89 to 0.5 in 20 steps"
     assert found == TITLES
 
 
@@ -98,7 +99,7 @@ def test_the_line_is_where_the_gradient_falls_below_a_hundredth():
     assert "dies here" in [text.get_text() for text in panel.texts]
 
 
-@pytest.mark.parametrize("several", [1, 3])
+@pytest.mark.parametrize("several", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_texts_are_on_the_picture_and_apart(several, tmp_path, monkeypatch):
     drawn = watch(monkeypatch)
     labels = ("as it is", "norm=batch", "activation=relu, kernel_init=orthogonal")
