@@ -8,7 +8,7 @@ from jaxcnn.config import Augment, Data, Experiment, Fake, Optimizer, Probes, Sc
 from jaxcnn.evaluation.exact import evaluate_model
 from jaxcnn.evaluation.test_time_augmentation import Protocol, make_protocol
 from jaxcnn.runs.hooks import Hook
-from jaxcnn.runs.loop import train
+from jaxcnn.runs.launch import train
 from jaxcnn.runs.run_evaluation import Evaluation, evaluate_run
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import Results, restore

@@ -40,6 +40,7 @@ def installed(tmp_path_factory):
     return run, empty
 
 
+@pytest.mark.slow
 def test_training_and_the_api_work_without_a_checkout(installed):
     run, folder = installed
     (folder / "my.py").write_text(MY_CONFIG)

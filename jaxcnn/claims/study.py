@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from jaxcnn import sweep
 from jaxcnn.config import Data, Experiment, Fake, override, run_id
 from jaxcnn.runs.hooks import Hook
-from jaxcnn.runs.loop import train
+from jaxcnn.runs.launch import train
 from jaxcnn.runs.metrics import read_rows
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.sweep import Record

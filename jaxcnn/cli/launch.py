@@ -34,14 +34,15 @@ from jaxcnn.models import LeNet5
 from jaxcnn.runs.checkpoint import RestoreError, SaveError, steps
 from jaxcnn.runs.hooks import Keep
 from jaxcnn.runs.init_from import starting_weights
-from jaxcnn.runs.loop import NonFinite, print_devices, print_plan, train
-from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.launch import train
+from jaxcnn.runs.plan import make_plan, print_devices, print_plan
 from jaxcnn.runs.selection import Choice
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import Source, check_workdir, finished
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.xla_flags import set_xla_flags
+from jaxcnn.training.non_finite import NonFinite
 from jaxcnn.training.optim import decay_report
 
 _STATUSES = {InputError: 2, NonFinite: 3, SaveError: 1, RestoreError: 1, Preempted: 75}

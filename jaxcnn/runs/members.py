@@ -19,9 +19,11 @@ from jaxcnn.models import ConvNet
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.clock import Clock
 from jaxcnn.runs.failure import Failure, read_failure, write_failure
+from jaxcnn.runs.group import Alone
 from jaxcnn.runs.hooks import Keep, Run, check_keep
-from jaxcnn.runs.loop import Alone, print_plan, read_config_text, run_group
-from jaxcnn.runs.plan import Plan, make_plans
+from jaxcnn.runs.launch import read_config_text
+from jaxcnn.runs.loop import run_group
+from jaxcnn.runs.plan import Plan, make_plans, print_plan
 from jaxcnn.runs.rows import headline
 from jaxcnn.runs.together import Together
 from jaxcnn.runs.workdir import Results, Source, check_space, check_workdir, finished, open_workdir

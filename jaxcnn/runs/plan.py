@@ -1,4 +1,4 @@
-"""The plan of a run, made before anything is written."""
+"""The plan of a run, made and printed before anything is written."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from rich.console import Console
 
 from jaxcnn import data
 from jaxcnn.config import Experiment
+from jaxcnn.describe import tables as describe
+from jaxcnn.objectives import trained
 from jaxcnn.probes import Instruments
 from jaxcnn.runs.programs import Programs, programs, structure
 from jaxcnn.training import optim
@@ -155,3 +158,32 @@ def _one_image(experiment: Experiment, dataset: data.Dataset) -> jax.Array:
     """Return an image of zeros in the shape that evaluation passes to the network."""
     images = jnp.zeros((1, *dataset.train.images.shape[1:]), jnp.float32)
     return data.center_crop(images, experiment.augment.crop)
+
+
+def print_devices(console: Console) -> None:
+    """Print one line with the number, the platform and the kind of devices."""
+    devices = jax.devices()
+    console.print(f"devices: {len(devices)} {devices[0].platform} ({devices[0].device_kind})")
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """Print the devices, the network, its weight decay, the data and the number of steps."""
+    if console.quiet:  # The tables take a tenth of a second.
+        return
+    experiment, dataset = plan.experiment, plan.dataset
+    print_devices(console)
+    describe.print_table(describe.network_table(experiment.model, plan.image_shape))
+    settings = experiment.optimizer
+    report = optim.decay_report(settings, plan.state.params)
+    mask = jax.tree.leaves(trained(experiment.objective, plan.state.params))
+    report = [(name, shape, decays and on) for (name, shape, decays), on in zip(report, mask, strict=True)]
+    describe.print_table(describe.decay_table(report, settings.weight_decay, settings.weight_decay_form))
+    if not all(mask):
+        names = ", ".join(name for (name, *_), on in zip(report, mask, strict=True) if on)
+        console.print(f"{type(experiment.objective).__name__} trains {sum(mask)} of {len(mask)} parameters: {names}")
+    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items() if part is not None)
+    console.print(
+        f"data: {counts} images; {plan.total_steps:,} steps of {experiment.data.batch_size} images, "
+        f"{plan.steps_per_epoch:,} per epoch"
+    )

@@ -18,7 +18,7 @@ from jaxcnn.training.steps import Readings
 
 
 class Together:
-    """Runs of one structure at the same step; see `loop.Group`."""
+    """Runs of one structure at the same step; see `group.Group`."""
 
     def __init__(self, runs: Sequence[Run], console: Console) -> None:
         """Put the states of the runs on the devices, stacked, and leave NumPy arrays in the runs."""

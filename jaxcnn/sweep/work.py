@@ -12,7 +12,7 @@ from jaxcnn.config import Experiment, from_json, run_id
 from jaxcnn.data import MissingData
 from jaxcnn.runs.failure import Failure, read_failure, write_failure
 from jaxcnn.runs.hooks import Keep
-from jaxcnn.runs.loop import train
+from jaxcnn.runs.launch import train
 from jaxcnn.runs.members import train_members
 from jaxcnn.runs.pictures import draw_pictures
 from jaxcnn.runs.plan import make_plan

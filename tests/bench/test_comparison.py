@@ -16,6 +16,7 @@ NET = Chain((Conv(2, name="conv"), BatchNorm(name="norm"), Flatten(name="flatten
 CASE = Case("tiny", NET, (6, 6, 1), 4)
 
 
+@pytest.mark.slow
 def test_training_of_a_tiny_network_against_plain_flax(monkeypatch):
     # The eight devices of these tests would share the one thread.
     monkeypatch.delenv("XLA_FLAGS")

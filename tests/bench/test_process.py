@@ -31,6 +31,7 @@ def thread_names(pid):
     return names
 
 
+@pytest.mark.slow
 def test_a_worker_has_its_cpus_sleeps_and_reports_its_death(monkeypatch):
     # XLA would create at least one thread for each of the eight devices of these tests.
     monkeypatch.delenv("XLA_FLAGS")

@@ -40,6 +40,7 @@ def test_the_gain_of_the_root_mean_square_is_one_minus_two_beta_r(norm):
     assert Responses(norm, 0 * RESPONSES, 0 * RESPONSES).share() == 0.0
 
 
+@pytest.mark.slow
 def test_responses_are_the_inputs_and_outputs_of_the_normalizations_in_the_network():
     model = SmallConvNet((3, 4), norm=LocalResponseNorm(alpha=0.4), ops="lax")
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)

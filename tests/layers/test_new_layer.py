@@ -125,6 +125,7 @@ def test_it_trains_and_its_weights_are_exported(tmp_path):
         np.testing.assert_array_equal(exported.arrays[name], trained["params"]["gain1"]["gain"])
 
 
+@pytest.mark.slow
 def test_a_new_norm_is_a_valid_value_of_a_networks_norm_field(tmp_path):
     net = VGG("A", 3, norm=RootMeanSquareNorm(epsilon=1e-3), head="cifar", width=1 / 32)
     norms = [layer for layer in net.layers() if isinstance(layer, Norm)]

@@ -131,6 +131,7 @@ def test_own_parameters_are_saved_restored_and_resumed(tmp_path, capsys):
     assert_same({k: v for k, v in first.params.items() if k != OWN}, plain.params)
 
 
+@pytest.mark.slow
 def test_a_run_can_be_initialized_from_one_with_own_parameters_and_vice_versa(tmp_path):
     jaxcnn.train(override(TINY, {"objective": Tempered()}), tmp_path / "a", verbose=False)
     for name, source, experiment in (("b", "a", TINY), ("c", "b", override(TINY, {"objective": Tempered(3.0)}))):

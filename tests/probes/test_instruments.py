@@ -69,6 +69,7 @@ def loss_of_step(model, state):
     return network_loss(model, state.variables, BATCH, key=key)
 
 
+@pytest.mark.slow
 def test_a_step_with_instruments_makes_the_same_update(start):
     *expected, nothing = taken(start)
     *found, readings = taken(start, "gradients")

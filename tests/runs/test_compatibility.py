@@ -38,10 +38,11 @@ def rows(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "steps", "relative"),
     # CPUs differ in rounding, and a deep network with batch normalization amplifies the differences at each step.
-    [("lenet5", 20, 1e-5), pytest.param("vgg", 3, 1e-4, marks=pytest.mark.slow)],
+    [("lenet5", 20, 1e-5), ("vgg", 3, 1e-4)],
 )
 def test_training_reproduces_the_saved_weights(name, steps, relative, tmp_path, monkeypatch):
     one = jax.devices()[:1]
@@ -52,6 +53,7 @@ def test_training_reproduces_the_saved_weights(name, steps, relative, tmp_path, 
     close(leaves(jaxcnn.restore(tmp_path / "run")[1]), expected, relative=relative)
 
 
+@pytest.mark.slow
 def test_a_saved_stopped_run_resumes_and_ends_like_the_run_that_was_not_stopped(tmp_path):
     run = Path(shutil.copytree(FIXTURES / "stopped_run", tmp_path / "run"))
     jaxcnn.train(load_saved(run), run, verbose=False)

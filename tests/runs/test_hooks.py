@@ -151,6 +151,7 @@ def test_an_exception_at_the_end_is_raised_after_the_other_hooks_ran(tmp_path, c
     assert jaxcnn.train(override(TINY, {"epochs": 1}), tmp_path / "run", verbose=False).steps == 4
 
 
+@pytest.mark.slow
 def test_a_stopped_run_with_readings_ends_like_one_that_was_not_stopped(tmp_path):
     jaxcnn.train(TINY, tmp_path / "whole", hooks=[Probe()], verbose=False)
 

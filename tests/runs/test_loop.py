@@ -24,7 +24,7 @@ from jaxcnn.config import from_json, load_config, override
 from jaxcnn.objectives import Classification
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.checkpoint import SaveError
-from jaxcnn.runs.loop import train
+from jaxcnn.runs.launch import train
 from jaxcnn.runs.metrics import read_rows
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.signals import Preempted, Signals
@@ -150,7 +150,7 @@ def test_restore_gives_the_network_of_the_results(whole):
 
 
 def test_a_finished_run_is_not_run_again(whole, monkeypatch, capsys):
-    monkeypatch.setattr(sys.modules["jaxcnn.runs.loop"], "make_plan", lambda *_: pytest.fail("it was"))
+    monkeypatch.setattr(sys.modules["jaxcnn.runs.launch"], "make_plan", lambda *_: pytest.fail("it was"))
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
     results = train(TINY, whole)
     assert dataclasses.asdict(results)["test"] == json.loads((whole / "results.json").read_text())["test"]
@@ -543,7 +543,7 @@ def test_a_finished_run_is_refused_with_other_initial_weights(whole):
 
 def test_the_folder_is_checked_again_after_it_is_locked(whole, tmp_path, monkeypatch):
     """Another experiment runs in the folder after the first check."""
-    module = sys.modules["jaxcnn.runs.loop"]
+    module = sys.modules["jaxcnn.runs.launch"]
 
     def plan(*args, original=module.make_plan):
         shutil.copytree(whole, tmp_path / "run", dirs_exist_ok=True)
@@ -654,7 +654,7 @@ def test_images_per_second_count_only_training_even_after_a_resume(tmp_path, mon
 
 
 def test_the_last_evaluation_is_not_done_twice(tmp_path, monkeypatch):
-    module, parts = sys.modules["jaxcnn.runs.loop"], []
+    module, parts = sys.modules["jaxcnn.runs.group"], []
 
     def evaluate(*args, original=module.evaluate, **kwargs):
         parts.append(1)

@@ -16,7 +16,7 @@ from jaxcnn.layers import Activation, BatchNorm, Conv, Dense, Dropout, Flatten, 
 from jaxcnn.models import Chain, LeNet5
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.failure import read_failure
-from jaxcnn.runs.loop import train
+from jaxcnn.runs.launch import train
 from jaxcnn.runs.members import structure_key, train_members, worth_vectorizing
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.stacking import stack, unstack

@@ -59,6 +59,7 @@ def test_the_pictures_show_the_answers_of_the_network(run, monkeypatch):
     assert options == {"channel_order": "rgb"}
 
 
+@pytest.mark.slow
 def test_another_checkpoint_has_the_same_curves_and_other_filters(run):
     last, _ = drawn(run)
     earlier, lines = drawn(run, checkpoint=24)

@@ -83,6 +83,7 @@ def test_programs_are_shared_by_experiments_of_the_same_structure(changes, same)
     assert (make_plan(override(BASE, changes)).programs is make_plan(BASE).programs) is same
 
 
+@pytest.mark.slow
 def test_data_sets_with_different_colours_share_programs(tmp_path, compiled):
     """The colours are an argument; each run equals one whose step closes over its colours."""
     colored = override(BASE, {"augment.shift": 0.0, "augment.pca_color": 0.5, "data.fake.shape": (8, 8, 3)})

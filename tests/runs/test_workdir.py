@@ -9,7 +9,7 @@ import pytest
 
 from jaxcnn.__main__ import main
 from jaxcnn.config import load_config, override, run_id
-from jaxcnn.runs.loop import train
+from jaxcnn.runs.launch import train
 from jaxcnn.runs.run_evaluation import evaluate_run
 from jaxcnn.runs.workdir import check_workdir, load_saved, restore
 from jaxcnn.runtime.errors import InputError

@@ -6,7 +6,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from jaxcnn.config import load_config, override
-from jaxcnn.runs.loop import train
+from jaxcnn.runs.launch import train
 from jaxcnn.runtime import compilation_cache
 
 
@@ -20,6 +20,7 @@ def _restored_settings():
     jax_cache.reset_cache()
 
 
+@pytest.mark.slow
 def test_programs_are_cached_and_loaded_again():
     folder, said = compilation_cache.folder(), []
     compilation_cache.enable(said.append)
@@ -45,6 +46,7 @@ def test_a_folder_that_jax_already_has_is_kept(tmp_path):
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
 
 
+@pytest.mark.slow
 def test_a_run_trains_without_a_cache_and_resumes_with_another_setting(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("JAXCNN_CACHE_DIR", str(tmp_path / "file"))

@@ -75,6 +75,7 @@ def test_a_setting_does_not_change_results(name, value, resident, plain, tmp_pat
     assert found == plain
 
 
+@pytest.mark.slow
 def test_a_process_with_all_settings_gives_the_same_weights(plain, tmp_path):
     settings = {
         "JAX_ENABLE_X64": "1",
