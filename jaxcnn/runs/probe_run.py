@@ -18,8 +18,9 @@ from jaxcnn.probes.record import Record
 from jaxcnn.probes.taps import called_modules
 from jaxcnn.runs import checkpoint
 from jaxcnn.runs.clock import Clock
+from jaxcnn.runs.group import Alone
 from jaxcnn.runs.hooks import Hook, Run
-from jaxcnn.runs.loop import Alone, run_group
+from jaxcnn.runs.loop import run_group
 from jaxcnn.runs.plan import Plan, make_plan
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
