@@ -127,7 +127,7 @@ def _probe(words: list[str], prog: str) -> None:
         if record is not None:
             found.append((record, diagnose(record, other)))
             _tell(*found[-1])
-    _write(out, _files(target, rest, chosen, found))
+    _write(out, _files(words, chosen, found))
     for name in ("probe.html", "probe.png", "probe.json"):
         print(out / name)
 
@@ -180,12 +180,12 @@ def _tell(record: Record, findings: Sequence[Finding]) -> None:
 
 
 def _files(
-    target: str, rest: Sequence[str], options: Probe, found: Sequence[tuple[Record, Sequence[Finding]]]
+    words: Sequence[str], options: Probe, found: Sequence[tuple[Record, Sequence[Finding]]]
 ) -> dict[str, Callable[[Path], Any]]:
     """Return for each file of the report the function that writes it."""
     records = [record for record, _ in found]
-    rows, title = probe_figures(records), f"Probes of {Path(target).name}"
-    command = " ".join(["python -m jaxcnn probe", target, *rest])
+    rows, title = probe_figures(records), f"Probes of {Path(words[0]).name}"
+    command = " ".join(["python -m jaxcnn probe", *words])
     note = f"{command} · {options.steps:,} steps of {records[0].images} images, a reading every {options.every}"
     networks = [
         Network(
@@ -205,7 +205,7 @@ def _files(
         }
         for record, findings in found
     ]
-    content = {"target": target, "command": command, "settings": records[0].history.settings, "networks": runs}
+    content = {"target": words[0], "command": command, "settings": records[0].history.settings, "networks": runs}
     # Numbers that are not finite are None.
     json.dumps(content, allow_nan=False)
     return {

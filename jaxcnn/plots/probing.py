@@ -18,7 +18,7 @@ from jaxcnn.plots.scales import set_scale, spread
 from jaxcnn.plots.sweeps import COLOURS
 from jaxcnn.plots.words import LABEL, MUTED, SMALL, TITLE, add_text, line_height, shortened, text_width, wrapped
 from jaxcnn.probes import EDGES
-from jaxcnn.probes.diagnosis import DEAD, EXPLODING, SATURATED, VANISHING, dead_word, last, per_step_back, power
+from jaxcnn.probes.diagnosis import DEAD, EXPLODING, SATURATED, VANISHING, dead_word, last, middle, per_step_back, power
 from jaxcnn.probes.record import Record
 
 if TYPE_CHECKING:
@@ -170,8 +170,8 @@ def _update_ratios(i: int, record: Record, several: int) -> Figure | None:
         return None
     values = _log10(np.stack([*ratios.values()]))
     finite = values[:, -1][np.isfinite(values[:, -1])]
-    middle = f"{10 ** np.median(finite):.1e}" if finite.size else "nothing"
-    title = f"An update changes the kernels by {middle} of their norm (median of the layers)"
+    usual = f"{10 ** np.median(finite):.1e}" if finite.size else "nothing"
+    title = f"An update changes the kernels by {usual} of their norm (median of the layers)"
     note = "Base 10 logarithm of the norm of an update divided by that of the kernel. Near -3 is usual."
     draw = functools.partial(
         _heat,
@@ -212,13 +212,13 @@ def _shift(i: int, record: Record, several: int) -> Figure | None:
     if "ics" not in record.history.readings:
         return None
     layers = record.history.readings["ics"]["layers"]
-    cosines = {name: last(value["cosine"]) for name, value in layers.items()}
+    cosines = {name: middle(value["cosine"]) for name, value in layers.items()}
     known = {name: cosine for name, cosine in cosines.items() if math.isfinite(cosine)}
     title = "The gradients are 0, so that they have no direction"
     if known:
         name = min(known, key=known.__getitem__)
         angle = math.degrees(math.acos(max(-1.0, min(1.0, known[name]))))
-        title = f"The updates of earlier layers turn the gradient of {name} by {angle:.0f}°, no other by more"
+        title = f"The updates of earlier layers turn the gradient of {name} by {angle:.0f}° (median), no other by more"
     note = (
         "Cosine of the angle between a layer's gradient before and after the earlier layers have moved: internal "
         "covariate shift after Santurkar et al. 1: no shift; below 0 the layer's own update then goes uphill."
@@ -239,9 +239,10 @@ def _drift(i: int, record: Record, several: int) -> Figure | None:
     if "drift" not in record.history.readings:
         return None
     layers = record.history.readings["drift"]["layers"]
-    shifts = {name: last(value["distance"]) for name, value in layers.items()}
+    shifts = {name: middle(value["distance"]) for name, value in layers.items()}
     name = max(shifts, key=lambda each: shifts[each] if math.isfinite(shifts[each]) else -1)
-    title = f"An update shifts the inputs of {name} by {shifts[name]:.2g} of their deviation, no other by more"
+    size = f"{shifts[name]:.2g} of their deviation (median)"
+    title = f"An update shifts the inputs of layer {name} by {size}, no other by more"
     note = (
         "Base 10 logarithm of the change of mean and deviation of a layer's inputs in one update: internal covariate "
         "shift as Ioffe & Szegedy mean it."
@@ -451,7 +452,7 @@ def _heat(
 ) -> None:
     """Draw values [layers, n] by layer, the first at the bottom, and step; -infinity is black, NaN is grey."""
     cell, room, top = _cell(len(names)), _left(names), top + 8
-    wide, tall = COLUMN - room - 66, cell * len(names)
+    wide, tall = COLUMN - room - 78, cell * len(names)
     panel = add_panel(page, left + room, top, wide, tall)
     panel.set_facecolor("#e4e4e4")
     shown = np.ma.masked_invalid(np.where(np.isneginf(values), limits[0], values))
@@ -471,11 +472,11 @@ def _heat(
     if boundary is not None and boundary.any():
         across = np.arange(-0.5, len(steps))
         panel.step(across, [boundary[0] - 0.5, *(boundary - 0.5)], where="pre", color="white", linewidth=1.6)
-        middle, deepest = len(steps) // 2, boundary[len(boundary) // 2 :].min()
+        column, deepest = len(steps) // 2, boundary[len(boundary) // 2 :].min()
         if deepest * cell > 40:
             add_text(
                 panel,
-                middle,
+                column,
                 deepest / 2 - 0.5,
                 "dies here",
                 SMALL,
@@ -489,8 +490,8 @@ def _heat(
 
 def _layer_ticks(panel: "Axes", names: Sequence[str], cell: float) -> None:
     every = math.ceil(line_height(SMALL) / cell)
-    # The last layer is always named, because the gradient starts there.
-    places = range((len(names) - 1) % every, len(names), every)
+    # The first and the last layer are always named.
+    places = np.linspace(0, len(names) - 1, (len(names) - 1) // every + 1).round().astype(int)
     panel.set_yticks(places, [shortened(names[i], 118, SMALL) for i in places], parse_math=False)
     panel.tick_params(axis="y", length=0)
 
@@ -589,10 +590,10 @@ def _lines(
     beside = max((math.ceil(text_width(line, SMALL, "bold")) for name in names for line in name), default=0)
     wide, tall, start = COLUMN - 62 - 14 - (beside + 12 if beside else 0), 202, left + 58
     panel = add_panel(page, start, top + 8, wide, tall)
-    for (across, middle, *band), colour in zip(curves, COLOURS, strict=False):
+    for (across, centre, *band), colour in zip(curves, COLOURS, strict=False):
         if band:
             panel.fill_between(across, *band, color=colour, alpha=0.22, linewidth=0)
-        panel.plot(across, middle, color=colour, linewidth=1.8, marker="o" if len(across) < 3 else "none", markersize=4)
+        panel.plot(across, centre, color=colour, linewidth=1.8, marker="o" if len(across) < 3 else "none", markersize=4)
     set_scale(panel, np.concatenate([y for _, *rest in curves for y in rest]), linear=linear)
     ends = [x[-1] for x, *_ in curves]
     panel.set_xlim(min(x[0] for x, *_ in curves) - 0.01 * max(ends), 1.01 * max(ends) or 1)

@@ -1,6 +1,7 @@
 """What the readings of a network say, in sentences, and changes of its config that may help.
 
-Each threshold is a constant with its reason. A sentence is about the newest reading unless it names another.
+Each threshold is a constant with its reason. A sentence is about the newest reading unless it names another or says
+that its number is a median.
 """
 
 import math
@@ -94,7 +95,7 @@ def diagnose(record: Record, experiment: Experiment) -> list[Finding]:
         record: its readings.
         experiment: the experiment that was trained.
     """
-    return [Finding(kind, text, remedies(kind, experiment)) for kind, text in _findings(record)]
+    return [Finding(kind, text, remedies(kind, experiment)) for kind, text in _findings(record, experiment)]
 
 
 def remedies(kind: Kind, experiment: Experiment) -> tuple[dict[str, Any], ...]:
@@ -131,7 +132,7 @@ def _fitting(candidates: Sequence[Mapping[str, Any]], experiment: Experiment) ->
     return {}
 
 
-def _findings(record: Record) -> Iterable[tuple[Kind, str]]:
+def _findings(record: Record, experiment: Experiment) -> Iterable[tuple[Kind, str]]:
     if record.diverged:
         yield "diverged", f"Training diverged: {record.diverged}."
     if record.layers:
@@ -139,7 +140,8 @@ def _findings(record: Record) -> Iterable[tuple[Kind, str]]:
         yield from _units(record)
     if "ics" in record.history.readings:
         yield from _shift(record)
-    if "landscape" in record.history.readings:
+    # The readings go along the gradient, which is the step of gradient descent alone.
+    if "landscape" in record.history.readings and experiment.optimizer.algorithm == "sgd":
         yield from _landscape(record)
     if record.layers:
         yield from _updates(record)
@@ -192,25 +194,25 @@ def _units(record: Record) -> Iterable[tuple[Kind, str]]:
 
 
 def _shift(record: Record) -> Iterable[tuple[Kind, str]]:
-    cosines = {name: last(x["cosine"]) for name, x in record.history.readings["ics"]["layers"].items()}
+    cosines = {name: middle(x["cosine"]) for name, x in record.history.readings["ics"]["layers"].items()}
     if many := [name for name, cosine in cosines.items() if cosine < TURNING]:
         worst = min(many, key=cosines.__getitem__)
         others = f"; the same holds for {len(many)} of {len(cosines)} layers" if len(many) > 1 else ""
         yield (
             "turning",
-            f"The updates of the earlier layers reverse the gradient of {worst} (cosine {cosines[worst]:.2f}){others}: "
-            "its own update then goes uphill.",
+            f"The updates of the earlier layers reverse the gradient of {worst} (cosine {cosines[worst]:.2f}, "
+            f"median of the readings){others}: its own update then goes uphill.",
         )
 
 
 def _landscape(record: Record) -> Iterable[tuple[Kind, str]]:
     found = record.history.readings["landscape"]
-    change = last(found["gradient_changes"][:, 1] / found["gradient_norm"])
+    change = middle(found["gradient_changes"][:, 1] / found["gradient_norm"])
     if change > UNPREDICTABLE:
         yield (
             "unpredictable",
-            f"Within one step the gradient changes by {change:.2g} times its own norm, so that it does not predict "
-            "the next one: the step is too long for this loss.",
+            f"Within one step the gradient changes by {change:.2g} times its own norm (median), so that it does "
+            "not predict the next one: the step is too long for this loss.",
         )
 
 
@@ -219,8 +221,8 @@ def _updates(record: Record) -> Iterable[tuple[Kind, str]]:
     ratios = {name: ratio for name, ratio in ratios.items() if math.isfinite(ratio)}
     if not ratios:
         return
-    if (middle := float(np.median([*ratios.values()]))) > FAST:
-        yield "fast", f"An update changes the kernels by {middle:.2g} of their norm (median); about 0.001 is usual."
+    if (usual := middle(np.array([*ratios.values()]))) > FAST:
+        yield "fast", f"An update changes the kernels by {usual:.2g} of their norm (median); about 0.001 is usual."
     if (largest := max(ratios.values())) < SLOW:
         yield "slow", f"An update changes no kernel by more than {largest:.1e} of its norm; about 1e-3 is usual."
 
@@ -244,6 +246,13 @@ def per_step_back(norms: np.ndarray) -> tuple[float, float]:
     with np.errstate(divide="ignore", invalid="ignore"):
         change = float(np.log10(np.float64(norms[0]) / norms[-1]))
     return 10 ** (change / max(len(norms) - 1, 1)), change
+
+
+def middle(values: np.ndarray) -> float:
+    """Return the median of the values that are finite; NaN if none is. One batch alone is noisy."""
+    finite = np.asarray(values, np.float64)
+    finite = finite[np.isfinite(finite)]
+    return float(np.median(finite)) if finite.size else math.nan
 
 
 def last(values: np.ndarray) -> float:

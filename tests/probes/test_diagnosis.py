@@ -27,9 +27,9 @@ WRONG = {
     "dead": (record(others=DEAD), "50% of the units of act2 are dead: 0 on the last 1,000 images."),
     "turning": (
         record(readings={"ics": shift({"fc1": 1, "fc2": -0.15})}),
-        "reverse the gradient of fc2 (cosine -0.15)",
+        "reverse the gradient of fc2 (cosine -0.15, median",
     ),
-    "unpredictable": (record(readings={"landscape": landscape(3.0)}), "changes by 3 times its own norm"),
+    "unpredictable": (record(readings={"landscape": landscape(3.0)}), "changes by 3 times its own norm (median)"),
     "lags": (
         record(readings={"lags": LAGS}),
         "each step back multiplies it by 0.50, and 19 steps back 10^-5.7 of it is",
@@ -82,6 +82,11 @@ def test_remedies_leave_out_what_the_network_has_already_or_cannot_have():
     assert remedies("vanishing", Experiment(model=LeNet5())) == ({"model.norm": "batch"},)
     slower, *_ = remedies("diverged", override(SIGMOID, {"optimizer.learning_rate": 0.3}))
     assert slower == {"optimizer.learning_rate": 0.03}
+
+
+def test_the_step_along_the_gradient_is_judged_for_gradient_descent_alone():
+    adam = override(SIGMOID, {"optimizer.algorithm": "adam"})
+    assert diagnose(record(readings={"landscape": landscape(3.0)}), adam) == []
 
 
 def test_distinct_remedies_of_several_findings():
