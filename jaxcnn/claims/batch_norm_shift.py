@@ -200,7 +200,11 @@ def decide(measurements: Measurements) -> Verdict:
     )
     conditions = f"With batch normalization {at} times as much as without. The test error is {scores}."
     if noise is not None:
-        conditions += f" With the noise the inputs shift {noise:.2f} times as much as without batch normalization."
+        conditions += (
+            f" With the noise the inputs shift {noise:.2f} times as much as without batch normalization, and the test "
+            f"error is {-gain.mean:+.1f} ({-gain.high:+.1f} to {-gain.low:+.1f}) points, so that the reason is "
+            f"{'' if refuted else 'not '}refuted."
+        )
     if effect is None:
         return Verdict(verdict, None, (None, None), conditions)
     return Verdict(verdict, effect.mean, (effect.low, effect.high), conditions)
@@ -219,9 +223,8 @@ def draw(measurements: Measurements, path: Path) -> Path:
         for shift, arm in (("gradients", "batch"), ("inputs", "batch"), ("inputs", "noisy"))
     )
     title = (
-        f"With batch norm a layer's gradient shifts {_ratio(gradients)} times as much as without, its input "
-        f"{_ratio(inputs)} times; with noise after it the input shifts {_ratio(noise)} times as much, and the test "
-        f"error is {np.mean(errors['noisy']):.0f} %, without {np.mean(errors['none']):.0f} %"
+        f"Each at its best rate, with batch norm the gradient of a layer shifts {_ratio(gradients)} times and its "
+        f"input {_ratio(inputs)} times as much as without, with noise after it {_ratio(noise)} times"
     )
     axes = [("learning rate", "shift of the gradient"), ("learning rate", "shift of the input"), ("", "test error, %")]
     area, (*panels, right) = page(title, axes, label_width=86)

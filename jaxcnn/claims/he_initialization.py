@@ -128,20 +128,23 @@ def draw(measurements: Measurements, path: Path) -> Path:
     area, (left, right) = page(f"Over {depth} layers of ReLUs {', '.join(parts)}", axes, label_width=80)
     left.set_yscale("log")
     right.axhline(GUESSING, color="#666666", linewidth=1, linestyle="--")
-    ends = []
+    ends, halfway = [], []
     for (arm, name), colour in zip(ARMS.items(), COLOURS, strict=False):
         gradients = np.log10(np.maximum(measurements["gradients"][arm], np.finfo(np.float32).tiny))
         relative = 10 ** (gradients - gradients[:, -1:])
         layers, mean = np.arange(1, depth), 10 ** np.log10(relative).mean(axis=0)
         left.plot(layers, mean, color=colour, linewidth=1.8)
         left.fill_between(layers, relative.min(axis=0), relative.max(axis=0), color=colour, alpha=0.2)
-        inside(left, depth // 2, mean[depth // 2 - 1], name, colour, right=6, up=-16 if arm == "glorot" else 18)
+        halfway.append((mean[depth // 2 - 1], name, colour, -16 if arm == "glorot" else 24))
         runs = np.array([run for run in measurements["losses"][arm] if run])
         if not len(runs):
             continue
         right.plot(measurements["steps"], runs.mean(axis=0), color=colour, linewidth=1.8)
         right.fill_between(measurements["steps"], runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.2)
         ends.append((runs[:, -1].mean(), name, colour))
+    # The axis has its final scale only now.
+    for height, name, colour, up in halfway:
+        inside(left, depth // 2, height, name, colour, right=6, up=up)
     right.set_ylim(0, 1.3 * GUESSING)
     labels(right, [*ends, (1.1 * GUESSING, "guessing", "#666666")])
     note(area, "mean and range over initial weights (left) and runs (right)")
