@@ -62,9 +62,8 @@ def _on_device(
 ) -> jax.Array:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
     # A severity for all images is not batched, so that filters are computed once.
-    each = jax.vmap(CORRUPTIONS[name], (0, 0 if severity.ndim else None, 0))
-    result = each(images.astype(jnp.float32), jnp.clip(severity, 1, 5), keys)
-    return _finished(result, truncate)
+    corrupted = jax.vmap(CORRUPTIONS[name], (0, 0 if severity.ndim else None, 0))
+    return _finished(corrupted(images.astype(jnp.float32), jnp.clip(severity, 1, 5), keys), truncate)
 
 
 def _on_host(name: str, images: jax.Array, severity: jax.Array, truncate: bool) -> jax.Array:

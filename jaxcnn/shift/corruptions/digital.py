@@ -56,39 +56,48 @@ def canny_edges(images: np.ndarray, severities: np.ndarray) -> np.ndarray:
     """
     shares = np.float32((0.2, 0.4, 0.6, 0.8, 1))[severities - 1][:, None, None, None]
     grey = images[..., 0] if images.shape[-1] == 1 else images @ np.float32(GREY)
-    edges = np.float32([canny(each) for each in grey]).reshape(*grey.shape, 1)
-    return (1 - shares) * images + shares * edges
+    return (1 - shares) * images + shares * canny(grey)[..., None]
 
 
-def canny(image: np.ndarray) -> np.ndarray:
-    """Return where the edges of an image [height, width] in 0..1 are, bool of the same shape.
+def canny(images: np.ndarray) -> np.ndarray:
+    """Return where the edges of images [n, height, width] in 0..1 are, bool of the same shape.
 
-    An edge is one pixel wide: the gradient (Sobel) of the smoothed image is at its largest across the edge, exceeds 0.1
-    everywhere, and exceeds 0.2 somewhere along the edge (Canny 1986). It equals `skimage.feature.canny`.
+    An edge is one pixel wide: the gradient (Sobel) of the smoothed image is at its largest across the edge, at least
+    0.1 everywhere, and at least 0.2 somewhere along the edge (Canny 1986). The border has none. It equals
+    `skimage.feature.canny`.
     """
     from scipy import ndimage
 
-    smooth = ndimage.gaussian_filter(image.astype(np.float64), _SMOOTHING, mode="constant")
+    def smooth(values: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(values, (0, _SMOOTHING, _SMOOTHING), mode="constant")
+
     # The mean of the pixels that exist, because those beyond the border count as 0.
-    smooth /= ndimage.gaussian_filter(np.ones(image.shape), _SMOOTHING, mode="constant") + np.finfo(np.float64).eps
-    down, right = ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)
+    smoothed = smooth(images.astype(np.float64)) / smooth(np.ones((1, *images.shape[1:])))
+
+    def slope(axis: int) -> np.ndarray:
+        """Return Sobel's gradient along an axis; `ndimage.sobel` would also smooth over the images."""
+        return ndimage.correlate1d(ndimage.correlate1d(smoothed, (-1, 0, 1), axis), (1, 2, 1), 3 - axis)
+
+    down, right = slope(1), slope(2)
     size = np.hypot(down, right)
-    # Neighbours across the edge lie between two pixels: the next along the longer component, and the diagonal one.
     steep = np.abs(down) >= np.abs(right)
-    signs = np.where(down < 0, -1, 1), np.where(right < 0, -1, 1)
-    longer, shorter = np.where(steep, np.abs(down), np.abs(right)), np.where(steep, np.abs(right), np.abs(down))
+    y, x = np.where(down < 0, -1, 1), np.where(right < 0, -1, 1)
+    longer, shorter = np.maximum(np.abs(down), np.abs(right)), np.minimum(np.abs(down), np.abs(right))
     part = shorter / np.where(longer > 0, longer, 1)
-    row, column = np.indices(image.shape)
-    padded = np.pad(size, 1)
+    image, row, column = np.indices(images.shape)
+    padded = np.pad(size, ((0, 0), (1, 1), (1, 1)))
 
     def beside(way: int) -> np.ndarray:
-        diagonal = padded[row + 1 + way * signs[0], column + 1 + way * signs[1]]
-        straight = padded[row + 1 + way * np.where(steep, signs[0], 0), column + 1 + way * np.where(steep, 0, signs[1])]
+        """Return the gradient one pixel further across the edge, between the next and the diagonal pixel."""
+        diagonal = padded[image, row + 1 + way * y, column + 1 + way * x]
+        straight = padded[image, row + 1 + way * y * steep, column + 1 + way * x * ~steep]
         return part * diagonal + (1 - part) * straight
 
     thin = (size >= _LOW) & (size >= beside(1)) & (size >= beside(-1))
-    thin[[0, -1]] = thin[:, [0, -1]] = False
-    edges, count = ndimage.label(thin, np.ones((3, 3)))
+    thin[:, [0, -1]] = thin[:, :, [0, -1]] = False
+    neighbours = np.zeros((3, 3, 3))
+    neighbours[1] = 1
+    edges, count = ndimage.label(thin, neighbours)
     strong = np.zeros(count + 1, bool)
     strong[edges[thin & (size >= _HIGH)]] = True
     return strong[edges] & thin

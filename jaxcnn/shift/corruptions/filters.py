@@ -31,13 +31,8 @@ def gaussian_filter(
     taps = jnp.where(inside, jnp.exp(-0.5 * (offsets / jnp.maximum(sigma, 1e-6)) ** 2), 0)
     taps /= taps.sum()
 
-    def matrix(size: int) -> jax.Array:
-        """Return [size, size], row i with the weights of all pixels in the smoothed pixel i."""
-        place = np.arange(size + 2 * radius)[None] - np.arange(size)[:, None]
-        band = jnp.where((place >= 0) & (place <= 2 * radius), taps[np.clip(place, 0, 2 * radius)], 0)
-        return band @ np.eye(size, dtype=np.float32)[np.pad(np.arange(size), radius, mode)]
-
-    return mixed(image, matrix(image.shape[0]), matrix(image.shape[1]))
+    height, width, _ = image.shape
+    return mixed(image, filter_matrix(taps, height, mode), filter_matrix(taps, width, mode))
 
 
 def motion_filter(
@@ -79,12 +74,35 @@ def zoom_grid(size: int, factor: float) -> tuple[float, float]:
 
 
 def zoom_matrix(size: int, grid: jax.Array) -> jax.Array:
-    """Return [size, size], row i with the bilinear weights of the sample i of `zoom_grid`, which is passed as [2]."""
-    positions = grid[0] + grid[1] * np.arange(size, dtype=np.float32)
-    return jax.nn.relu(1 - jnp.abs(positions[:, None] - np.arange(size, dtype=np.float32)[None]))
+    """Return [..., size, size], row i with the bilinear weights of the sample i of `zoom_grid`; `grid` is [..., 2]."""
+    pixels = np.arange(size, dtype=np.float32)
+    first, step = grid[..., :1, None], grid[..., 1:, None]
+    positions = first + step * jnp.expand_dims(pixels[:, None], range(grid.ndim - 1))
+    return jax.nn.relu(1 - jnp.abs(positions - jnp.expand_dims(pixels[None], range(grid.ndim - 1))))
+
+
+def filter_matrix(taps: jax.Array, size: int, mode: Literal["edge", "symmetric", "reflect"]) -> jax.Array:
+    """Return [..., size, size], row i with the weights of all pixels of a line in the filtered pixel i.
+
+    Args:
+        taps: filter [..., 2 radius + 1].
+        size: number of pixels of the line.
+        mode: pixels beyond its ends, as in `numpy.pad`.
+    """
+    radius = taps.shape[-1] // 2
+    place = np.arange(size + 2 * radius)[None] - np.arange(size)[:, None]
+    band = jnp.where((place >= 0) & (place <= 2 * radius), taps[..., np.clip(place, 0, 2 * radius)], 0)
+    return band @ np.eye(size, dtype=np.float32)[np.pad(np.arange(size), radius, mode)]
 
 
 def mixed(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Return the image whose rows and columns are weighted sums of those of an image; the weights are in the rows of
-    two matrices."""
-    return jnp.einsum("xj,yjc->yxc", columns, jnp.einsum("yi,ijc->yjc", rows, image))
+    """Return the image whose pixels are weighted sums over rows and columns of those of an image.
+
+    Args:
+        image: [height, width, channels].
+        rows: [height, height] or [n, height, height], row i with the weights of all rows in row i.
+        columns: the same for the width. If there are n of both, the n results are added.
+    """
+    if rows.ndim == 2:
+        rows, columns = rows[None], columns[None]
+    return jnp.einsum("nxj,nyjc->yxc", columns, jnp.einsum("nyi,ijc->nyjc", rows, image))

@@ -32,7 +32,7 @@ def dotted_line(image: jax.Array, severity: jax.Array, key: jax.Array) -> jax.Ar
     Number of lines: 1, 2, 3, 4, 5, for every image; severity 1 is MNIST-C's only one, the others are not published.
     """
     height, width, _ = image.shape
-    ends = jax.random.randint(key, (_MOST, 2), 0, max(height - 1, 1)).astype(jnp.float32)
+    ends = jnp.floor((height - 1) * jax.random.uniform(key, (_MOST, 2)))
     lines = jax.vmap(lambda rows: _line(0.0, rows[0], width - 1.0, rows[1], height, width))(ends)
     return image + _first(lines, severity) * (np.arange(width) // 2 % 2 == 1)[None, :, None]
 
@@ -43,9 +43,8 @@ def zigzag(image: jax.Array, severity: jax.Array, key: jax.Array) -> jax.Array:
     Number of lines: 1, 2, 3, 4, 5, for every image; severity 1 is MNIST-C's only one, the others are not published.
     """
     height, width, _ = image.shape
-    place, slope = jax.random.split(key)
-    starts = jax.random.randint(place, (_MOST,), 0, max(height - 1, 1)).astype(jnp.float32)
-    rises = jax.random.randint(slope, (_MOST,), -5, 5).astype(jnp.float32)
+    place, slope = jax.random.uniform(key, (2, _MOST))
+    starts, rises = jnp.floor((height - 1) * place), jnp.floor(10 * slope) - 5
     lines = jax.vmap(lambda start, rise: _zigzag(start, rise, height, width))(starts, rises)
     return image + _first(lines, severity)
 

@@ -134,8 +134,9 @@ def _plasma(key: jax.Array, levels: int, decay: jax.Array) -> jax.Array:
     `decay`² times smaller at each finer one.
     """
     grid, amplitude = jnp.zeros((1, 1)), 100.0**2
+    drawn = jax.random.uniform(key, (4**levels - 1,), minval=-1.0)
     for level in range(levels):
-        noise = amplitude * jax.random.uniform(jax.random.fold_in(key, level), (3, *grid.shape), minval=-1.0)
+        noise = amplitude * drawn[4**level - 1 : 4 ** (level + 1) - 1].reshape(3, *grid.shape)
         across, below = jnp.roll(grid, -1, 1), jnp.roll(grid, -1, 0)
         centres = (grid + across + below + jnp.roll(below, -1, 1)) / 4 + noise[0]
         right = (centres + jnp.roll(centres, 1, 0) + grid + across) / 4 + noise[1]
