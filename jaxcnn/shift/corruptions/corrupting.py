@@ -11,6 +11,9 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 from jaxcnn.shift.corruptions.catalogue import CORRUPTIONS, HOST
 
+# Images that fog is computed for at the same time.
+_FOGS = 16
+
 
 def corrupt(
     name: str,
@@ -61,9 +64,16 @@ def _on_device(
     name: str, images: jax.Array, severity: jax.Array, key: jax.Array, index: jax.Array, truncate: bool
 ) -> jax.Array:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-    # A severity for all images is not batched, so that filters are computed once.
-    corrupted = jax.vmap(CORRUPTIONS[name], (0, 0 if severity.ndim else None, 0))
-    return _finished(corrupted(images.astype(jnp.float32), jnp.clip(severity, 1, 5), keys), truncate)
+    images, severity = images.astype(jnp.float32), jnp.clip(severity, 1, 5)
+    if severity.ndim:
+        arguments, corrupted = (images, keys, severity), lambda each: CORRUPTIONS[name](each[0], each[2], each[1])
+    else:
+        # Not batched, so that filters are computed once.
+        arguments, corrupted = (images, keys), lambda each: CORRUPTIONS[name](each[0], severity, each[1])
+    if name == "fog":
+        # The landscapes of all images, of 256x256 pixels each, would need much memory, and be slower on a CPU.
+        return _finished(jax.lax.map(corrupted, arguments, batch_size=_FOGS), truncate)
+    return _finished(jax.vmap(corrupted)(arguments), truncate)
 
 
 def _on_host(name: str, images: jax.Array, severity: jax.Array, truncate: bool) -> jax.Array:
