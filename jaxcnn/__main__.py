@@ -321,6 +321,12 @@ def claims(
     claims(name, seeds=seeds, workdir=workdir, scale=scale)
 
 
+@app.command
+def shift() -> None:
+    """See how corruptions change images: `shift gallery`; `shift --help` shows every command."""
+    # Only for the list of commands: they have a command line of their own.
+
+
 @exits_with_its_reader()
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line.
@@ -345,7 +351,12 @@ def main(args: Sequence[str] | None = None) -> int:
             with contextlib.suppress(SystemExit):
                 parse(args=["--help"])
             return 2
-        parse(args=[command, *rest])
+        if command == "shift":
+            from jaxcnn.cli import shift as commands
+
+            commands.main(rest, prog=f"{prog} shift")
+        else:
+            parse(args=[command, *rest])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -358,7 +369,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _check_command(command: str) -> None:
-    known = (train, prepare, describe, evaluate, convert, plot, summarize, report, bench, claims)
+    known = (train, prepare, describe, evaluate, convert, plot, summarize, report, bench, claims, shift)
     names = [function.__name__ for function in known]
     if command and not command.startswith("-") and command not in names:
         raise InputError(
