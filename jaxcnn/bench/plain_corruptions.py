@@ -2,7 +2,7 @@
 
 Each follows the code of MNIST-C or CIFAR-10-C with SciPy and Pillow in place of scikit-image, OpenCV and ImageMagick,
 with the differences that the docstrings of `jaxcnn.shift.corruptions` name. It takes one image float64
-[height, width, channels] in 0..1, a severity from 1 to 5 and a generator of random numbers.
+[height, width, channels] in 0..1, a severity from 1 to 5 and `Draws`, or an object with the same methods.
 """
 
 import io
@@ -15,6 +15,22 @@ from PIL import Image
 from scipy import ndimage
 
 Array = np.ndarray
+
+
+class Draws(np.random.Generator):
+    """A generator with the draws of glass blur, which the published code makes one by one, and of a direction."""
+
+    def coin(self, turn: int, row: int, column: int) -> bool:
+        """Return whether the pixel at this place is exchanged in this pass."""
+        return self.random() < 0.5
+
+    def move(self, turn: int, row: int, column: int, reach: int) -> Array:
+        """Return how many rows and columns away the other pixel is, from -reach to reach - 1."""
+        return self.integers(-reach, reach, 2)
+
+    def sign(self) -> int:
+        """Return 1 or -1."""
+        return 2 * int(self.integers(2)) - 1
 
 
 def corrupt(name: str, image: Array, severity: int, rng: Any) -> Array:
