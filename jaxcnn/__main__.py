@@ -252,7 +252,7 @@ def report(
 @app.command
 def bench(
     cases: Cases = (),
-    what: tuple[Literal["steps", "launch", "pipeline", "probes"], ...] = ("steps",),
+    what: tuple[Literal["steps", "launch", "pipeline", "probes", "corruptions"], ...] = ("steps",),
     mode: tuple[Literal["train", "forward"], ...] = ("train", "forward"),
     dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32",),
     batch_size: int | None = None,
@@ -268,7 +268,8 @@ def bench(
     Args:
         cases: lenet5, vgg_d_bn_32, alexnet, vgg_d, or the name of another network; without a name, these four.
         what: what to measure: steps of networks; launch, the time from launch.py to the first step; pipeline, the share
-            of the input pipeline in a training step; probes, a training step with and without probes of its layers.
+            of the input pipeline in a training step; probes, a training step with and without probes of its layers;
+            corruptions, those of images against their plain form in NumPy and SciPy.
         mode: modes of the steps.
         dtype: dtypes of the steps.
         batch_size: images per step; None: the batch size of the case.

@@ -31,9 +31,8 @@ def few(monkeypatch):
 def test_a_row_has_the_severities_of_one_image(few, drawn, tmp_path):
     image = digits()[1].images[3]
     drawn.check_layout(draw_gallery(image, tmp_path / "a.png", key=jax.random.key(0)))
-    assert {"original", "contrast", "stripe", "canny_edges (on the host)", "3 corruptions of one image"} <= {
-        *drawn.words
-    }
+    words = {"original", "contrast", "stripe", "canny_edges (on the host)", "3 corruptions of one image"}
+    assert words <= {*drawn.words}
     tiles = [tile.get_array() for tile in drawn.figure.axes[0].images]
     factor = len(tiles[0]) // 32
     unit = (image / 255)[None].astype(np.float32)
@@ -68,15 +67,12 @@ def test_the_command_draws_digits_and_the_images_of_a_run(few, tmp_path, capsys,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["galery"], r"'galery' is not a command of shift. Did you mean 'gallery'\? Commands are gallery."),
-        (
-            ["gallery", "--data=mnits"],
-            r"data is 'mnits'; it must be digits, mnist, cifar10 or the folder of a run. Did",
-        ),
-        (["gallery", "--data={}"], r"is not a run folder: it has no config.json"),
-        (["gallery", "--out=a.jpg"], r"out is 'a.jpg'; it must be a .png file in a folder that exists"),
-        (["gallery", "--out={}/absent/a.png"], r"it must be a .png file in a folder that exists"),
-        (["gallery", "--data=mnist", "--out={}/a.png"], r"data set 'mnist' is not prepared"),
+        (["galery"], "'galery' is not a command of shift. Did you mean 'gallery'? Commands are gallery."),
+        (["gallery", "--data=mnits"], "data is 'mnits'; it must be digits, mnist, cifar10 or the folder of a run."),
+        (["gallery", "--data={}"], "is not a run folder: it has no config.json"),
+        (["gallery", "--out=a.jpg"], "out is 'a.jpg'; it must be a .png file in a folder that exists"),
+        (["gallery", "--out={}/absent/a.png"], "it must be a .png file in a folder that exists"),
+        (["gallery", "--data=mnist", "--out={}/a.png"], "data set 'mnist' is not prepared"),
     ],
 )
 def test_bad_input_is_one_message(few, tmp_path, capsys, monkeypatch, arguments, message):
@@ -84,7 +80,7 @@ def test_bad_input_is_one_message(few, tmp_path, capsys, monkeypatch, arguments,
     assert main(["shift", *(each.format(tmp_path) for each in arguments)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1
-    assert message.split(" Did")[0].replace("\\", "") in err
+    assert message in err
     assert not [*tmp_path.glob("*.png")]
 
 
