@@ -258,7 +258,7 @@ def report(
 @app.command
 def bench(
     cases: Cases = (),
-    what: tuple[Literal["steps", "launch", "pipeline", "probes"], ...] = ("steps",),
+    what: tuple[Literal["steps", "launch", "pipeline", "probes", "corruptions"], ...] = ("steps",),
     mode: tuple[Literal["train", "forward"], ...] = ("train", "forward"),
     dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32",),
     batch_size: int | None = None,
@@ -274,7 +274,8 @@ def bench(
     Args:
         cases: lenet5, vgg_d_bn_32, alexnet, vgg_d, or the name of another network; without a name, these four.
         what: what to measure: steps of networks; launch, the time from launch.py to the first step; pipeline, the share
-            of the input pipeline in a training step; probes, a training step with and without probes of its layers.
+            of the input pipeline in a training step; probes, a training step with and without probes of its layers;
+            corruptions, those of images against their plain form in NumPy and SciPy.
         mode: modes of the steps.
         dtype: dtypes of the steps.
         batch_size: images per step; None: the batch size of the case.
@@ -327,6 +328,12 @@ def claims(
     claims(name, seeds=seeds, workdir=workdir, scale=scale)
 
 
+@app.command
+def shift() -> None:
+    """See how corruptions change images: `shift gallery`; `shift --help` shows every command."""
+    # Only for the list of commands: they have a command line of their own.
+
+
 @exits_with_its_reader()
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line.
@@ -356,7 +363,12 @@ def main(args: Sequence[str] | None = None) -> int:
             with contextlib.suppress(SystemExit):
                 parse(args=["--help"])
             return 2
-        parse(args=[command, *rest])
+        if command == "shift":
+            from jaxcnn.cli import shift as commands
+
+            commands.main(rest, prog=f"{prog} shift")
+        else:
+            parse(args=[command, *rest])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -369,7 +381,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _check_command(command: str) -> None:
-    known = (train, prepare, describe, evaluate, probe, convert, plot, summarize, report, bench, claims)
+    known = (train, prepare, describe, evaluate, probe, convert, plot, summarize, report, bench, claims, shift)
     names = [function.__name__ for function in known]
     if command and not command.startswith("-") and command not in names:
         raise InputError(

@@ -102,6 +102,7 @@ def test_help_lists_every_command_and_is_printed_without_a_command(capsys):
         "report",
         "bench",
         "claims",
+        "shift",
     )
     assert all(f"• {name}" in asked for name in commands)
     assert main([]) == 2

@@ -103,7 +103,7 @@ def working(job: Any, threads: int) -> Iterator[Worker]:
     """Start a worker on `threads` CPUs, and kill it when the block ends.
 
     Args:
-        job: a `job.Job`, a `pipeline.Pipeline` or a `probed.Probed`.
+        job: a `job.Job`, `pipeline.Pipeline`, `probed.Probed` or `corruptions.Corruptions`.
         threads: CPUs that it may use.
     """
     # Several processes share a GPU, and JAX would otherwise preallocate most of its memory.

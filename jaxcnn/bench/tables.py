@@ -34,7 +34,7 @@ def failures(record: Record) -> list[str]:
     steps = [(f"{step_name(m)}, {name}", why) for m in record["steps"] for name, why in m["errors"].items()]
     rest = [
         (f"{part} {m.get('config') or m['case']}", m["error"])
-        for part in ("launch", "pipeline", "probes")
+        for part in ("launch", "pipeline", "probes", "corruptions")
         for m in record.get(part, ())
         if "error" in m
     ]
@@ -42,7 +42,7 @@ def failures(record: Record) -> list[str]:
 
 
 def grids(record: Record) -> Iterator[Grid]:
-    """Yield the tables of a benchmark: ratios, libraries, launches, the input pipeline and probes."""
+    """Yield the tables of a benchmark: ratios, libraries, launches, the input pipeline, probes and corruptions."""
     if record["steps"]:
         yield _ratios(record["steps"])
         yield _libraries(record["steps"])
@@ -76,6 +76,9 @@ def grids(record: Record) -> Iterator[Grid]:
             for m in probed
         )
         yield Grid("Price of the readings of all layers in a training step", headings, rows, left=("images",))
+    for m in record.get("corruptions", ()):
+        if "error" not in m:
+            yield _corruptions(m)
 
 
 def markdown(record: Record) -> str:
@@ -115,6 +118,25 @@ def _ratios(steps: list[Record]) -> Grid:
     )
     headings = ("step", "images", *(f"{NAMES[name]}, ms" for name in shown))
     return Grid("Speed", (*headings, *(f"speed against {NAMES[name]}" for name in peers)), rows, left=("images",))
+
+
+def _corruptions(measured: Record) -> Grid:
+    times, ratios, forms = measured["milliseconds"], measured["ratios"], ("jaxcnn", "plain")
+    rows = tuple(
+        (
+            name,
+            *(f"{each[form]:,.2f}" for form in forms),
+            f"{ratios[name]['median']:.1f} ({_range(ratios[name]['quartiles'], '.1f')})",
+        )
+        for name, each in times.items()
+    )
+    sums = (f"{sum(each[form] for each in times.values()):,.2f}" for form in forms)
+    return Grid(
+        f"Corruptions of 1000 images of {shape_text(measured['image'])}, {measured['batch_size']} at once",
+        ("corruption", "jaxcnn, ms", "plain NumPy and SciPy, ms", "speed against the plain form"),
+        rows,
+        ("all", *sums, f"{measured['total']:.1f}"),
+    )
 
 
 _LIBRARY_HEADINGS = (

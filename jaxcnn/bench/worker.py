@@ -32,12 +32,16 @@ def main() -> None:
 
 
 def _serve(first: dict[str, Any], answer: Any) -> None:
-    from jaxcnn.bench import pipeline, probed
+    from jaxcnn.bench import corruptions, pipeline, probed
     from jaxcnn.bench.program import make_program, peak_gflops
     from jaxcnn.config import from_json
 
     job = from_json(first)
-    measures = {pipeline.Pipeline: pipeline.measure, probed.Probed: probed.measure}
+    measures = {
+        corruptions.Corruptions: corruptions.measure,
+        pipeline.Pipeline: pipeline.measure,
+        probed.Probed: probed.measure,
+    }
     if type(job) in measures:
         answer(measures[type(job)](job))
         return

@@ -19,6 +19,7 @@ from rich.status import Status
 from jaxcnn.bench.cases import CASES, Case, Mode, named
 from jaxcnn.bench.chart import speed_chart
 from jaxcnn.bench.comparison import compare
+from jaxcnn.bench.corruptions import Corruptions
 from jaxcnn.bench.launching import ROOT, time_launches
 from jaxcnn.bench.pipeline import Pipeline
 from jaxcnn.bench.probed import Probed
@@ -30,7 +31,7 @@ from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.provenance import software
 
-What = Literal["steps", "launch", "pipeline", "probes"]
+What = Literal["steps", "launch", "pipeline", "probes", "corruptions"]
 Peer = Literal["flax", "torch"]
 
 LAUNCHES = ("lenet5_digits", "vgg_a_cifar10")
@@ -41,6 +42,11 @@ PIPELINES = ("lenet5_mnist", "vgg_a_cifar10")
 
 PROBED = (CASES["lenet5"], replace(CASES["vgg_d_bn_32"], batch_size=32))
 """Networks whose steps are timed with and without the probes of their layers."""
+
+CORRUPTED = (28, 28, 1)
+"""Height, width and channels of the images whose corruptions are timed: those of MNIST."""
+
+_CORRUPTED_BATCH = 256
 
 
 def bench(
@@ -61,10 +67,10 @@ def bench(
 
     Args:
         cases: names of `cases.CASES` or of the zoo; if empty, all of `CASES`.
-        what: what to measure: steps of networks, launches of `LAUNCHES`, the input pipelines of `PIPELINES`, or the
-            probes of `PROBED`.
+        what: what to measure: steps of networks, launches of `LAUNCHES`, the input pipelines of `PIPELINES`, the
+            probes of `PROBED`, or corruptions of images against their plain form.
         mode, dtype: modes and dtypes of the steps.
-        batch_size: images per step; None: the batch size of the case.
+        batch_size: images per step; None: the batch size of the case, and 256 for corruptions.
         peer: libraries to compare with.
         seconds: measured time per library and case.
         threads: CPUs per process; None: all that this process may use.
@@ -73,8 +79,8 @@ def bench(
         readme: Markdown file whose tables are made from the files in the folder of `output`.
 
     Returns:
-        `provenance`, and under `steps`, `launch`, `pipeline` and `probes` the results of `compare`, `time_launches`,
-        `pipeline.measure` and `probed.measure`, or an `error`.
+        `provenance`, and under `steps`, `launch`, `pipeline`, `probes` and `corruptions` the results of `compare`,
+        `time_launches` and the `measure` of `pipeline`, `probed` and `corruptions`, or an `error`.
 
     Raises:
         InputError: an argument does not fit, and nothing has been measured; or `output` or `readme` cannot be written,
@@ -86,7 +92,7 @@ def bench(
         chosen = [replace(case, batch_size=batch_size) for case in chosen]
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     record: Record = {"provenance": _provenance(peer, threads, seconds)}
-    record |= {"steps": [], "launch": [], "pipeline": [], "probes": []}
+    record |= {"steps": [], "launch": [], "pipeline": [], "probes": [], "corruptions": []}
     with console.status("") as status:
         for case, way, kind in itertools.product(chosen if "steps" in what else (), mode, dtype):
             step = replace(case, model=case.model.clone(dtype=kind))
@@ -104,6 +110,9 @@ def bench(
         for case in PROBED if "probes" in what else ():
             _show_status(status, "probes", case.name)
             record["probes"].append(_probed(case, seconds, threads))
+        if "corruptions" in what:
+            _show_status(status, "corruptions", f"{seconds:g} s for each form")
+            record["corruptions"].append(_corrupted(batch_size or _CORRUPTED_BATCH, seconds, threads))
     variants = [v for found in record["steps"] for v in found["variants"].values()]
     record["provenance"]["device"] = variants[0]["device"] if variants else None
     for line in failures(record):
@@ -201,6 +210,15 @@ def _probed(case: Case, seconds: float, threads: int) -> Record:
     about = {"case": case.name, "batch_size": case.batch_size, "image": list(case.shape)}
     try:
         return about | _alone(Probed.of(case, seconds), threads)
+    except WorkerError as error:
+        return about | {"error": str(error)}
+
+
+def _corrupted(batch_size: int, seconds: float, threads: int) -> Record:
+    """Return the measurement of the corruptions, or its `error`."""
+    about = {"case": "MNIST", "batch_size": batch_size, "image": list(CORRUPTED)}
+    try:
+        return about | _alone(Corruptions(CORRUPTED, batch_size, seconds), threads)
     except WorkerError as error:
         return about | {"error": str(error)}
 

@@ -136,6 +136,23 @@ def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
             example, has images of different sizes without `image_size`, or is damaged; or the cache does not fit on the
             disk.
     """
+    prepared = _prepared(config, "train_split", "test_split")
+    train, class_names = _split(prepared, config.train_split, config)
+    test, _ = _split(prepared, config.test_split, config)
+    return train, test, class_names
+
+
+def load_test(config: Data) -> tuple[Split, tuple[str, ...]]:
+    """Load the test split and the class names of a prepared data set, which need not have a training split.
+
+    Raises:
+        MissingData, InputError: as in `load`.
+    """
+    return _split(_prepared(config, "test_split"), config.test_split, config)
+
+
+def _prepared(config: Data, *fields: str) -> Prepared:
+    """Return the prepared data set that a configuration names, after checks of its format and of these splits."""
     prepared = find(config.name, config.data_dir)
     if prepared is None:
         raise not_prepared(config.name, config.data_dir)
@@ -145,14 +162,13 @@ def load(config: Data) -> tuple[Split, Split, tuple[str, ...]]:
             f"data set {config.name!r} in {root} is prepared as {prepared.file_format}; only array_record can be read. "
             f"Delete {prepared.folder} or choose another data_dir, then run: {command}"
         )
-    for field, split in (("train_split", config.train_split), ("test_split", config.test_split)):
+    for field in fields:
+        split = getattr(config, field)
         if not {re.sub(r"\[.*", "", part).strip() for part in split.split("+")} <= set(prepared.splits):
             raise InputError(
                 f"Data.{field} is {split!r}; the splits of {config.name!r} are {', '.join(prepared.splits)}."
             )
-    train, class_names = _split(prepared, config.train_split, config)
-    test, _ = _split(prepared, config.test_split, config)
-    return train, test, class_names
+    return prepared
 
 
 def _split(prepared: Prepared, split: str, config: Data) -> tuple[Split, tuple[str, ...]]:

@@ -66,6 +66,12 @@ def kept(tmp_path, capsys):
          "ratio": {"median": 1.3, "quartiles": [1.25, 1.35]}, "compile_seconds": {"plain": 2.0, "probed": 5.0}},
         {"case": "vgg_d_bn_32", "error": "killed by SIGKILL"},
     ]  # fmt: skip
+    found["corruptions"] = [
+        {"case": "MNIST", "batch_size": 256, "image": [28, 28, 1],
+         "milliseconds": {"fog": {"jaxcnn": 10.0, "plain": 1500.0}, "snow": {"jaxcnn": 5.5, "plain": 11.0}},
+         "ratios": {"fog": {"median": 149.0, "quartiles": [140, 160]}, "snow": {"median": 2.0, "quartiles": [1, 3]}},
+         "total": 97.48},
+    ]  # fmt: skip
     return path, found
 
 
@@ -111,6 +117,9 @@ def test_markdown_shows_the_content_of_the_file(kept):
     assert "launch vgg_a_cifar10: exit status 2: cifar10 is not prepared" in text
     row = ["lenet5", "256 of 32x32x1", "20.0", "26.0", "1.30 (1.25 to 1.35)", "2.0", "5.0"]
     assert f"| {' | '.join(row)} |" in text and "probes vgg_d_bn_32: killed by SIGKILL" in text
+    assert cells(text, "fog") == ["fog", "10.00", "1,500.00", "149.0 (140.0 to 160.0)"]
+    assert cells(text, "snow") == ["snow", "5.50", "11.00", "2.0 (1.0 to 3.0)"]
+    assert "| 15.50 | 1,511.00 | 97.5 |" in text.replace("**", "")
     # Records of earlier versions have no probes.
     assert "Price of the readings" not in markdown({name: part for name, part in found.items() if name != "probes"})
 

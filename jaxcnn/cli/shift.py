@@ -1,0 +1,49 @@
+"""The commands `python -m jaxcnn shift COMMAND`."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from tyro.conf import arg
+from tyro.extras import SubcommandApp
+
+from jaxcnn.cli.shift_gallery import shift_gallery
+from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import did_you_mean
+from jaxcnn.runtime.xla_flags import set_xla_flags
+
+app = SubcommandApp()
+
+
+@app.command
+def gallery(
+    data: Annotated[str, arg(metavar="digits|mnist|cifar10|DIR")] = "digits",
+    out: Annotated[str | None, arg(metavar="FILE")] = None,
+) -> None:
+    """Draw the first test image with every corruption at every severity.
+
+    Args:
+        data: data set, or the folder of a run, for the images it was trained on.
+        out: PNG file to write; None: corruptions_DATA.png, or corruptions.png in the folder of the run.
+    """
+    print(shift_gallery(data, out))
+
+
+def main(arguments: Sequence[str], *, prog: str) -> None:
+    """Run a command.
+
+    Args:
+        arguments: arguments of the command line, after `shift`.
+        prog: name of the program in help and messages.
+
+    Raises:
+        InputError: the command is unknown or its input invalid.
+    """
+    names = [gallery.__name__]
+    command = next(iter(arguments), "--help")
+    if not command.startswith("-") and command not in names:
+        raise InputError(
+            f"{command!r} is not a command of shift.{did_you_mean(command, names)} Commands are {', '.join(names)}."
+        )
+    set_xla_flags()
+    about = "Covariate shift: corrupt images, and see how."
+    app.cli(args=[*arguments] or ["--help"], prog=prog, description=about, use_underscores=True)
