@@ -1,0 +1,1 @@
+"""Covariate shift: detect it, and measure what it costs."""
