@@ -36,6 +36,7 @@ Json = Annotated[str | None, arg(metavar="FILE")]
 Picture = Annotated[str | None, arg(metavar="FILE")]
 
 app = SubcommandApp()
+shift = SubcommandApp()
 
 
 @app.command
@@ -321,6 +322,24 @@ def claims(
     claims(name, seeds=seeds, workdir=workdir, scale=scale)
 
 
+@shift.command
+def calibrate(run: Run, out: Folder = None) -> None:
+    """Measure how often the tests for a shift raise a false alarm on the images of a run, and their power.
+
+    A calibration that was stopped continues.
+
+    Args:
+        run: folder of the run.
+        out: folder of calibration.json and calibration.png; None: shift in the run's folder.
+    """
+    from jaxcnn.cli.shift_calibrate import shift_calibrate
+
+    shift_calibrate(run, out)
+
+
+app.command(shift, name="shift", help="Covariate shift between a run's images and others: calibrate.")
+
+
 @exits_with_its_reader()
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line.
@@ -359,7 +378,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _check_command(command: str) -> None:
     known = (train, prepare, describe, evaluate, convert, plot, summarize, report, bench, claims)
-    names = [function.__name__ for function in known]
+    names = [*(function.__name__ for function in known), "shift"]
     if command and not command.startswith("-") and command not in names:
         raise InputError(
             f"{command!r} is not a command.{did_you_mean(command, names)} Commands are {', '.join(names)}."

@@ -30,7 +30,7 @@ SIZES = (20, 50, 100, 200, 500)
 
 REPETITIONS = 200
 
-NOISE = 0.04
+NOISE = 0.05
 """Standard deviation of the noise as a share of the range of pixels: hard to see, so that power depends on n."""
 
 SKEW = 0.4
@@ -43,7 +43,7 @@ CONDITIONS: Mapping[Condition, str] = {
     "alarms",
 }
 
-EXACT = ("MMD, penultimate",)
+EXACT = ("MMD on features",)
 """Tests whose level is exact; the others are conservative, because they are corrected or discrete."""
 
 _POWER = 0.8
@@ -117,7 +117,7 @@ def calibrate(
 
     Args:
         run: folder of a run with a checkpoint.
-        out: folder of the two files, created if need be; None: shift in the run's folder.
+        out: folder of the two files, created if need be; None: as in `folder_of`.
         sizes: numbers of images of each sample; those that need more test images than there are, three for each, are
             left out.
         repetitions: pairs of samples for each condition and size.
@@ -144,7 +144,7 @@ def calibrate(
     first = _first_half(labels)
     if first.all():
         raise InputError(f"{run} has test images of one class only; calibration needs at least two classes.")
-    path = (Path(out) if out is not None else run / "shift") / "calibration.json"
+    path = folder_of(run, out) / "calibration.json"
     found = _resumed(path, Calibration(run.resolve().name, step, len(labels), repetitions, used, experiment.seed))
     missing = [(c, n) for c in CONDITIONS for n in used if str(n) not in found.alarms.get(c, {})]
     if missing:
@@ -155,6 +155,11 @@ def calibrate(
         found = _resumed(path, found)
     draw(found, path.with_suffix(".png"))
     return found
+
+
+def folder_of(run: str | Path, out: str | Path | None) -> Path:
+    """Return the folder of a calibration: `out`, or shift in the folder of the run."""
+    return Path(run) / "shift" if out is None else Path(out)
 
 
 def _measure(
@@ -254,26 +259,23 @@ def draw(found: Calibration, path: Path) -> Path:
         found.sizes,
         path,
         title=finding(found),
-        subtitle=f"{images}; dashed: level {ALPHA:.0%}; band: 99 % limits of a test with this level",
+        subtitle=f"{images}; dashed: level {100 * ALPHA:g} %; band: 99 % limits of a test with this level",
         level=ALPHA,
         limits=(low / found.repetitions, high / found.repetitions),
     )
 
 
 def finding(found: Calibration) -> str:
-    """Return the result in one sentence: which tests keep their level, and which needs the fewest images."""
+    """Return the result in words: whether the tests keep their level, and which need the fewest images."""
     wrong = [name for name in TESTS if not found.keeps_level(name)]
-    level = f"{ALPHA * 100:g} %"
-    text = f"{_listed(wrong)} miss the level of {level}" if wrong else f"Every test keeps the level of {level}"
+    level = f"{100 * ALPHA:g} %"
+    text = f"{_listed(wrong)} missed the level of {level}" if wrong else f"Every test keeps the level of {level}"
     for condition, what in (("noise", "noise"), ("classes", "other class shares")):
         needs = {name: n for name in TESTS if (n := found.needed(condition, name)) is not None}
-        if not needs:
-            text += f"; none finds {what}"
-            continue
-        least = min(needs.values())
+        least = min(needs.values(), default=None)
         best = [name for name, n in needs.items() if n == least]
         who = _listed(best) if len(best) < 3 else f"{len(best)} tests"
-        text += f"; {what}: {who} with {least} images"
+        text += f"; {who} found {what} with {least} images" if needs else f"; none found {what} reliably"
     return text
 
 

@@ -47,18 +47,16 @@ Test = Callable[[Sample, Sample, int], Detection]
 """A function of source, target and seed."""
 
 TESTS: Mapping[str, Test] = {
-    "KS, pixels": lambda a, b, _: replace(kolmogorov_smirnov(a.pixels, b.pixels), features="pixels"),
-    "KS, penultimate": lambda a, b, _: replace(
-        kolmogorov_smirnov(a.penultimate, b.penultimate), features="penultimate"
-    ),
-    "KS, softmax": lambda a, b, _: replace(kolmogorov_smirnov(a.softmax, b.softmax), features="softmax"),
-    "MMD, penultimate": lambda a, b, seed: replace(
+    "KS on pixels": lambda a, b, _: replace(kolmogorov_smirnov(a.pixels, b.pixels), features="pixels"),
+    "KS on features": lambda a, b, _: replace(kolmogorov_smirnov(a.penultimate, b.penultimate), features="penultimate"),
+    "KS on softmax": lambda a, b, _: replace(kolmogorov_smirnov(a.softmax, b.softmax), features="softmax"),
+    "MMD on features": lambda a, b, seed: replace(
         maximum_mean_discrepancy(a.penultimate, b.penultimate, seed=seed), features="penultimate"
     ),
-    "C2ST, penultimate": lambda a, b, seed: replace(
+    "C2ST on features": lambda a, b, seed: replace(
         classifier_test(a.penultimate, b.penultimate, seed=seed), features="penultimate"
     ),
-    "χ², predicted classes": lambda a, b, _: replace(chi_square(a.classes, b.classes), features="predicted classes"),
+    "χ² on predictions": lambda a, b, _: replace(chi_square(a.classes, b.classes), features="predicted classes"),
 }
 """The tests whose false alarms and power `calibrate` measures, by name."""
 
@@ -97,7 +95,7 @@ def detect(source: Outputs, target: Outputs, *, seed: int = 0) -> Findings:
     a, b = make_samples(source, target)
     check_samples(a.penultimate, b.penultimate)
     tests = dict(TESTS)
-    tests["Fréchet, penultimate"] = lambda a, b, seed: replace(
+    tests["Fréchet on features"] = lambda a, b, seed: replace(
         frechet(a.penultimate, b.penultimate, seed=seed), features="penultimate"
     )
     found, refused = [], {}

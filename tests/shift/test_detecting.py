@@ -31,7 +31,7 @@ def test_a_test_that_needs_more_images_is_refused_with_its_reason_and_the_others
     wide = [replace(each, features=random.normal(size=(len(each), 40))) for each in (SOURCE, SAME)]
     found = detect(*wide)
     reason = "source has 100 images; this test needs at least 200 (5 for each of 40 features). Give more images."
-    assert found.refused == {"Fréchet, penultimate": reason} and len(found.detections) == len(TESTS)
+    assert found.refused == {"Fréchet on features": reason} and len(found.detections) == len(TESTS)
 
 
 def test_images_that_no_test_can_compare_are_refused():
