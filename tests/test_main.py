@@ -90,7 +90,19 @@ def test_help_lists_every_command_and_is_printed_without_a_command(capsys):
         main(["--help"])
     asked = capsys.readouterr().out
     assert stop.value.code == 0
-    commands = ("train", "prepare", "describe", "evaluate", "convert", "plot", "summarize", "report", "bench", "claims")
+    commands = (
+        "train",
+        "prepare",
+        "describe",
+        "evaluate",
+        "convert",
+        "plot",
+        "summarize",
+        "report",
+        "bench",
+        "claims",
+        "shift",
+    )
     assert all(f"• {name}" in asked for name in commands)
     assert main([]) == 2
     assert capsys.readouterr().out == asked

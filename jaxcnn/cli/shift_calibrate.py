@@ -23,9 +23,7 @@ def shift_calibrate(run: str, out: str | None = None) -> None:
     found = calibrate(run, out, verbose=True)
     print_table(_table(found))
     low, high = found.limits
-    print(
-        f"alarms without a shift in {found.repetitions} repetitions; a test of exact level has {low} to {high} (99 %)"
-    )
+    print(f"false alarms in {found.repetitions} repetitions; a test of exact level has {low} to {high} (99 % limits)")
     print(f"{finding(found)}.")
     folder = folder_of(run, out)
     print(f"record: {folder / 'calibration.json'}, picture: {folder / 'calibration.png'}")

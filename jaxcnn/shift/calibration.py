@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxcnn import data
-from jaxcnn.plots.power import power_curves
-from jaxcnn.runs.selection import Choice, select
+from jaxcnn.plots import power_curves
+from jaxcnn.runs.selection import Choice
 from jaxcnn.runs.workdir import load_saved
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
@@ -37,10 +37,9 @@ SKEW = 0.4
 """The share by which images of the second half of the classes are replaced by images of the first half."""
 
 CONDITIONS: Mapping[Condition, str] = {
-    "none": "No shift: false alarms",
-    "noise": f"Gaussian noise on the target images, {100 * NOISE:g} % of the pixel range: alarms",
-    "classes": f"{100 * SKEW:g} % of the images of the later half of the classes are replaced by images of the first: "
-    "alarms",
+    "none": "No shift: share of false alarms",
+    "noise": f"Covariate shift, Gaussian noise of {100 * NOISE:g} % of the pixel range: share of alarms",
+    "classes": f"Label shift, {100 * SKEW:g} % of the images of later classes replaced by earlier classes: share of alarms",
 }
 
 EXACT = ("MMD on features",)
@@ -131,7 +130,7 @@ def calibrate(
     if repetitions < 1:
         raise InputError(f"repetitions is {repetitions}; it must be 1 or more.")
     run, experiment = Path(run), load_saved(run)
-    network, step = load_network(run, checkpoint=checkpoint), select(run, checkpoint).step
+    network = load_network(run, checkpoint=checkpoint)
     test = data.load(experiment.data, experiment.seed, need_train=False).test
     rows = np.random.default_rng(experiment.seed).permutation(len(test))[:POOL]
     images, labels = np.asarray(test.images[np.sort(rows)]), test.labels[np.sort(rows)]
@@ -145,9 +144,13 @@ def calibrate(
     if first.all():
         raise InputError(f"{run} has test images of one class only; calibration needs at least two classes.")
     path = folder_of(run, out) / "calibration.json"
-    found = _resumed(path, Calibration(run.resolve().name, step, len(labels), repetitions, used, experiment.seed))
+    found = _resumed(
+        path, Calibration(run.resolve().name, network.step, len(labels), repetitions, used, experiment.seed)
+    )
     missing = [(c, n) for c in CONDITIONS for n in used if str(n) not in found.alarms.get(c, {})]
     if missing:
+        # A folder that cannot be written is reported before anything is computed.
+        _write(path, asdict(found))
         size = experiment.data.eval_batch_size
         clean = read(network, images, labels, batch_size=size)
         noisy = read(network, add_noise(images, found.seed), labels, batch_size=size)
@@ -254,12 +257,13 @@ def draw(found: Calibration, path: Path) -> Path:
     """Draw the alarms over the number of images, with the finding as title."""
     low, high = found.limits
     images = f"{found.repetitions} pairs of samples from {found.images:,} test images of {found.run}"
+    names = "KS: Kolmogorov-Smirnov, MMD: maximum mean discrepancy, C2ST: classifier two-sample test, χ²: chi-square"
     return power_curves(
         {text: {name: found.rates(condition, name) for name in TESTS} for condition, text in CONDITIONS.items()},
         found.sizes,
         path,
         title=finding(found),
-        subtitle=f"{images}; dashed: level {100 * ALPHA:g} %; band: 99 % limits of a test with this level",
+        subtitle=f"{images}; dashed: level {100 * ALPHA:g} %; band: 99 % limits of a test with this level. {names}",
         level=ALPHA,
         limits=(low / found.repetitions, high / found.repetitions),
     )

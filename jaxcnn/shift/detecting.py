@@ -9,10 +9,10 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.shift.detectors.class_counts import chi_square
 from jaxcnn.shift.detectors.classifier import classifier_test
 from jaxcnn.shift.detectors.detection import Detection, corrected
-from jaxcnn.shift.detectors.gaussians import diagonal_frechet, frechet
+from jaxcnn.shift.detectors.gaussians import Moments, diagonal_frechet, frechet
 from jaxcnn.shift.detectors.kernels import maximum_mean_discrepancy
 from jaxcnn.shift.detectors.marginals import kolmogorov_smirnov
-from jaxcnn.shift.detectors.samples import check_samples
+from jaxcnn.shift.detectors.samples import LEAST, check_samples
 from jaxcnn.shift.features import Outputs
 
 COMPONENTS = 32
@@ -118,14 +118,43 @@ def detect_by_layer(source: Outputs, target: Outputs, *, seed: int = 0) -> tuple
     Raises:
         InputError: as in `check_samples`.
     """
-    # The smallest p-value must stay significant when it is multiplied by the number of layers.
-    splits = max(999, 40 * len(source.layers) - 1)
+    splits = _splits(len(source.layers))
     return corrected(
         [
             replace(diagonal_frechet(moments, target.layers[name], splits=splits, seed=seed), features=name)
             for name, moments in source.layers.items()
         ]
     )
+
+
+def detect_by_class(source: Outputs, target: Outputs, *, seed: int = 0) -> tuple[Detection, ...]:
+    """Return the diagonal Fréchet distance of the penultimate features of every class with Holm's correction; `part` is
+    the class. Classes with fewer than `LEAST` images in a sample are left out.
+
+    Args:
+        source, target: outputs of one network. Classes are the labels if both have them, otherwise the predictions.
+        seed: seed of random splits.
+
+    Raises:
+        InputError: no class has enough images.
+    """
+    known = source.labels is not None and target.labels is not None
+    classes = [each.labels if known else each.predictions for each in (source, target)]
+    enough = [c for c in range(source.log_probabilities.shape[1]) if min((own == c).sum() for own in classes) >= LEAST]
+    if not enough:
+        raise InputError(f"no class has {LEAST} images both in source and in target. Give more images.")
+    splits, found = _splits(len(enough)), []
+    for c in enough:
+        a, b = (each.features[own == c] for each, own in zip((source, target), classes, strict=True))
+        result = diagonal_frechet(Moments(a, a**2), Moments(b, b**2), splits=splits, seed=seed)
+        found.append(replace(result, features="penultimate", part=c))
+    return corrected(found)
+
+
+def _splits(tests: int) -> int:
+    """Return how many random splits let the smallest p-value stay significant when it is multiplied by the number of
+    tests."""
+    return max(999, 40 * tests - 1)
 
 
 def make_samples(source: Outputs, target: Outputs) -> tuple[Sample, Sample]:

@@ -1,5 +1,6 @@
 """What a trained network computes from images: features of its last layers, and moments of every layer."""
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from flax import linen as nn
 from jaxcnn import data
 from jaxcnn.probes.taps import ROOT, called_modules, listening
 from jaxcnn.runs.selection import Choice, select
-from jaxcnn.runs.workdir import load_saved
+from jaxcnn.runs.workdir import load_saved, other_code
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.shift.detectors.gaussians import Moments
@@ -38,12 +39,14 @@ class Network:
         variables: its variables.
         preprocess: function from stored images to network input.
         crop: side of the central square that the network reads; None: the whole image.
+        step: step of the weights in their run; None if they come from none.
     """
 
     model: nn.Module
     variables: Mapping[str, Any]
     preprocess: Callable[[jax.Array], jax.Array] = _identity
     crop: int | None = None
+    step: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,9 @@ class Outputs:
 def load_network(run: str | Path, *, checkpoint: Choice = "last") -> Network:
     """Return the network of a run as it is evaluated.
 
+    Warn if the network's code has changed since the run and the run has no copy of it, or if an older checkpoint is
+    read because newer ones are damaged.
+
     Args:
         run: folder of a run with a checkpoint.
         checkpoint: `last`, `best` or a step.
@@ -93,9 +99,12 @@ def load_network(run: str | Path, *, checkpoint: Choice = "last") -> Network:
     Raises:
         InputError: the folder is not a run folder, or has no such checkpoint.
     """
-    experiment = load_saved(run)
-    variables = select(run, checkpoint).variables
-    return Network(experiment.model, variables, data.make_preprocess(experiment.data), experiment.augment.crop)
+    experiment, selection = load_saved(run), select(run, checkpoint)
+    skipped = f"{run}: the weights are those of {selection}" if selection.damaged else None
+    for text in filter(None, (other_code(run, experiment), skipped)):
+        warnings.warn(text, stacklevel=2)
+    preprocess = data.make_preprocess(experiment.data)
+    return Network(experiment.model, selection.variables, preprocess, experiment.augment.crop, selection.step)
 
 
 @fixed_settings()

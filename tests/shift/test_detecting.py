@@ -5,7 +5,7 @@ import pytest
 
 from jaxcnn.evaluation.multiple_tests import holm
 from jaxcnn.runtime.errors import InputError
-from jaxcnn.shift.detecting import TESTS, components, detect, detect_by_layer, make_samples
+from jaxcnn.shift.detecting import TESTS, components, detect, detect_by_class, detect_by_layer, make_samples
 from jaxcnn.shift.detectors.detection import EFFECTS
 from tests.shift.samples import drawn, outputs
 
@@ -51,6 +51,21 @@ def test_the_layer_where_a_shift_starts_is_the_first_that_is_shifted():
     turned = replace(MOVED, layers={**MOVED.layers, "input": SAME.layers["input"]})
     by_layer = {each.features: each.shifted for each in detect_by_layer(SOURCE, turned)}
     assert by_layer == {"input": False, "f1": True}
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_class_that_changed_is_the_one_that_is_shifted(labelled):
+    labels = np.repeat([0, 1, 2], [40, 40, 5])
+    source = outputs(labels)
+    other = outputs(labels, seed=2, labelled=labelled)
+    moved = np.where((other.labels if labelled else other.predictions)[:, None] == 1, [0, 0, 4.0], 0)
+    target = replace(other, features=other.features + moved)
+    found = detect_by_class(source, target)
+    assert {each.part: each.shifted for each in found if each.part < 2} == {0: False, 1: True}
+    # Class 2 has too few labels.
+    assert not labelled or len(found) == 2
+    with pytest.raises(InputError, match="no class has 10 images both in source and in target"):
+        detect_by_class(source, outputs(np.repeat([0, 1, 2], 3)))
 
 
 def test_features_are_reduced_to_principal_components_of_both_samples_together():
