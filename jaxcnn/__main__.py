@@ -142,6 +142,12 @@ def evaluate(
 
 
 @app.command
+def probe() -> None:
+    """Train a network for some steps; show where its gradient dies, units saturate and the inputs of layers shift."""
+    # Only for the list of commands: as those of train, the options depend on the config file.
+
+
+@app.command
 def convert(
     source: Source,
     workdir: Folder = None,
@@ -349,7 +355,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 2 after a message on stderr about invalid input, or without a command; 3 after a message
-        about numbers that are not finite; 130 after Ctrl-C. For `train` it is as in `jaxcnn.cli.launch`.
+        about numbers that are not finite; 130 after Ctrl-C. For `train` and `probe` it is as in `jaxcnn.cli.launch` and
+        `jaxcnn.cli.probe`.
     """
     command, *rest = [*(sys.argv[1:] if args is None else args)] or [""]
     prog = "jaxcnn" if Path(sys.argv[0]).stem == "jaxcnn" else "python -m jaxcnn"
@@ -357,6 +364,10 @@ def main(args: Sequence[str] | None = None) -> int:
         from jaxcnn.cli import launch
 
         return launch.main(rest, prog=f"{prog} train")
+    if command == "probe":
+        from jaxcnn.cli import probe
+
+        return probe.main(rest, prog=f"{prog} probe")
     parse = partial(app.cli, prog=prog, description="Classic convolutional networks in JAX.", use_underscores=True)
     try:
         _check_command(command)
@@ -377,7 +388,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _check_command(command: str) -> None:
-    known = (train, prepare, describe, evaluate, convert, plot, summarize, report, bench, claims)
+    known = (train, prepare, describe, evaluate, probe, convert, plot, summarize, report, bench, claims)
     names = [*(function.__name__ for function in known), "shift"]
     if command and not command.startswith("-") and command not in names:
         raise InputError(

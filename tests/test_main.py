@@ -95,6 +95,7 @@ def test_help_lists_every_command_and_is_printed_without_a_command(capsys):
         "prepare",
         "describe",
         "evaluate",
+        "probe",
         "convert",
         "plot",
         "summarize",

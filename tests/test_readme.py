@@ -19,6 +19,7 @@ import pytest
 import jaxcnn
 import jaxcnn.bench.tables
 import jaxcnn.cli.bench
+import jaxcnn.cli.probe
 import jaxcnn.cli.report
 import jaxcnn.cli.summarize
 import jaxcnn.data.prepare
@@ -32,6 +33,7 @@ from jaxcnn.config.importing import import_file
 from jaxcnn.data.shape import image_shape
 from jaxcnn.describe.tables import network_table
 from jaxcnn.models import ConvNet, LeNet5
+from tests.probes.records import record
 
 ROOT = Path(__file__).parents[1]
 READMES = "".join((ROOT / name).read_text() for name in ("README.md", "configs/results/README.md"))
@@ -154,6 +156,7 @@ def replace_work(monkeypatch):
         "cli.report.marked": {},
         "cli.report.collect": Path("x.jsonl"),
         "cli.report.update_tables": None,
+        "cli.probe.probe_run": record(),
     }
     for name, result in work.items():
         monkeypatch.setattr(f"jaxcnn.{name}", lambda *_, result=result, **__: result)

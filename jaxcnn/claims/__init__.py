@@ -1,1 +1,2 @@
-"""Statements of common teaching notes about normalization and regularization, each decided by an experiment."""
+"""Statements of common teaching notes about normalization, regularization and gradients, each with an experiment that
+decides it."""

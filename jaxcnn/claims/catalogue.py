@@ -28,6 +28,13 @@ NAMES = (
     "stacked_kernels",
     "lenet5_parts",
     "lenet5_distortions",
+    "vanishing_depth",
+    "he_initialization",
+    "saturation_order",
+    "vanishing_remedies",
+    "depth_degradation",
+    "batch_norm_shift",
+    "recurrent_gradients",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 

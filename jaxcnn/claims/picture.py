@@ -58,6 +58,8 @@ def labels(panel: "Axes", entries: Sequence[tuple[float, str, str]]) -> None:
         panel: the panel.
         entries: height in the units of the y axis, text, colour.
     """
+    if not entries:
+        return
     box, lines = panel.bbox, max(text.count("\n") + 1 for _, text, _ in entries)
     wanted = [panel.transData.transform((panel.get_xlim()[0], height))[1] for height, _, _ in entries]
     places = spread(wanted, lines * line_height(SMALL) + 2, box.y0, box.y1)

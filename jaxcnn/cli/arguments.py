@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Union
 
+import tyro
 from flax import linen as nn
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
@@ -17,6 +18,31 @@ from jaxcnn.config.paths import nearest, paths
 from jaxcnn.runtime.errors import InputError
 
 _FIELD = "--config."
+
+
+def parse(arguments: Sequence[str], default: Any, *, prog: str, description: str) -> Any:
+    """Return the options of a command line that changes fields of an experiment.
+
+    Args:
+        arguments: what `take_names` leaves of the arguments.
+        default: the options without arguments, a dataclass with a field `config`, the experiment.
+        prog: name of the program in help and messages.
+        description: what the help says first.
+
+    Raises:
+        InputError: an argument names no field.
+        SystemExit: tyro has printed help, or an error in an argument.
+    """
+    return tyro.cli(
+        Annotated[type(default), tyro.conf.arg(name="")],
+        prog=prog,
+        description=description,
+        args=for_tyro(arguments, default.config),
+        default=default,
+        use_underscores=True,
+        config=(tyro.conf.AvoidSubcommands,),
+        registry=registry(default.config),
+    )
 
 
 def for_tyro(arguments: Sequence[str], experiment: Experiment) -> list[str]:

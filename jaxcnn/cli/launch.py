@@ -15,14 +15,15 @@ import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax
 import numpy as np
 import tyro
 from rich.console import Console
 
-from jaxcnn.cli.arguments import for_tyro, registry, take_names
+from jaxcnn.cli.arguments import parse as parse_options
+from jaxcnn.cli.arguments import take_names
 from jaxcnn.cli.axes import take_axes
 from jaxcnn.cli.sweep import experiments, run_sweep, show_sweep
 from jaxcnn.config import Experiment, flatten, load_config
@@ -169,15 +170,11 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
         )
     rest, axes = take_axes(rest)
     rest, experiment = take_names(rest, experiment)
-    launch = tyro.cli(
-        Annotated[Launch, tyro.conf.arg(name="")],
+    launch = parse_options(
+        rest,
+        Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
         prog=prog,
         description=f"{about} With --grid.FIELD=VALUE,VALUE for one field or more, train a run for each combination.",
-        args=for_tyro(rest, experiment),
-        default=Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
-        use_underscores=True,
-        config=(tyro.conf.AvoidSubcommands,),
-        registry=registry(experiment),
     )
     # Asking for the platform reserves a GPU's memory, which the workers of a sweep need.
     if launch.require_platform not in (None, launch.require_platform and (found := jax.default_backend())):

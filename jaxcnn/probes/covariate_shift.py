@@ -84,7 +84,9 @@ def internal_covariate_shift(loss: Loss, params: Any, updates: Any, *, layers: S
     }
 
 
-def input_drift(loss: Loss, params: Any, updates: Any, *, layers: Sequence[str] = ()) -> dict[str, Any]:
+def input_drift(
+    loss: Loss, params: Any, updates: Any, *, layers: Sequence[str] = (), after: Loss | None = None
+) -> dict[str, Any]:
     """Return how much the distribution of each layer's input changes in an update, on the same batch.
 
     A distribution is described by the mean and the standard deviation s of each unit (the last axis), over images and
@@ -92,6 +94,8 @@ def input_drift(loss: Loss, params: Any, updates: Any, *, layers: Sequence[str] 
 
     Args:
         loss, params, updates, layers: as for `internal_covariate_shift`.
+        after: the loss after the update, of the same network and batch with other random numbers, so that noise which
+            is drawn anew at every step belongs to the drift; None: `loss`.
 
     Returns:
         `layers`: by layer the root mean squares over units of `mean_shift`, the change of the mean as a multiple of s;
@@ -108,15 +112,16 @@ def input_drift(loss: Loss, params: Any, updates: Any, *, layers: Sequence[str] 
     for name in chosen:
         if modules[name].input is None:
             raise InputError(f"layers has {name!r}, whose input is not one floating array; leave it out.")
-    with_taps, zeros = tapped(loss, {name: Tap(_units, place="input") for name in chosen}, modules)
+    taps = {name: Tap(_units, place="input") for name in chosen}
 
-    def seen(params: Any) -> dict[str, _Units]:
+    def seen(loss: Loss, params: Any) -> dict[str, tuple[jax.Array, jax.Array]]:
+        with_taps, zeros = tapped(loss, taps, modules)
         sums = jax.grad(with_taps, argnums=1)(params, zeros)
         return {name: _moments(forward) for name, (forward, _) in sums.items()}
 
-    before, after = seen(params), seen(jax.tree.map(jnp.add, params, updates))
+    old, new = seen(loss, params), seen(after or loss, jax.tree.map(jnp.add, params, updates))
     return {
-        "layers": OrderedDict((name, _drift(*before[name], *after[name])) for name in chosen),
+        "layers": OrderedDict((name, _drift(*old[name], *new[name])) for name in chosen),
         "gradient_evaluations": jnp.float32(2 / 3),
     }
 

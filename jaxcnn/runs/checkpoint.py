@@ -156,6 +156,22 @@ def restore_state(
         InputError: a good checkpoint belongs to another network or optimizer; the message names the first difference.
         RestoreError: a checkpoint could not be read, and nothing shows that it is damaged; nothing has been moved.
     """
+    found, damaged = read_state(folder, like, report, among)
+    aside = folder.with_name(folder.name + "_damaged")
+    for step in damaged:
+        aside.mkdir(exist_ok=True)
+        shutil.rmtree(aside / str(step), ignore_errors=True)
+        (folder / str(step)).rename(aside / str(step))
+    return found
+
+
+def read_state(
+    folder: Path, like: TrainState, report: Callable[[str], None], among: Collection[int] | None = None
+) -> tuple[tuple[TrainState, dict[str, Any]] | None, list[int]]:
+    """Return what `restore_state` returns, and the steps of the damaged folders that were tried; change no file.
+
+    Args, raises: as for `restore_state`.
+    """
     damaged: list[int] = []
     found, saved = None, [step for step in steps(folder) if among is None or step in among]
     for step in reversed(saved):
@@ -165,12 +181,7 @@ def restore_state(
         damaged.append(step)
         before = [s for s in saved if s < step]
         report(f"checkpoint {step} is damaged, using {before[-1] if before else 'the initial weights'}")
-    aside = folder.with_name(folder.name + "_damaged")
-    for step in damaged:
-        aside.mkdir(exist_ok=True)
-        shutil.rmtree(aside / str(step), ignore_errors=True)
-        (folder / str(step)).rename(aside / str(step))
-    return found
+    return found, damaged
 
 
 def _read_state(step_folder: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:

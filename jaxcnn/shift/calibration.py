@@ -39,7 +39,8 @@ SKEW = 0.4
 CONDITIONS: Mapping[Condition, str] = {
     "none": "No shift: share of false alarms",
     "noise": f"Covariate shift, Gaussian noise of {100 * NOISE:g} % of the pixel range: share of alarms",
-    "classes": f"Label shift, {100 * SKEW:g} % of the images of later classes replaced by earlier classes: share of alarms",
+    "classes": f"Label shift, {100 * SKEW:g} % of the images of later classes replaced by earlier classes: share "
+    "of alarms",
 }
 
 EXACT = ("MMD on features",)

@@ -144,6 +144,20 @@ def test_drifts_equal_those_of_numpy():
     assert all(value == 0 for value in found["layers"]["dense0"].values())
 
 
+def test_noise_of_the_loss_after_the_update_belongs_to_the_drift():
+    batch = batch_of(16)
+    variables = variables_of(Plain(), batch)
+    params = variables["params"]
+    updates = jax.tree.map(jnp.zeros_like, params)
+    noisy = {**batch, "image": 2 * batch["image"]}
+    before, after = (network_loss(Plain(), variables, each) for each in (batch, noisy))
+    found = jitted(input_drift, before, params, updates, after=after)["layers"]["dense0"]
+    # Twice the input: the mean moves by itself, the deviation doubles.
+    relative = np.asarray(batch["image"]).mean(0) / np.asarray(batch["image"]).std(0)
+    assert found["mean_shift"] == pytest.approx(np.sqrt(np.mean(relative**2)), rel=1e-4)
+    assert found["std_shift"] == pytest.approx(1, rel=1e-4)
+
+
 def test_units_with_a_constant_input_do_not_count_in_the_drift():
     batch = batch_of(16)
     variables = variables_of(Plain("relu"), batch)
