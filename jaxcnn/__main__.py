@@ -36,7 +36,6 @@ Json = Annotated[str | None, arg(metavar="FILE")]
 Picture = Annotated[str | None, arg(metavar="FILE")]
 
 app = SubcommandApp()
-shift = SubcommandApp()
 
 
 @app.command
@@ -328,22 +327,10 @@ def claims(
     claims(name, seeds=seeds, workdir=workdir, scale=scale)
 
 
-@shift.command
-def calibrate(run: Run, out: Folder = None) -> None:
-    """Measure how often the tests for a shift raise a false alarm on the images of a run, and their power.
-
-    A calibration that was stopped continues.
-
-    Args:
-        run: folder of the run.
-        out: folder of calibration.json and calibration.png; None: shift in the run's folder.
-    """
-    from jaxcnn.cli.shift_calibrate import shift_calibrate
-
-    shift_calibrate(run, out)
-
-
-app.command(shift, name="shift", help="Covariate shift between a run's images and others: calibrate.")
+@app.command
+def shift() -> None:
+    """Test for covariate shift: `shift calibrate`; `shift --help` shows every command."""
+    # Only for the list of commands: they have a command line of their own.
 
 
 @exits_with_its_reader()
@@ -375,7 +362,12 @@ def main(args: Sequence[str] | None = None) -> int:
             with contextlib.suppress(SystemExit):
                 parse(args=["--help"])
             return 2
-        parse(args=[command, *rest])
+        if command == "shift":
+            from jaxcnn.cli import shift as commands
+
+            commands.main(rest, prog=f"{prog} shift")
+        else:
+            parse(args=[command, *rest])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -388,8 +380,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _check_command(command: str) -> None:
-    known = (train, prepare, describe, evaluate, probe, convert, plot, summarize, report, bench, claims)
-    names = [*(function.__name__ for function in known), "shift"]
+    known = (train, prepare, describe, evaluate, probe, convert, plot, summarize, report, bench, claims, shift)
+    names = [function.__name__ for function in known]
     if command and not command.startswith("-") and command not in names:
         raise InputError(
             f"{command!r} is not a command.{did_you_mean(command, names)} Commands are {', '.join(names)}."

@@ -4,7 +4,6 @@ from rich import box
 from rich.table import Table
 
 from jaxcnn.describe.tables import print_table
-from jaxcnn.runtime.xla_flags import set_xla_flags
 from jaxcnn.shift.calibration import Calibration, calibrate, finding, folder_of
 from jaxcnn.shift.detecting import TESTS
 
@@ -19,7 +18,6 @@ def shift_calibrate(run: str, out: str | None = None) -> None:
     Raises:
         InputError: as in `calibrate`.
     """
-    set_xla_flags()
     found = calibrate(run, out, verbose=True)
     print_table(_table(found))
     low, high = found.limits

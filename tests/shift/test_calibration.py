@@ -58,6 +58,12 @@ def test_the_command_prints_the_false_alarms_and_the_finding(calibrated, monkeyp
     assert f"{finding(found)}.\n" in out and out.endswith(f"picture: {run.parent / 'out' / 'calibration.png'}\n")
 
 
+def test_an_unknown_command_suggests_the_nearest(capsys):
+    assert main(["shift", "calibrat"]) == 2
+    err = capsys.readouterr().err
+    assert err == "error: 'calibrat' is not a command of shift. Did you mean 'calibrate'? Commands are calibrate.\n"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
