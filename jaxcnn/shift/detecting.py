@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.shift.detectors.class_counts import chi_square
@@ -188,7 +189,9 @@ def components(features: np.ndarray) -> np.ndarray:
     if not np.ptp(features, axis=0).any():
         # There is no variance to explain.
         return features[:, :1]
-    return PCA(min(COMPONENTS, *features.shape), random_state=0).fit_transform(features)
+    # Threads of BLAS that wait for each other on a busy machine take many times as long as one.
+    with threadpool_limits(1, user_api="blas"):
+        return PCA(min(COMPONENTS, *features.shape), random_state=0).fit_transform(features)
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
