@@ -144,8 +144,9 @@ def _largest(measurements: Measurements, arm: str) -> str:
 
 def draw(measurements: Measurements, path: Path) -> Path:
     """Draw the share of saturated outputs of every layer over the training, for both activations."""
-    title = "The first layer to saturate: " + "; ".join(f"with {arm} {_list(measurements, arm)}" for arm in ARMS)
-    area, panels = page(title, [("step", f"saturated outputs, %, {arm}") for arm in ARMS], label_width=64)
+    found = " and with ".join(f"{arm} {_list(measurements, arm)}" for arm in ARMS)
+    title = f"The first layer to saturate is with {found}"
+    area, panels = page(title, [("step", f"{arm}: saturated outputs, %") for arm in ARMS], label_width=64)
     for arm, panel in zip(ARMS, panels, strict=True):
         panel.axhline(100 * SATURATED, color="#666666", linewidth=1, linestyle="--")
         runs, ends = 100 * np.array(measurements["saturated"][arm]), []

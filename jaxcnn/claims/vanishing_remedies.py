@@ -126,8 +126,8 @@ def draw(measurements: Measurements, path: Path) -> Path:
     """Draw the initial gradients over the depth for sigmoid and for ReLU, and the test errors."""
     errors = {arm: statistics.fmean(values) for arm, values in measurements["test_errors"].items()}
     found = ", ".join(f"{errors[arm]:.0f} % with {ARMS[arm]}" for arm in REMEDIES)
-    title = f"Of {measurements['depth']} sigmoid layers the test error is {errors['none']:.0f} %, {found}"
-    axes = [("layers", "sigmoid: powers of ten"), ("layers", "ReLU: powers of ten"), ("", "test error, %, sigmoid")]
+    title = f"With {measurements['depth']} sigmoid layers the test error is {errors['none']:.0f} %, {found}"
+    axes = [("layers", "sigmoid: log10 gradient"), ("layers", "ReLU: log10 gradient"), ("", "sigmoid: test error, %")]
     area, (*panels, right) = page(title, axes, label_width=90)
     words = {"none": "neither", "batch": "batch norm", "skip": "skips", "both": "both", "scaled": f"skips, {SCALE:g} F"}
     colours = dict(
