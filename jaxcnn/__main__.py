@@ -330,7 +330,7 @@ def claims(
 
 @app.command
 def shift() -> None:
-    """See how corruptions change images: `shift gallery`; `shift --help` shows every command."""
+    """Covariate shift: corrupt images, and test for a shift; `shift --help` shows every command."""
     # Only for the list of commands: they have a command line of their own.
 
 

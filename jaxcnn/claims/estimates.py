@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jaxcnn.sweep.comparisons import holm, paired_difference, t_interval
+from jaxcnn.evaluation.multiple_tests import holm
+from jaxcnn.sweep.comparisons import paired_difference, t_interval
 
 
 class Estimate(NamedTuple):

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 from tyro.extras import SubcommandApp
 
+from jaxcnn.cli.shift_calibrate import shift_calibrate
 from jaxcnn.cli.shift_gallery import shift_gallery
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
@@ -28,6 +29,21 @@ def gallery(
     print(shift_gallery(data, out))
 
 
+@app.command
+def calibrate(
+    run: Annotated[Positional[str], arg(metavar="RUN")], out: Annotated[str | None, arg(metavar="DIR")] = None
+) -> None:
+    """Measure how often the tests for a shift raise a false alarm on the images of a run, and their power.
+
+    A calibration that was stopped continues.
+
+    Args:
+        run: folder of the run.
+        out: folder of calibration.json and calibration.png; None: shift in the run's folder.
+    """
+    shift_calibrate(run, out)
+
+
 def main(arguments: Sequence[str], *, prog: str) -> None:
     """Run a command.
 
@@ -38,12 +54,12 @@ def main(arguments: Sequence[str], *, prog: str) -> None:
     Raises:
         InputError: the command is unknown or its input invalid.
     """
-    names = [gallery.__name__]
+    names = [gallery.__name__, calibrate.__name__]
     command = next(iter(arguments), "--help")
     if not command.startswith("-") and command not in names:
         raise InputError(
             f"{command!r} is not a command of shift.{did_you_mean(command, names)} Commands are {', '.join(names)}."
         )
     set_xla_flags()
-    about = "Covariate shift: corrupt images, and see how."
+    about = "Covariate shift: corrupt images, and test whether images come from the distribution of a run's images."
     app.cli(args=[*arguments] or ["--help"], prog=prog, description=about, use_underscores=True)

@@ -6,6 +6,7 @@ from jaxcnn.plots.filters import first_layer_filters
 from jaxcnn.plots.galleries import gallery
 from jaxcnn.plots.heat_maps import heat_map
 from jaxcnn.plots.mistakes import confident_errors
+from jaxcnn.plots.power import power_curves
 from jaxcnn.plots.sweeps import Arm, learning_curves_of_arms, response_curves, strip_plot
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "learning_curves",
     "learning_curves_of_arms",
     "learning_curves_of_seeds",
+    "power_curves",
     "response_curves",
     "strip_plot",
 ]

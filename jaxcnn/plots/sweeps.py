@@ -188,7 +188,7 @@ def learning_curves_of_arms(
         for label, values in reversed(runs.items()):
             _mean_and_range(panel, curves[label].epoch, values, colours[label])
         ends = [(values.mean(axis=0)[-1], texts[label], colours[label]) for label, values in runs.items()]
-        _end_labels(page, panel, ends)
+        end_labels(page, panel, ends)
     add_text(page, left + width / 2, top + len(panels) * (tall + gap) + 4, "epoch", LABEL, ha="center", va="bottom")
     return save(page, path)
 
@@ -210,7 +210,7 @@ def _labels_height(labels: Mapping[str, Sequence[str]]) -> int:
     return len(labels) * (max(map(len, labels.values())) * line_height(SMALL) + 2)
 
 
-def _end_labels(page: "Axes", panel: "Axes", ends: Sequence[tuple[float, Sequence[str], str]]) -> None:
+def end_labels(page: "Axes", panel: "Axes", ends: Sequence[tuple[float, Sequence[str], str]]) -> None:
     """Write the labels of lines to the right of a panel, each near the height at which its line ends."""
     total, lines = page.get_ylim()[0], max(len(label) for _, label, _ in ends)
     wanted = [panel.transData.transform((0, end))[1] for end, _, _ in ends]
@@ -305,7 +305,7 @@ def _responses(
         if drawn and label in texts:
             ends.append((drawn[-1].mean, texts[label], colour))
     if ends:
-        _end_labels(page, panel, ends)
+        end_labels(page, panel, ends)
 
 
 def _cross(panel: "Axes", x: float, shift: float, y: float, colour: str) -> None:

@@ -94,7 +94,7 @@ def called_modules(loss: Callable[[Any], Any], params: Any) -> dict[str, CalledM
         return y
 
     def run(params: Any) -> None:
-        with _listening(note, seen):
+        with listening(note, seen):
             loss(params)
 
     jax.eval_shape(run, params)
@@ -145,7 +145,7 @@ def tapped(
             y = call(x)
             return (y[0], identity(y[1])) if isinstance(module, nn.RNNCellBase) else identity(y)
 
-        with _listening(listen, set()):
+        with listening(listen, set()):
             result = loss(params)
         if missing:
             raise InputError(f"{min(missing)} was called once and then no more; leave out flax.linen.jit.")
@@ -185,7 +185,7 @@ def _struct(x: Any) -> jax.ShapeDtypeStruct | None:
     return jax.ShapeDtypeStruct(x.shape, x.dtype) if floating else None
 
 
-def _listening(listen: Callable[..., Any], seen: set[str]) -> AbstractContextManager[None]:
+def listening(listen: Callable[..., Any], seen: set[str]) -> AbstractContextManager[None]:
     """Return a context in which `listen(name, module, x, call)` replaces every call `call(x)` of a module, and `seen`
     receives the names of modules of which any method is called."""
     inside: list[str] = []

@@ -1,11 +1,75 @@
-"""Shift between the images a network was trained on and those it meets.
+"""Covariate shift: cause it, detect it, say what kind it is, and measure what it costs.
 
-images = shift.corrupt("gaussian_noise", images, severity=5, key=jax.random.key(0))
-target = shift.read_target("CIFAR-10-C/fog.npy:3")
+Import it as `from jaxcnn import shift`:
+
+    images = shift.corrupt("gaussian_noise", images, severity=5, key=jax.random.key(0))
+    target = shift.read_target("CIFAR-10-C/fog.npy:3")
+
+    network = shift.load_network("runs/lenet5")
+    source, target = shift.read(network, images, labels), shift.read(network, other_images)
+    shift.detect(source, target).detections
+    shift.kind_of_shift(source, target).verdict
+    shift.measure_cost(source, target).estimated_accuracy
 """
 
+from jaxcnn.shift.calibration import Calibration, calibrate
+from jaxcnn.shift.confidence import estimate_accuracy
+from jaxcnn.shift.corruption_errors import (
+    CorruptionErrors,
+    corruption_table,
+    draw_corruption_errors,
+    mean_corruption_error,
+)
 from jaxcnn.shift.corruptions import CORRUPTIONS, FAMILIES, HOST, corrupt
+from jaxcnn.shift.cost import Cost, measure_cost, score_outputs
+from jaxcnn.shift.detecting import Findings, detect, detect_by_class, detect_by_layer
+from jaxcnn.shift.detectors.class_counts import chi_square
+from jaxcnn.shift.detectors.classifier import classifier_test
+from jaxcnn.shift.detectors.detection import Detection
+from jaxcnn.shift.detectors.gaussians import diagonal_frechet, frechet, frechet_distance
+from jaxcnn.shift.detectors.kernels import maximum_mean_discrepancy
+from jaxcnn.shift.detectors.marginals import kolmogorov_smirnov
+from jaxcnn.shift.features import Network, Outputs, load_network, read
 from jaxcnn.shift.gallery import draw_gallery
+from jaxcnn.shift.kinds import Kind, kind_of_shift
+from jaxcnn.shift.label_shift import estimate_class_shares
 from jaxcnn.shift.targets import Target, read_target
 
-__all__ = ["CORRUPTIONS", "FAMILIES", "HOST", "Target", "corrupt", "draw_gallery", "read_target"]
+__all__ = [
+    "CORRUPTIONS",
+    "FAMILIES",
+    "HOST",
+    "Calibration",
+    "CorruptionErrors",
+    "Cost",
+    "Detection",
+    "Findings",
+    "Kind",
+    "Network",
+    "Outputs",
+    "Target",
+    "calibrate",
+    "chi_square",
+    "classifier_test",
+    "corrupt",
+    "corruption_table",
+    "detect",
+    "detect_by_class",
+    "detect_by_layer",
+    "diagonal_frechet",
+    "draw_corruption_errors",
+    "draw_gallery",
+    "estimate_accuracy",
+    "estimate_class_shares",
+    "frechet",
+    "frechet_distance",
+    "kind_of_shift",
+    "kolmogorov_smirnov",
+    "load_network",
+    "maximum_mean_discrepancy",
+    "mean_corruption_error",
+    "measure_cost",
+    "read",
+    "read_target",
+    "score_outputs",
+]

@@ -1,10 +1,12 @@
-"""Means with intervals, paired differences by seed, and Holm's correction for several comparisons."""
+"""Means with intervals, and paired differences by seed."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from jaxcnn.evaluation.multiple_tests import holm
 
 Interval = tuple[float, float]
 
@@ -83,18 +85,3 @@ def paired_differences(arms: Sequence[Mapping[int, float]], baseline: Mapping[in
     found = [paired_difference(arm, baseline) for arm in arms]
     corrected = holm([None if each is None else each.p for each in found])
     return [each and replace(each, p_holm=p) for each, p in zip(found, corrected, strict=True)]
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return p-values adjusted by Holm's step-down procedure (Holm 1979), in the same order.
-
-    An adjusted value below 0.05 rejects its hypothesis with a probability of at most 0.05 for any wrong rejection among
-    all of them. A test without a p-value, None, keeps None and is not counted.
-    """
-    tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (p, place) in enumerate(tested):
-        largest = max(largest, min(1.0, (len(tested) - rank) * p))
-        adjusted[place] = largest
-    return adjusted
