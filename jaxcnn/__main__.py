@@ -244,13 +244,16 @@ def report(
             sweeps/NAME.json and sweeps/NAME.png.
         readme: file whose tables are made from the results.
     """
-    from jaxcnn.cli.report import collect, marked, update_tables
+    from jaxcnn.cli.report import check_name, collect, marked, update_tables
     from jaxcnn.cli.sweep_report import collect_sweep
 
+    check_name(name)
     marked(readme)
     if len(runs) == 1 and Path(runs[0]).is_dir() and not (Path(runs[0]) / "config.json").exists():
         print(collect_sweep(runs[0], name, results, baseline=baseline or None))
     else:
+        if baseline:
+            raise InputError(f"--baseline is {baseline!r}, but these are runs of one experiment; only a sweep has one.")
         print(collect(runs, name, results))
     update_tables(readme, results)
 

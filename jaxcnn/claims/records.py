@@ -63,7 +63,7 @@ def effect_text(claim: Claim, verdict: Verdict) -> str:
 
 
 def table(folder: str | Path) -> str:
-    """Return a Markdown table with the statement, verdict and effect of every record in a folder.
+    """Return a Markdown table with the statement, verdict and effect of every record in a folder; "" without records.
 
     Its links are those of a page in the root of the repository. The conditions of a verdict are in its record.
     """
@@ -72,5 +72,7 @@ def table(folder: str | Path) -> str:
         claim, verdict = find(name), verdict_of(record)
         link = f"[{name}](configs/results/claims/{name}.png)"
         rows.append((link, claim.statement, verdict.verdict, effect_text(claim, verdict), f"{record['seeds']}"))
+    if not rows:
+        return ""
     headings = ("picture", "claim", "verdict", "effect with 95 % interval", "seeds")
     return Grid("Verdicts", headings, tuple(rows), left=headings[1:4]).markdown()

@@ -1,6 +1,7 @@
 """The command `python -m jaxcnn report`: results of finished runs in configs/results/, and the README's tables."""
 
 import json
+import re
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
 
     Raises:
         InputError: a run is not finished, has no test error, is from another experiment than the first, or has a file
-            that cannot be read.
+            that cannot be read; or the existing results have seeds that the runs lack.
     """
     from jaxcnn.plots import learning_curves_of_seeds
 
@@ -58,6 +59,12 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
             **{key: record[key] for key in kept},
         }
     path = Path(folder) / f"{name}.jsonl"
+    lost = {row["seed"] for row in read_rows(path)} - lines.keys() if path.exists() else ()
+    if lost:
+        raise InputError(
+            f"{path} has results of seed {', '.join(map(str, sorted(lost)))}, which is not among these runs. Give the "
+            "runs of all seeds, give another --name, or delete the file."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         draft.write_text("".join(json.dumps(lines[seed]) + "\n" for seed in sorted(lines)))
@@ -65,8 +72,18 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
     return path
 
 
+def check_name(name: str) -> str:
+    """Return a name of results; raise InputError if it is not the name of a file."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise InputError(f"--name is {name!r}; it must be the name of a file: letters, digits, '_', '-' and '.'.")
+    return name
+
+
 def results_table(folder: str | Path) -> str:
-    """Return a Markdown table with the test error, its spread, the seeds and the time per run of every `NAME.jsonl`."""
+    """Return a Markdown table with the test error, its spread, the seeds and the time per run of every `NAME.jsonl`.
+
+    It is empty if there is none.
+    """
     rows = ["| experiment | test error, % | spread | seeds | minutes per run |", "|---|---|---|---|---|"]
     for path in sorted(Path(folder).glob("*.jsonl")):
         runs = read_rows(path)
@@ -78,7 +95,7 @@ def results_table(folder: str | Path) -> str:
             f"| [{path.stem}](configs/{path.stem}.py) | {statistics.mean(errors):.2f} "
             f"| {sd}{min(errors):.2f} to {max(errors):.2f} | {seeds} | {minutes:.1f} |"
         )
-    return "\n".join(rows)
+    return "\n".join(rows) if rows[2:] else ""
 
 
 def zoo_table() -> str:
@@ -133,7 +150,7 @@ _MARKS = {name: (f"<!-- {name}: begin -->", f"<!-- {name}: end -->") for name in
 def update_tables(page: str | Path, folder: str | Path) -> None:
     """Replace the tables for which a Markdown page has marks: `results` (`results_table`), `sweeps` (`sweeps_table`),
     `zoo` (`zoo_table`), `bench`, the tables of all benchmarks in the folder, and `claims`, the verdicts in its
-    subfolder claims.
+    subfolder claims. A table whose records are not in the folder stays as it is.
 
     Args:
         page: README.md, or the README.md of the folder.
@@ -145,8 +162,10 @@ def update_tables(page: str | Path, folder: str | Path) -> None:
     names = marked(page)
     text = Path(page).read_text()
     for name in names:
+        if not (table := _TABLES[name](folder)):
+            continue
         begin, end = _MARKS[name]
         before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n{_TABLES[name](folder)}\n{end}{rest.partition(end)[2]}"
+        text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
     with replacing(Path(page)) as draft:
         draft.write_text(text)

@@ -138,10 +138,15 @@ def finished(
         accept_changed_code: whether the code of the experiment's classes may differ from the code that was trained.
 
     Raises:
-        InputError: the folder holds another experiment, or this one with other code, other initial weights or other
-            data.
+        InputError: the folder holds several runs or another experiment, or this one with other code, other initial
+            weights or other data.
     """
     if not os.path.exists(workdir / "config.json"):
+        if inner := next(workdir.glob("*/config.json"), None):
+            raise InputError(
+                f"{workdir} holds other runs, for example {inner.parent.name}. Give the run another workdir, or, to "
+                "continue a sweep, its --grid or --sweep."
+            )
         return None
     saved, record = load_saved(workdir), read_record(workdir)
     lines = [line for line in differences(saved, experiment) if not line.startswith("code.")]

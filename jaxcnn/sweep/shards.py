@@ -19,7 +19,7 @@ def share(items: Sequence[T], shard: str | None, environment: Mapping[str, str] 
         environment: variables in which SLURM describes the array.
 
     Raises:
-        InputError: the text is not a shard, i is n or more, or the job array has gaps.
+        InputError: the text is not a shard, i is n or more, or the variables describe no job array without gaps.
     """
     if shard is None:
         return [*items]
@@ -29,8 +29,8 @@ def share(items: Sequence[T], shard: str | None, environment: Mapping[str, str] 
 
 def _parsed(shard: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
-    if not match:
-        raise InputError(f"shard is {shard!r}; it must be I/N, for example 0/4, or slurm.")
+    if not match or int(match[2]) == 0:
+        raise InputError(f"shard is {shard!r}; it must be I/N with N at least 1, for example 0/4, or slurm.")
     index, count = int(match[1]), int(match[2])
     if index >= count:
         raise InputError(f"shard is {shard}; of {count} shards the first number must be from 0 to {count - 1}.")
@@ -40,14 +40,21 @@ def _parsed(shard: str) -> tuple[int, int]:
 def _slurm(environment: Mapping[str, str]) -> tuple[int, int]:
     """Return this task's place in its job array and the number of tasks."""
     names = [f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "STEP", "COUNT")]
-    if missing := [name for name in names if not environment.get(name, "").isdigit()]:
-        raise InputError(
-            f"shard is slurm, but {missing[0]} is not set; start the command in a job array (sbatch --array=0-3)."
-        )
+    for name in names:
+        if not re.fullmatch(r"\d+", text := environment.get(name, "")):
+            state = f"is {text!r}, not a number" if text else "is not set"
+            raise InputError(
+                f"shard is slurm, but {name} {state}; start the command in a job array (sbatch --array=0-3)."
+            )
     task, first, last, step, count = (int(environment[name]) for name in names)
-    if (last - first) // max(step, 1) + 1 != count or (task - first) % max(step, 1):
+    if step == 0 or task not in range(first, last + 1, step):
+        raise InputError(
+            f"shard is slurm, but task {task} is not one of the job array's, {first} to {last} in steps of {step}; "
+            "start the command in a job array (sbatch --array=0-3)."
+        )
+    if (last - first) // step + 1 != count:
         raise InputError(
             f"shard is slurm, but the job array has gaps (tasks {first} to {last}, {count} of them); submit it as a "
             "range, for example --array=0-3."
         )
-    return (task - first) // max(step, 1), count
+    return (task - first) // step, count

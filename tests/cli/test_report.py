@@ -81,6 +81,44 @@ def test_readme_changes_only_between_its_marks(runs, tmp_path):
     assert readme.read_text() == "no marks"
 
 
+def test_tables_without_records_in_the_folder_stay(runs, tmp_path):
+    readme = tmp_path / "README.md"
+    text = "".join(f"<!-- {name}: begin -->\n{name}\n<!-- {name}: end -->\n" for name in ("claims", "sweeps", "bench"))
+    readme.write_text(text + "<!-- results: begin -->\nold\n<!-- results: end -->\n")
+    (tmp_path / "empty").mkdir()
+    update_tables(readme, tmp_path / "empty")
+    assert readme.read_text().startswith(text) and "\nold\n" in readme.read_text()
+    collect(runs, "lenet5_digits", tmp_path / "results")
+    update_tables(readme, tmp_path / "results")
+    assert readme.read_text().startswith(text) and "[lenet5_digits]" in readme.read_text()
+
+
+def test_results_of_other_seeds_are_not_lost(runs, tmp_path):
+    path = collect(runs, "x", tmp_path)
+    before = path.read_text()
+    with pytest.raises(InputError, match="has results of seed 0, 2, which is not among these runs"):
+        collect(runs[2:], "x", tmp_path)
+    assert path.read_text() == before
+    more = make_run(tmp_path / "run3", seed=3, error=0.02)
+    assert len(collect([*runs, more], "x", tmp_path).read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--name=../x", "--name is '../x'; it must be the name of a file"),
+        ("--name=", "--name is ''"),
+        ("--baseline=none", "--baseline is 'none', but these are runs of one experiment"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(option, message, runs, tmp_path, capsys):
+    readme, results = tmp_path / "README.md", tmp_path / "results"
+    readme.write_text("<!-- results: begin -->\n<!-- results: end -->\n")
+    name = () if option.startswith("--name") else ("--name=x",)
+    assert main(["report", *map(str, runs), *name, option, f"--results={results}", f"--readme={readme}"]) == 2
+    assert message in capsys.readouterr().err and not results.exists()
+
+
 @pytest.mark.parametrize("text", [None, "no marks"])
 def test_the_command_checks_the_readme_before_it_writes(text, runs, tmp_path, capsys):
     readme, results = tmp_path / "README.md", tmp_path / "results"

@@ -536,6 +536,13 @@ def test_a_run_that_is_being_written_can_be_restored(whole):
         jaxcnn.restore(whole)
 
 
+def test_a_folder_that_holds_runs_is_refused(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "runs" / "a")
+    with pytest.raises(InputError, match=r"runs holds other runs, for example a\. Give the run another workdir"):
+        train(TINY, tmp_path / "runs", verbose=False)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["a"]
+
+
 def test_a_finished_run_is_refused_with_other_initial_weights(whole):
     with pytest.raises(InputError, match=r"was started with init_from None, not /.*/elsewhere"):
         train(TINY, whole, init_from="elsewhere", verbose=False)

@@ -32,12 +32,15 @@ def test_the_tasks_of_a_job_array_share_out_every_item_once(first, last, step):
     ("shard", "environment", "message"),
     [
         ("2/2", {}, "shard is 2/2; of 2 shards the first number must be from 0 to 1"),
-        ("0/0", {}, "shard is 0/0"),
+        ("1/0", {}, "it must be I/N with N at least 1"),
         ("1of2", {}, "it must be I/N"),
         ("-1/2", {}, "it must be I/N"),
         ("slurm", {}, "SLURM_ARRAY_TASK_ID is not set"),
         ("slurm", slurm(7, 1, 7, count=3), r"the job array has gaps \(tasks 1 to 7, 3 of them\)"),
-        ("slurm", slurm(3, 0, 6, step=2), "gaps"),
+        ("slurm", slurm(3, 0, 6, step=2), "task 3 is not one of the job array's, 0 to 6 in steps of 2"),
+        ("slurm", slurm(5, 0, 1), "task 5 is not one of the job array's"),
+        ("slurm", slurm(0, 0, 1, step=1) | {"SLURM_ARRAY_TASK_STEP": "0"}, "steps of 0"),
+        ("slurm", slurm("x", 0, 1), "SLURM_ARRAY_TASK_ID is 'x', not a number"),
     ],
 )
 def test_shards_that_are_refused(shard, environment, message):
