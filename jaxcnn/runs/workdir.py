@@ -1,5 +1,6 @@
 """The folder of a run: its files, whether they belong to this experiment, and whether the run is finished."""
 
+import glob
 import hashlib
 import math
 import os
@@ -142,10 +143,10 @@ def finished(
             weights or other data.
     """
     if not os.path.exists(workdir / "config.json"):
-        if inner := next(workdir.glob("*/config.json"), None):
+        if inner := glob.glob("*/config.json", root_dir=workdir):
             raise InputError(
-                f"{workdir} holds other runs, for example {inner.parent.name}. Give the run another workdir, or, to "
-                "continue a sweep, its --grid or --sweep."
+                f"{workdir} holds other runs, for example {os.path.dirname(min(inner))}. Give the run another workdir, "
+                "or, to continue a sweep, its --grid or --sweep."
             )
         return None
     saved, record = load_saved(workdir), read_record(workdir)

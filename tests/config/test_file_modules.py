@@ -24,7 +24,7 @@ CONFIG = """
     from jaxcnn import Experiment
     import my_model
     from my_model import Net
-    from networks.small import Small
+    from our_networks.small import Small
 
     def get_config():
         from later import twice
@@ -50,8 +50,8 @@ def project(tmp_path):
             "config.py": CONFIG.format(model=model),
             "my_model.py": HELPER.format(width=width),
             "later.py": "def twice(x):\n    return 2 * x\n",
-            "networks/small.py": SMALL,
-            "networks/parts.py": "ONE = 1\n",
+            "our_networks/small.py": SMALL,
+            "our_networks/parts.py": "ONE = 1\n",
             "other.py": "ONE = 1\n",
         }
         for name, text in files.items():
@@ -80,7 +80,8 @@ def test_a_class_in_a_file_beside_the_config_is_restored_even_after_a_move(proje
         again = from_json(to_json(experiment, folder=folder), folder=folder)
         assert again == experiment and type(again.model) is type(experiment.model)
     saved = to_json(experiment, folder=tmp_path / "runs" / "x")
-    assert saved["model"]["class"] == {"N": "../../a/my_model.py:Net", "S": "../../a:networks.small.Small"}[model[0]]
+    classes = {"N": "../../a/my_model.py:Net", "S": "../../a:our_networks.small.Small"}
+    assert saved["model"]["class"] == classes[model[0]]
     # A copy of the whole folder defines another class with the same content.
     copy = from_json(saved, folder=project("copy/a", model=model).parents[1] / "runs" / "x")
     assert type(copy.model) is not type(experiment.model)
