@@ -17,7 +17,7 @@ from jaxcnn.runs.metrics import read_rows
 from jaxcnn.runs.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
-EPOCHS, KILLS = 160, 20
+EPOCHS, KILLS = 80, 10
 CONFIG = f"""
 from flax import linen as nn
 
