@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxcnn.plots.probing import COLUMN, draw_probe, figure_page, probe_figures
+from jaxcnn.plots.probe_drawings import COLUMN
+from jaxcnn.plots.probing import draw_probe, figure_page, probe_figures
 from tests.plots.drawn import pixels, watch
 from tests.probes.records import landscape, layer, record, shift
 

@@ -55,8 +55,11 @@ def test_values_of_zero_have_no_deviation_and_constant_values_hardly_any():
 @pytest.mark.parametrize("n", [2, 40])
 def test_sums_of_arrays_describe_all_their_values(n):
     arrays = [3 * i + random(5, n, seed=i) for i in range(4)]
-    pooled = lambda arrays: jax.tree.map(lambda x: jnp.sum(x, axis=0, keepdims=True), measure(arrays))  # noqa: E731
-    found = run(lambda arrays: describe(pooled(arrays)), arrays)
+
+    def pooled(arrays):
+        return describe(jax.tree.map(lambda x: jnp.sum(x, axis=0, keepdims=True), measure(arrays)))
+
+    found = run(pooled, arrays)
     together = np.concatenate([x.ravel() for x in arrays])
     assert found["mean"][0] == pytest.approx(together.mean(), rel=1e-5)
     assert found["std"][0] == pytest.approx(together.std(), rel=1e-4)

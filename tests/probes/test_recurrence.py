@@ -68,7 +68,7 @@ def test_a_linear_recurrence_has_the_powers_of_its_factor():
     class Linear(nn.Module):
         @nn.compact
         def __call__(self, x):
-            half = lambda key, shape, dtype: 0.5 * nn.initializers.orthogonal()(key, shape, dtype)  # noqa: E731
+            half = nn.initializers.orthogonal(scale=0.5)
             cell = nn.SimpleCell(HIDDEN, activation_fn=lambda x: x, recurrent_kernel_init=half, name="cell")
             return nn.Dense(3, name="output")(nn.RNN(cell, name="rnn")(x)[:, -1])
 
@@ -80,7 +80,7 @@ def test_norms_far_below_the_smallest_square_are_measured():
     class Tiny(nn.Module):
         @nn.compact
         def __call__(self, x):
-            small = lambda key, shape, dtype: 1e-4 * jnp.eye(HIDDEN)  # noqa: E731
+            small = nn.initializers.orthogonal(scale=1e-4)
             cell = nn.SimpleCell(HIDDEN, activation_fn=lambda x: x, recurrent_kernel_init=small, name="cell")
             return nn.Dense(3, name="output")(nn.RNN(cell, name="rnn")(x)[:, -1])
 
