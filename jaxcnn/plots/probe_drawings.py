@@ -104,7 +104,7 @@ def _step_ticks(panel: "Axes", steps: np.ndarray) -> None:
 
 
 def ridge(page: "Axes", left: float, top: float, *, record: Record, names: Sequence[str], height: float) -> None:
-    """Draw the distributions of values of layers, one ridge a layer, at the first and the last reading."""
+    """Draw the distributions of values of layers, one ridge a layer, at the first, a middle and the last reading."""
     room = _left(names)
     panel = add_panel(page, left + room, top, COLUMN - room - 14, height)
     half = len(EDGES) // 2
