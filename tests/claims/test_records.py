@@ -69,4 +69,3 @@ def test_an_effect_without_a_value_is_none():
 def test_verdicts_have_three_forms(verdict):
     with pytest.raises(ValueError, match="must be holds, does not hold, or holds if"):
         Verdict(verdict, 1.0, (0.0, 2.0), "")
-
