@@ -1,4 +1,4 @@
-"""Covariate shift: cause it, detect it, say what kind it is, and measure what it costs.
+"""Covariate shift: cause it, detect it, say what kind it is, measure what it costs, and repair it.
 
 Import it as `from jaxcnn import shift`:
 
@@ -10,6 +10,7 @@ Import it as `from jaxcnn import shift`:
     shift.detect(source, target).detections
     shift.kind_of_shift(source, target).verdict
     shift.measure_cost(source, target).estimated_accuracy
+    [result.scores(other_labels).difference for result in shift.repair(network, source, target)]
 """
 
 from jaxcnn.shift.calibration import Calibration, calibrate
@@ -33,24 +34,43 @@ from jaxcnn.shift.features import Network, Outputs, load_network, read
 from jaxcnn.shift.gallery import draw_gallery
 from jaxcnn.shift.kinds import Kind, kind_of_shift
 from jaxcnn.shift.label_shift import estimate_class_shares
+from jaxcnn.shift.repairs.batch_statistics import predict_by_batch
+from jaxcnn.shift.repairs.class_skew import ClassSkew, class_skew
+from jaxcnn.shift.repairs.density_ratio import ImportanceWeights, importance_weights, weighted_accuracy
+from jaxcnn.shift.repairs.label_correction import correct_shares
+from jaxcnn.shift.repairs.last_layer import refit_last_layer
+from jaxcnn.shift.repairs.paired import paired_difference
+from jaxcnn.shift.repairs.repairing import REPAIRS, repair
+from jaxcnn.shift.repairs.result import Repair, RepairScores
+from jaxcnn.shift.repairs.target_statistics import adapt_statistics
+from jaxcnn.shift.repairs.tent import Entropy, minimize_entropy
 from jaxcnn.shift.targets import Target, read_target
 
 __all__ = [
     "CORRUPTIONS",
     "FAMILIES",
     "HOST",
+    "REPAIRS",
     "Calibration",
+    "ClassSkew",
     "CorruptionErrors",
     "Cost",
     "Detection",
+    "Entropy",
     "Findings",
+    "ImportanceWeights",
     "Kind",
     "Network",
     "Outputs",
+    "Repair",
+    "RepairScores",
     "Target",
+    "adapt_statistics",
     "calibrate",
     "chi_square",
+    "class_skew",
     "classifier_test",
+    "correct_shares",
     "corrupt",
     "corruption_table",
     "detect",
@@ -63,13 +83,20 @@ __all__ = [
     "estimate_class_shares",
     "frechet",
     "frechet_distance",
+    "importance_weights",
     "kind_of_shift",
     "kolmogorov_smirnov",
     "load_network",
     "maximum_mean_discrepancy",
     "mean_corruption_error",
     "measure_cost",
+    "minimize_entropy",
+    "paired_difference",
+    "predict_by_batch",
     "read",
     "read_target",
+    "refit_last_layer",
+    "repair",
     "score_outputs",
+    "weighted_accuracy",
 ]
