@@ -12,6 +12,7 @@ Import it as `from jaxcnn import shift`:
     shift.measure_cost(source, target).estimated_accuracy
 """
 
+from jaxcnn.corruptions import CORRUPTIONS, FAMILIES, HOST, corrupt
 from jaxcnn.shift.calibration import Calibration, calibrate
 from jaxcnn.shift.confidence import estimate_accuracy
 from jaxcnn.shift.corruption_errors import (
@@ -20,7 +21,6 @@ from jaxcnn.shift.corruption_errors import (
     draw_corruption_errors,
     mean_corruption_error,
 )
-from jaxcnn.shift.corruptions import CORRUPTIONS, FAMILIES, HOST, corrupt
 from jaxcnn.shift.cost import Cost, measure_cost, score_outputs
 from jaxcnn.shift.detecting import Findings, detect, detect_by_class, detect_by_layer
 from jaxcnn.shift.detectors.class_counts import chi_square
