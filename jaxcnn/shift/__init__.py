@@ -13,6 +13,8 @@ Import it as `from jaxcnn import shift`:
 """
 
 from jaxcnn.corruptions import CORRUPTIONS, FAMILIES, HOST, corrupt
+from jaxcnn.data.subgroups import stroke_widths
+from jaxcnn.data.targets import Target, read_target
 from jaxcnn.shift.calibration import Calibration, calibrate
 from jaxcnn.shift.confidence import estimate_accuracy
 from jaxcnn.shift.corruption_errors import (
@@ -33,7 +35,6 @@ from jaxcnn.shift.features import Network, Outputs, load_network, read
 from jaxcnn.shift.gallery import draw_gallery
 from jaxcnn.shift.kinds import Kind, kind_of_shift
 from jaxcnn.shift.label_shift import estimate_class_shares
-from jaxcnn.shift.targets import Target, read_target
 
 __all__ = [
     "CORRUPTIONS",
@@ -72,4 +73,5 @@ __all__ = [
     "read",
     "read_target",
     "score_outputs",
+    "stroke_widths",
 ]
