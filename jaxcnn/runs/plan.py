@@ -15,7 +15,7 @@ from rich.console import Console
 from jaxcnn import data
 from jaxcnn.config import Experiment
 from jaxcnn.describe import tables as describe
-from jaxcnn.objectives import trained
+from jaxcnn.objectives import Objective, trained
 from jaxcnn.probes import Instruments
 from jaxcnn.runs.programs import Programs, programs, structure
 from jaxcnn.runtime.errors import InputError
@@ -132,9 +132,20 @@ def _plan(experiment: Experiment, dataset: data.Dataset) -> Plan:
         batch_sharding=sharding,
         colors=_colors(experiment, dataset, replicated),
     )
+    _check_views(plan)
     if experiment.probes.every:
         _check_probes(plan)
     return plan
+
+
+def _check_views(plan: Plan) -> None:
+    """Raise InputError if the views of the objective do not fit the batches: compute their shapes."""
+    objective, n = plan.experiment.objective, plan.experiment.data.batch_size
+    if type(objective).views is not Objective.views:
+        image = jax.ShapeDtypeStruct((n, *plan.image_shape), np.float32)
+        batch = {"image": image, "label": jax.ShapeDtypeStruct((n,), np.int32)}
+        batch |= {"target": image} if plan.target is not None else {}
+        jax.eval_shape(objective.views, jax.random.key(0), batch)
 
 
 def _check_probes(plan: Plan) -> None:

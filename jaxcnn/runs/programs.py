@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -28,6 +29,9 @@ from jaxcnn.training.steps import Readings, make_eval_step, make_train_step, tra
 
 # Number of structures whose programs are kept; without a limit, a sweep over architectures would keep all of them.
 _KEPT = 8
+
+# Images of the batch with which an objective is checked.
+_CHECKED = 256
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,10 @@ def _check_objective(
     logits: jax.ShapeDtypeStruct,
 ) -> None:
     """Refuse an objective whose loss is no scalar, or whose sums are not scalars that include `n`."""
-    batch = {"image": images, "label": jnp.zeros(1, jnp.int32)}
-    further = {"target": images, "progress": jnp.zeros(())}
+    # Only shapes are computed, and some objectives divide a batch.
+    images = jax.ShapeDtypeStruct((_CHECKED, *images.shape[1:]), images.dtype)
+    batch: dict[str, Any] = {"image": images, "label": jax.ShapeDtypeStruct((_CHECKED,), np.int32)}
+    further = {"target": images, "progress": jax.ShapeDtypeStruct((), np.float32)}
     batch |= {name: further[name] for name in objective.needs if name in further}
     rest = {name: collection for name, collection in variables.items() if name != "params"}
 
@@ -152,12 +158,11 @@ def _check_objective(
     # An objective with further needs may read layers; for the others the network is not traced once more.
     apply = training_apply(model, train=True) if objective.needs else pretended
 
-    def answer(params: Any, model_state: Any, key: jax.Array) -> tuple[jax.Array, Sums]:
-        viewed = objective.views(key, batch)
-        loss, (_, sums) = objective(apply, params, model_state, viewed, key)
+    def answer(params: Any, model_state: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
+        loss, (_, sums) = objective(apply, params, model_state, objective.views(key, batch), key)
         return loss, sums
 
-    loss, sums = jax.eval_shape(answer, variables["params"], rest, _key(0))
+    loss, sums = jax.eval_shape(answer, variables["params"], rest, batch, _key(0))
     if loss.shape:
         raise InputError(f"{type(objective).__name__} gives a loss of shape {loss.shape}; it must be a scalar.")
     if "n" not in sums:

@@ -1,4 +1,4 @@
-"""Covariate shift: cause it, detect it, say what kind it is, and measure what it costs.
+"""Covariate shift: cause it, detect it, say what kind it is, measure what it costs, and train against it.
 
 Import it as `from jaxcnn import shift`:
 
@@ -10,6 +10,8 @@ Import it as `from jaxcnn import shift`:
     shift.detect(source, target).detections
     shift.kind_of_shift(source, target).verdict
     shift.measure_cost(source, target).estimated_accuracy
+
+    Experiment(..., data=Data(..., target="digits@20"), objective=shift.DeepCoral(weight=100))
 """
 
 from jaxcnn.corruptions import CORRUPTIONS, FAMILIES, HOST, corrupt
@@ -35,23 +37,44 @@ from jaxcnn.shift.features import Network, Outputs, load_network, read
 from jaxcnn.shift.gallery import draw_gallery
 from jaxcnn.shift.kinds import Kind, kind_of_shift
 from jaxcnn.shift.label_shift import estimate_class_shares
+from jaxcnn.shift.objectives import (
+    DANN,
+    AugMix,
+    CorruptionAugmentation,
+    DeepCoral,
+    LinearProbe,
+    RobustPseudoLabels,
+    SelfTraining,
+    coral_distance,
+    generalized_cross_entropy,
+    jensen_shannon,
+    reverse_gradient,
+)
 
 __all__ = [
     "CORRUPTIONS",
+    "DANN",
     "FAMILIES",
     "HOST",
+    "AugMix",
     "Calibration",
+    "CorruptionAugmentation",
     "CorruptionErrors",
     "Cost",
+    "DeepCoral",
     "Detection",
     "Findings",
     "Kind",
+    "LinearProbe",
     "Network",
     "Outputs",
+    "RobustPseudoLabels",
+    "SelfTraining",
     "Target",
     "calibrate",
     "chi_square",
     "classifier_test",
+    "coral_distance",
     "corrupt",
     "corruption_table",
     "detect",
@@ -64,6 +87,8 @@ __all__ = [
     "estimate_class_shares",
     "frechet",
     "frechet_distance",
+    "generalized_cross_entropy",
+    "jensen_shannon",
     "kind_of_shift",
     "kolmogorov_smirnov",
     "load_network",
@@ -72,6 +97,7 @@ __all__ = [
     "measure_cost",
     "read",
     "read_target",
+    "reverse_gradient",
     "score_outputs",
     "stroke_widths",
 ]
