@@ -89,13 +89,13 @@ def read_targets(name: str, dataset: Dataset, config: Data) -> tuple[Target, Tar
     frame = _Frame(config.data_dir, config.image_size, config.pad, tuple(like.shape[1:]), like.dtype)
     if not _has_parts(parsed.base, config.data_dir):
         target = _read(parsed, frame, None)
-        return target, replace(target, about=f"{target.about}; the same images are trained on, without labels")
+        return target, replace(target, about=f"{target.about}; to train on without labels, the same images")
     found = {}
     for part, own in (("train", dataset.train), ("test", dataset.test)):
         base = parsed.base if parsed.base.startswith("corruption:") else f"{parsed.base}:{part}"
         found[part] = _read(replace(parsed, base=base), frame, own)
     count = len(found["train"].labels)
-    about = f"{found['test'].about}; {count:,} images of its training split are trained on, without labels"
+    about = f"{found['test'].about}; to train on without labels, {count:,} images of its training split"
     return found["train"], replace(found["test"], about=about)
 
 
