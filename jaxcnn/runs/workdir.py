@@ -41,6 +41,7 @@ class Results:
         seconds: time spent in the run, over all its launches.
         workdir: folder of the run.
         validation: like `test`, on the validation split; None if there is none.
+        target: like `test`, on the target (`data.target`); None if there is none.
     """
 
     test: dict[str, float]
@@ -48,6 +49,7 @@ class Results:
     seconds: float
     workdir: str
     validation: dict[str, float] | None = None
+    target: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,8 @@ def finished(
     if not done:
         return None
     found = read_object(workdir / "results.json", "test", "steps", "seconds")
-    return Results(found["test"], found["steps"], found["seconds"], str(workdir), found.get("validation"))
+    further = (found.get("validation"), found.get("target"))
+    return Results(found["test"], found["steps"], found["seconds"], str(workdir), *further)
 
 
 def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
