@@ -178,7 +178,7 @@ def finished(
     _check_source(record, workdir, source, finished=done)
     if not done:
         return None
-    found = read_object(workdir / "results.json", "test", "steps", "seconds")
+    found = read_results(workdir)
     return Results(found["test"], found["steps"], found["seconds"], str(workdir), found.get("validation"))
 
 
@@ -192,10 +192,41 @@ def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
     return ", ".join(sorted(things))
 
 
+def read_results(workdir: Path) -> dict[str, Any]:
+    """Return the contents of results.json.
+
+    Raises:
+        InputError: the file does not exist or is damaged.
+    """
+    path = workdir / "results.json"
+    found = read_object(path, "test", "steps", "seconds")
+    splits = [found[name] for name in ("test", "validation") if name in found]
+    numbers = [
+        found["steps"],
+        found["seconds"],
+        *(x for each in splits if isinstance(each, dict) for x in each.values()),
+    ]
+    if not all(isinstance(each, dict) for each in splits) or not all(map(_is_finite, numbers)):
+        raise InputError(f"{path} is damaged (it lacks numbers); delete it to continue.")
+    return found
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def read_record(workdir: Path) -> dict[str, Any]:
-    """Return the contents of provenance.json; empty if there is none."""
+    """Return the contents of provenance.json; empty if there is none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     path = workdir / "provenance.json"
-    return read_object(path) if os.path.exists(path) else {}
+    record = read_object(path) if os.path.exists(path) else {}
+    for name, kind in (("code", Mapping), ("workdir", str), ("init_from", str | None)):
+        if name in record and not isinstance(record[name], kind):
+            raise InputError(f"{path} is damaged (its {name} is {record[name]!r}); delete it to continue.")
+    return record
 
 
 def _check_source(saved: Mapping[str, Any], workdir: Path, source: Source, *, finished: bool) -> None:

@@ -1,5 +1,6 @@
 """Points that train together as members of one vmapped program."""
 
+import contextlib
 import dataclasses
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -70,4 +71,6 @@ def _others(experiment: Experiment, names: Sequence[str]) -> tuple[Any, ...]:
 
 def _members(point: Point) -> tuple[str, ...]:
     """Return the run ids of the group in which a point began; nothing if it has not begun, or began alone."""
-    return tuple(read_record(point.workdir).get("members", ()))
+    with contextlib.suppress(InputError):  # Its own run reports a damaged file.
+        return tuple(read_record(point.workdir).get("members", ()))
+    return ()

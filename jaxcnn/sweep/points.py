@@ -1,5 +1,6 @@
 """The points of a sweep: experiments, their folders, and how far each has come."""
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -118,11 +119,15 @@ def check_folder(folder: Path, experiments: Sequence[Experiment]) -> None:
         raise InputError(f"{folder} holds a single run; give another folder to the sweep.")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder to the sweep.")
-    started = {run: path for run, path in _folders(folder).items() if (path / "config.json").exists()}
-    if not started:
+    saved: dict[str, Mapping[str, Any]] = {}
+    started = _folders(folder)
+    for run, path in started.items():
+        # A point without settings, or with damaged ones, is reported when it is run.
+        with contextlib.suppress(InputError):
+            saved[run] = saved_names.current(read_object(path / "config.json", "model", "data"))
+    if not saved:
         return
-    trees = [read_object(path / "config.json", "model", "data") for path in started.values()]
-    there = [_placeless(saved_names.current(tree)) for tree in trees]
+    there = [_placeless(tree) for tree in saved.values()]
     here = [_placeless(to_json(experiment)) for experiment in experiments]
     ours = {"seed", *varying(there), *varying(here)}
     for path in varying([*there, *here]):
@@ -134,11 +139,11 @@ def check_folder(folder: Path, experiments: Sequence[Experiment]) -> None:
     ids: dict[str, set[str]] = {}
     for tree, experiment in zip(here, experiments, strict=True):
         ids.setdefault(_settings(tree), set()).add(run_id(experiment))
-    for (run, path), tree in zip(started.items(), there, strict=True):
+    for run, tree in zip(saved, there, strict=True):
         if run not in ids.get(_settings(tree), {run}):
             raise InputError(
-                f"{path} has the settings of one of these experiments, but its code or data have changed. Undo the "
-                "change, or give another folder."
+                f"{started[run]} has the settings of one of these experiments, but its code or data have changed. Undo "
+                "the change, or give another folder."
             )
 
 
@@ -161,7 +166,7 @@ def _settings(tree: Mapping[str, Any]) -> str:
 
 def status_of(workdir: Path) -> Status:
     """Return how far a point has come, by the files in its folder."""
-    if (workdir / "results.json").exists():
+    if (workdir / "results.json").exists() and (workdir / "config.json").exists():
         return "finished"
     if (failure := read_failure(workdir)) is not None:
         return failure.kind

@@ -19,7 +19,7 @@ from jaxcnn.runs.failure import read_failure
 from jaxcnn.runs.hooks import Keep, check_keep
 from jaxcnn.runs.members import structure_key
 from jaxcnn.runs.signals import Preempted, Signals
-from jaxcnn.runs.workdir import Source, check_workdir, finished
+from jaxcnn.runs.workdir import Source, check_workdir, finished, read_record
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.lock import is_locked
 from jaxcnn.sweep.groups import groups
@@ -109,7 +109,7 @@ def run(
     points = share(every, shard)
     file = None if config_file is None else os.path.abspath(config_file)
     options = Options(keep, plots, file, accept_changed_code)
-    records = {point.workdir: record for point in points if (record := _known(point, options)) is not None}
+    records = {point.workdir: record for point in points if (record := known(point, options)) is not None}
     waiting = [point for point in points if point.workdir not in records]
     groups((), vectorize)  # It raises before anything runs.
     platform = _platform(executor) if vectorize == "auto" else None
@@ -168,24 +168,26 @@ def _record(point: Point, outcome: Outcome) -> Record:
     return Record(point.experiment, str(point.workdir), outcome.status, outcome.results, outcome.reason)
 
 
-def _known(point: Point, options: Options) -> Record | None:
-    """Return the record of a point that needs no training: it is finished, or has diverged."""
+def known(point: Point, options: Options) -> Record | None:
+    """Return the record of a point that needs no training: it is finished or has diverged, or its folder cannot be
+    used, for example because a file is damaged."""
     status = status_of(point.workdir)
     if status == "diverged":
         return _record(point, Outcome("diverged", reason=read_failure(point.workdir).reason))
-    if status != "finished":
-        return None
     source = Source.of(point.experiment, None, None)
     try:
+        if status == "new":
+            read_record(point.workdir)
+            return None
         results = finished(point.experiment, point.workdir, source, accept_changed_code=options.accept_changed_code)
     except InputError as error:
         return _record(point, Outcome("failed", reason=str(error)))
-    return _record(point, Outcome("finished", results))
+    return None if results is None else _record(point, Outcome("finished", results))
 
 
 def _ended_elsewhere(point: Point, records: dict[Path, Record], options: Options, view: View) -> bool:
     """Note the record of a point that another process has ended in the meantime, and return whether it has."""
-    record = _known(point, options)
+    record = known(point, options)
     if record is not None:
         records[point.workdir] = record
         view.ended(record)

@@ -53,7 +53,7 @@ def summarize(
         InputError: the folder has no finished point or is not that of a sweep; a field, the baseline or a metric is
             unknown; settings vary that are neither in `by` nor chosen by `select`; or `select` is a test metric.
     """
-    trials = read_trials(folder)
+    trials, damaged = read_trials(folder)
     trees = [trial.settings for trial in trials]
     fields = tuple(varying(trees)) if by is None else _fields(by, trees)
     if select is not None and select.partition(".")[0] == "test":
@@ -85,7 +85,7 @@ def summarize(
     if baseline is not None:
         baseline = _find(baseline, rows, fields)
         rows = _compared(rows, baseline)
-    return Table(metric, fields, tuple(rows), baseline, select, _notes(trials, select))
+    return Table(metric, fields, tuple(rows), baseline, select, (*_notes(trials, select), *damaged))
 
 
 def _compared(rows: Sequence[Row], baseline: str) -> list[Row]:
