@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
+from jaxcnn.runtime.command_line import command_line
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
-from jaxcnn.runtime.pipes import exits_with_its_reader
 from jaxcnn.training.non_finite import NonFinite
 
 Name = Annotated[Positional[str], arg(metavar="NAME")]
@@ -337,7 +337,7 @@ def shift() -> None:
     # Only for the list of commands: they have a command line of their own.
 
 
-@exits_with_its_reader()
+@command_line()
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line.
 
