@@ -1,5 +1,6 @@
 """The points of a sweep as their run folders describe them."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ def read_trials(folder: str | Path) -> tuple[list[Trial], tuple[str, ...]]:
     Raises:
         InputError: the folder does not exist, is a run itself, or has no finished point.
     """
+    if not isinstance(folder, str | os.PathLike) or not str(folder).strip():
+        raise InputError(f"folder is {folder!r}; give the folder of a sweep, which has one folder for each run.")
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder of a sweep, which has one folder for each run.")
