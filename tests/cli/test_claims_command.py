@@ -24,6 +24,8 @@ def test_without_a_name_all_claims_are_listed_with_source_and_verdict(capsys):
     ("arguments", "message"),
     [
         (["batch_norm_rate"], "'batch_norm_rate' is not a claim. Did you mean 'batch_norm_rates'? Claims are "),
+        (["LRN_PLACE"], "'LRN_PLACE' is not a claim. Did you mean 'lrn_place'? Claims are "),
+        (["lrn-place"], "'lrn-place' is not a claim. Did you mean 'lrn_place'? Claims are "),
         (["batch_norm_rates", "--seeds=1"], "seeds is 1; it must be 2 or more"),
         (["batch_norm_rates", "--seeds=-3"], "seeds is -3; it must be 2 or more"),
         (["batch_norm_rates", "--workdir="], "workdir is empty"),
