@@ -38,7 +38,8 @@ class Results:
     Attributes:
         test: `accuracy`, `error`, `loss` and `n` on the test split, with the weights of the last step.
         steps: number of updates.
-        seconds: time spent in the run, over all its launches.
+        seconds: time spent in the run, over all its launches; of runs that train together as one program, the time of
+            the whole program.
         workdir: folder of the run.
         validation: like `test`, on the validation split; None if there is none.
     """
@@ -273,6 +274,8 @@ def load_saved(run: str | Path) -> Experiment:
     Raises:
         InputError: the folder is not a run folder, or a class cannot be found.
     """
+    if not isinstance(run, str | os.PathLike) or not str(run).strip():
+        raise InputError(f"run is {run!r}; it must be the folder of a run.")
     folder = Path(run).absolute()
     path = folder / "config.json"
     if not path.is_file():

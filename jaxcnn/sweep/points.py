@@ -1,9 +1,10 @@
 """The points of a sweep: experiments, their folders, and how far each has come."""
 
 import contextlib
+import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from jaxcnn.config import Experiment, run_id, saved_names, to_json
 from jaxcnn.config.serialization import excluded_paths, without
 from jaxcnn.runs.failure import read_failure
+from jaxcnn.runs.members import structure_key
 from jaxcnn.runs.workdir import Results
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.json_object import read_object
@@ -35,6 +37,11 @@ class Point:
     experiment: Experiment
     name: str
     workdir: Path
+
+    @functools.cached_property
+    def structure(self) -> str:
+        """The key of points that can train together, `structure_key`."""
+        return structure_key(self.experiment)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ def points_of(experiments: Sequence[Experiment], folder: Path) -> list[Point]:
     Raises:
         InputError: there are no experiments, something else is among them, or two of them are the same run.
     """
+    if isinstance(experiments, Experiment | str) or not isinstance(experiments, Iterable):
+        raise InputError(f"experiments is {type(experiments).__name__}; it must be a list of Experiment.")
     experiments = [*experiments]
     if not experiments:
         raise InputError("experiments is empty; a sweep needs at least one.")
@@ -72,16 +81,17 @@ def points_of(experiments: Sequence[Experiment], folder: Path) -> list[Point]:
         if not isinstance(experiment, Experiment):
             raise InputError(f"experiments[{number}] is {type(experiment).__name__}; it must be Experiment.")
     ids = [run_id(experiment) for experiment in experiments]
+    firsts: dict[str, int] = {}
     trees = [to_json(experiment) for experiment in experiments]
     names = _names(trees)
     for number, identity in enumerate(ids):
-        if (first := ids.index(identity)) < number:
+        if (first := firsts.setdefault(identity, number)) < number:
             raise InputError(
-                f"experiments[{first}] and experiments[{number}] are the same run ({names[number]}); give each once."
+                f"points {first + 1} and {number + 1} of {len(ids)} are the same run ({names[number]}); give each once."
             )
     existing = _folders(folder)
     return [
-        Point(experiment, name, existing.get(identity, folder / f"{name[:_LONGEST]}-{identity}"))
+        Point(experiment, name, existing.get(identity, folder / f"{_shortened(name)}-{identity}"))
         for experiment, name, identity in zip(experiments, names, ids, strict=True)
     ]
 
@@ -94,7 +104,16 @@ def _names(trees: Sequence[Mapping[str, Any]]) -> list[str]:
     columns = [
         [f"{short[path]}={text}" for text in texts_of([setting(tree, path) for tree in trees])] for path in paths
     ]
-    return [re.sub(r"[^\w.()=,+-]", "_", ",".join(row), flags=re.ASCII) for row in zip(*columns, strict=True)]
+    return [re.sub(r"[^\w.()=,+-]", "_", ",".join(row)) for row in zip(*columns, strict=True)]
+
+
+def _shortened(name: str) -> str:
+    return name.encode(errors="ignore")[:_LONGEST].decode(errors="ignore")
+
+
+def count_of(number: int) -> str:
+    """Return a number of points in words: `1 point`, `5 points`."""
+    return f"{number} point{'' if number == 1 else 's'}"
 
 
 def _folders(folder: Path) -> dict[str, Path]:
@@ -132,7 +151,7 @@ def check_folder(folder: Path, experiments: Sequence[Experiment]) -> None:
     ours = {"seed", *varying(there), *varying(here)}
     for path in varying([*there, *here]):
         if not any(f"{path}.".startswith(f"{each}.") or f"{each}.".startswith(f"{path}.") for each in ours):
-            a, b = (text_of(setting(trees[0], path)) for trees in (there, here))
+            a, b = (text_of(setting(trees[0], path)) or "empty" for trees in (there, here))
             raise InputError(
                 f"{folder} holds another sweep: its {path} is {a}, not {b}. Give another folder, or vary {path}."
             )

@@ -126,7 +126,7 @@ def test_the_folder_of_a_single_run_and_a_file_are_refused(tmp_path):
         ([BASE, "x"], r"experiments\[1\] is str"),
         (
             [BASE, override(BASE, {"seed": 1}), BASE],
-            r"experiments\[0\] and experiments\[2\] are the same run \(seed=0\)",
+            r"points 1 and 3 of 3 are the same run \(seed=0\)",
         ),
     ],
 )
