@@ -70,3 +70,11 @@ def test_a_run_prints_rule_verdict_and_files(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert f"rule: {claim.rule}\nverdict: holds\n" in out
     assert f"record: {tmp_path / claim.name / claim.name}.json, picture: " in out
+
+
+def test_the_list_has_the_width_of_columns(monkeypatch, capsys):
+    for columns, width in (("60", 60), ("140", 140), (None, 100)):
+        monkeypatch.delenv("COLUMNS") if columns is None else monkeypatch.setenv("COLUMNS", columns)
+        assert main(["claims"]) == 0
+        longest = max(map(len, capsys.readouterr().out.splitlines()))
+        assert width - 10 <= longest <= width
