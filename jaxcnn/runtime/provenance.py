@@ -72,7 +72,7 @@ def software() -> dict[str, Any]:
 
     It does not access the devices.
     """
-    return {"command": command(), **_code()}
+    return {"command": command(), **versions()}
 
 
 _commanded = contextvars.ContextVar[Sequence[str] | None]("_commanded", default=None)
@@ -94,7 +94,7 @@ def commanded_by(words: Sequence[str]) -> Iterator[None]:
 
 
 @functools.cache
-def _code() -> dict[str, Any]:
+def versions() -> dict[str, Any]:
     """Return git's revision and the versions, once, because the code of this process stays what it was."""
     status = _git("status", "--porcelain", "--untracked-files=all", ":/")
     return {
