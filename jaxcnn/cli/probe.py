@@ -21,8 +21,9 @@ import tyro
 from jaxcnn.cli.arguments import parse, take_names
 from jaxcnn.config import Experiment, load_config, override
 from jaxcnn.models import LeNet5
+from jaxcnn.plots.figures import draw_figures
 from jaxcnn.plots.probe_page import Network, probe_page
-from jaxcnn.plots.probing import draw_probe, probe_figures
+from jaxcnn.plots.probing import probe_figures
 from jaxcnn.probes.diagnosis import Finding, arguments, diagnose, distinct
 from jaxcnn.probes.record import Record
 from jaxcnn.runs.digests import RestoreError
@@ -211,7 +212,7 @@ def _files(
     return {
         "probe.json": lambda path: write_json(path, content),
         "probe.html": lambda path: path.write_text(probe_page(title, note, networks, rows), encoding="utf-8"),
-        "probe.png": lambda path: draw_probe(rows, path, title=title),
+        "probe.png": lambda path: draw_figures(rows, path, title=title),
     }
 
 

@@ -42,6 +42,7 @@ class Results:
             the whole program.
         workdir: folder of the run.
         validation: like `test`, on the validation split; None if there is none.
+        target: like `test`, on the target (`data.target`); None if there is none.
     """
 
     test: dict[str, float]
@@ -49,6 +50,7 @@ class Results:
     seconds: float
     workdir: str
     validation: dict[str, float] | None = None
+    target: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,8 @@ def finished(
     if not done:
         return None
     found = read_results(workdir)
-    return Results(found["test"], found["steps"], found["seconds"], str(workdir), found.get("validation"))
+    further = (found.get("validation"), found.get("target"))
+    return Results(found["test"], found["steps"], found["seconds"], str(workdir), *further)
 
 
 def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
@@ -201,7 +204,7 @@ def read_results(workdir: Path) -> dict[str, Any]:
     """
     path = workdir / "results.json"
     found = read_object(path, "test", "steps", "seconds")
-    splits = [found[name] for name in ("test", "validation") if name in found]
+    splits = [found[name] for name in ("test", "validation", "target") if name in found]
     numbers = [
         found["steps"],
         found["seconds"],

@@ -123,7 +123,7 @@ def random(base: Experiment, space: Mapping[str, Any], n: int, seed: int) -> lis
         experiment = override(base, given)
         off = {path: why for path in given if (why := switched_off(experiment, path))}
         for path, why in off.items():
-            if not any(switch.field in given for switch in switches_of(path)):
+            if not any(field in given for switch in switches_of(path) for field in switch.fields):
                 raise InputError(f"{path} changes nothing: {why}. Remove it, or vary a field that changes the result.")
         experiment = override(base, {path: value for path, value in given.items() if path not in off})
         found.setdefault(run_id(experiment), experiment)

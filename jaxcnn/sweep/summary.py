@@ -48,10 +48,10 @@ def summarize(
             commas; upper case, spaces and the form of numbers do not matter), or the value itself (a sequence of values
             if `by` has several settings). None: no comparison; the value None is the text "none". Differences are
             paired by seed, over the seeds that are finished in both.
-        metric: number in results.json: `test.error`, `test.loss`, `validation.accuracy`, `seconds`, `steps`.
-        select: metric, never of the test split, by whose mean over the seeds the settings that vary besides `by` are
-            chosen for each value of `by`, as in `validation.error`. Only those compete that have the most finished
-            seeds and, of these, the fewest diverged ones; the notes of the table list the others.
+        metric: number in results.json: `test.error`, `target.error`, `validation.accuracy`, `seconds`, `steps`.
+        select: metric, never of the test split or the target, by whose mean over the seeds the settings that vary
+            besides `by` are chosen for each value of `by`, as in `validation.error`. Only those compete that have the
+            most finished seeds and, of these, the fewest diverged ones; the notes of the table list the others.
 
     Returns:
         The table, the best mean first (the lowest; for accuracies the highest).
@@ -66,8 +66,8 @@ def summarize(
     trials, damaged = read_trials(folder)
     trees = [trial.settings for trial in trials]
     fields = tuple(varying(trees)) if by is None else _fields(by, trees)
-    if select is not None and select.partition(".")[0] == "test":
-        raise InputError(f"select is {select}; settings must not be chosen on the test split. Use validation.error.")
+    if select is not None and (part := select.partition(".")[0]) in ("test", "target"):
+        raise InputError(f"select is {select}; settings must not be chosen on the {part} split. Use validation.error.")
     for name, path in (("metric", metric), ("select", select)):
         if path is not None:
             _check_metric(name, path, trials)

@@ -76,16 +76,20 @@ def test_a_field_of_the_data_that_is_off_changes_no_image(field, values):
 
 def test_the_reason_names_the_other_field_and_its_value():
     adam = override(BASE, {"optimizer.algorithm": "adam"})
-    assert switched_off(adam, "optimizer.momentum") == "it acts only if optimizer.algorithm is sgd, and it is adam"
-    assert switched_off(BASE, "data.split_seed") == "it acts only if data.validation is above 0, and it is 0.0"
-    assert switched_off(BASE, "data.fake.train") == "it acts only if data.source is fake, and it is digits"
+    assert switched_off(adam, "optimizer.momentum") == "it acts only if optimizer.algorithm is sgd, not adam"
+    assert (
+        switched_off(BASE, "data.split_seed")
+        == "it acts only if data.validation or data.train_count is above 0, not 0.0, None"
+    )
+    assert switched_off(BASE, "data.fake.train") == "it acts only if data.source is fake, not digits"
+    assert switched_off(override(BASE, {"data.train_count": 100}), "data.split_seed") is None
     assert switched_off(BASE, "seed") is switched_off(BASE, "data.fakes") is None
 
 
 def test_every_path_is_a_field_and_no_two_switch_each_other():
     known = {path for path, _ in paths(BASE)}
     assert SWITCHES.keys() <= known
-    below = {path: {switch.field for switch in switches} for path, switches in SWITCHES.items()}
+    below = {path: {field for switch in switches for field in switch.fields} for path, switches in SWITCHES.items()}
     assert {*itertools.chain(*below.values())} <= known
     reached = below
     for _ in SWITCHES:

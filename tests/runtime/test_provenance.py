@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxcnn.runtime.provenance import provenance, software, versions
+from jaxcnn.runtime.provenance import provenance, versions
 
 
 def git(folder, *arguments):

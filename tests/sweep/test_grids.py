@@ -82,12 +82,12 @@ def test_spaces_that_are_refused(space, n, message):
 
 
 SWITCHED_OFF = {
-    "optimizer.momentum": ([0.8, 0.9], {"optimizer.algorithm": "adam"}, "optimizer.algorithm is sgd, and it is adam"),
-    "optimizer.b1": ([0.8, 0.9], {}, "optimizer.algorithm is adam, and it is sgd"),
-    "data.split_seed": ([0, 1], {}, "data.validation is above 0, and it is 0.0"),
-    "optimizer.schedule.drops": ([(1.0,), (2.0,)], {}, "optimizer.schedule.name is step, and it is constant"),
-    "data.name": (["a", "b"], {}, "data.source is tfds or arrays, and it is fake"),
-    "data.fake.train": ([16, 32], {"data.source": "digits"}, "data.source is fake, and it is digits"),
+    "optimizer.momentum": ([0.8, 0.9], {"optimizer.algorithm": "adam"}, "optimizer.algorithm is sgd, not adam"),
+    "optimizer.b1": ([0.8, 0.9], {}, "optimizer.algorithm is adam, not sgd"),
+    "data.split_seed": ([0, 1], {}, "data.validation or data.train_count is above 0, not 0.0, None"),
+    "optimizer.schedule.drops": ([(1.0,), (2.0,)], {}, "optimizer.schedule.name is step, not constant"),
+    "data.name": (["a", "b"], {}, "data.source is tfds or arrays, not fake"),
+    "data.fake.train": ([16, 32], {"data.source": "digits"}, "data.source is fake, not digits"),
 }
 
 
