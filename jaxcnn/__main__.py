@@ -219,10 +219,10 @@ def summarize(
     Args:
         folder: folder of the sweep, with one run folder for each point.
         by: settings to compare, such as model.norm; several separated by commas. Empty: all that vary but the seed.
-        baseline: value of by to compare the others with, paired by seed. Empty: none.
+        baseline: value of by, as the table shows it, to compare the others with, paired by seed. Empty: none.
         metric: number in results.json, such as test.error, validation.accuracy, test.loss, seconds.
         select: metric, such as validation.error, by whose mean the settings that vary besides by are chosen for each
-            value of by. Empty: no setting is chosen.
+            value of by, of those with the most finished seeds. Empty: no setting is chosen.
         format: format of the table.
     """
     from jaxcnn.cli.summarize import summarize

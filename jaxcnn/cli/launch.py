@@ -123,18 +123,22 @@ class Launch:
     """Request bit-identical results from a GPU (slower); a CPU repeats its results anyway."""
     keep: Keep | None = None
     """What finished runs keep besides results. all: pictures, TensorBoard files, the latest two checkpoints and the
-    best; last: the last checkpoint; results: nothing. None: all, but last in a sweep."""
+    best; last: the last checkpoint; results: nothing. None: all, but last in a sweep, whose points that are already
+    finished stay as they are."""
     sweep: str = ""
     """Run the points that the config file's function sweep_NAME() yields, as in {"model.norm": "batch"}."""
     jobs: int | None = None
-    """Sweep: number of worker processes; None: this process."""
+    """Sweep: number of worker processes, which share the cores, so that results may differ by rounding from those
+    of this process; None: this process."""
     shard: str | None = None
-    """Sweep: run the part I/N of the points, with I from 0; slurm: the part of this task of a job array."""
+    """Sweep: run the part I/N of the points, with I from 0; slurm: the part of this task of a job array. Groups that
+    --vectorize makes are not divided."""
     vectorize: str | None = None
     """Sweep: train points that differ only in these numbers (seed, learning_rate, weight_decay, momentum, ...; several
-    are separated by commas) as one vmapped program; auto: where measurements say that it is faster."""
+    are separated by commas) as one vmapped program, whose time is the `seconds` of each; auto: where measurements say
+    that it is faster."""
     plots: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Sweep: draw the pictures of every finished point."""
+    """Sweep: draw the pictures of every finished point, also of those finished before."""
     config_file: tyro.conf.Suppress[str | None] = None
     """The file that `--config` names, or the default file; None if only help is shown."""
     axes: tyro.conf.Suppress[dict[str, str]] = field(default_factory=dict)

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,10 @@ def _names(trees: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _shortened(name: str) -> str:
-    return name.encode(errors="ignore")[:_LONGEST].decode(errors="ignore")
+    """Return the beginning of a name that fits the file system, in which letters that it lacks are underscores."""
+    encoding = sys.getfilesystemencoding()
+    name = name.encode(encoding, "replace").decode(encoding).replace("?", "_")
+    return name.encode()[:_LONGEST].decode(errors="ignore")
 
 
 def count_of(number: int) -> str:
