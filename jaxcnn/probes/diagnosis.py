@@ -16,7 +16,17 @@ from jaxcnn.probes.record import Record
 from jaxcnn.runtime.errors import InputError
 
 Kind = Literal[
-    "diverged", "vanishing", "exploding", "saturated", "dead", "turning", "unpredictable", "fast", "slow", "lags"
+    "diverged",
+    "stopped",
+    "vanishing",
+    "exploding",
+    "saturated",
+    "dead",
+    "turning",
+    "unpredictable",
+    "fast",
+    "slow",
+    "lags",
 ]
 
 VANISHING = -2.0
@@ -56,11 +66,13 @@ _HELP: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]] = {
     "clip": ({"optimizer.clip_norm": 1.0},),
     "slower": ({"optimizer.learning_rate": 0.1},),
     "faster": ({"optimizer.learning_rate": 10.0},),
+    "continue": ({"optimizer.schedule.name": "constant"},),
 }
 """Changes by what they do; the first that fits the experiment is used. Learning rates are factors."""
 
 _REMEDIES: Mapping[Kind, Sequence[str]] = {
     "diverged": ("slower", "clip", "normalize"),
+    "stopped": ("continue",),
     "vanishing": ("activation", "normalize", "skip"),
     "exploding": ("scale", "skip", "clip", "initialize"),
     "saturated": ("activation", "normalize"),
@@ -136,6 +148,7 @@ def _findings(record: Record, experiment: Experiment) -> Iterable[tuple[Kind, st
     if record.diverged:
         yield "diverged", f"Training diverged: {record.diverged}."
     if record.layers:
+        yield from _stopped(record)
         yield from _gradients(record)
         yield from _units(record)
     if "ics" in record.history.readings:
@@ -147,6 +160,22 @@ def _findings(record: Record, experiment: Experiment) -> Iterable[tuple[Kind, st
         yield from _updates(record)
     if "lags" in record.history.readings:
         yield from _lags(record)
+
+
+def _stopped(record: Record) -> Iterable[tuple[Kind, str]]:
+    if _stands_still(record):
+        yield (
+            "stopped",
+            f"The updates at step {record.steps[-1]:,} are exactly 0 although there is a gradient: the learning rate "
+            "is 0, as at the end of a schedule. Readings of updates, of both shifts and along the step show nothing "
+            "there.",
+        )
+
+
+def _stands_still(record: Record) -> bool:
+    """Return whether the newest updates are exactly 0 although there is a gradient."""
+    newest = [float(ratio[-1]) for ratio in record.update_ratios().values()]
+    return bool(newest) and not any(newest) and bool(np.any(record.gradient_norms()[:, -1] > 0))
 
 
 def _gradients(record: Record) -> Iterable[tuple[Kind, str]]:
@@ -219,7 +248,7 @@ def _landscape(record: Record) -> Iterable[tuple[Kind, str]]:
 def _updates(record: Record) -> Iterable[tuple[Kind, str]]:
     ratios = {name: last(ratio) for name, ratio in record.update_ratios().items()}
     ratios = {name: ratio for name, ratio in ratios.items() if math.isfinite(ratio)}
-    if not ratios:
+    if not ratios or _stands_still(record):
         return
     if (usual := middle(np.array([*ratios.values()]))) > FAST:
         yield "fast", f"An update changes the kernels by {usual:.2g} of their norm (median); about 0.001 is usual."

@@ -60,6 +60,14 @@ def test_updates_that_are_far_from_a_thousandth_of_the_weights_are_reported(rati
     assert [f.kind for f in diagnose(record(others=others), SIGMOID)] == ([kind] if kind else [])
 
 
+def test_updates_of_0_are_those_of_a_schedule_that_has_ended_not_of_a_small_learning_rate():
+    experiment = override(SIGMOID, {"optimizer.schedule.name": "cosine"})
+    (found,) = diagnose(record(others={f"fc{i}": layer(1.0, ratio=0.0) for i in (1, 2, 3)}), experiment)
+    assert found.kind == "stopped" and "updates at step 20 are exactly 0 although there is a gradient" in found.text
+    # A larger learning rate would be multiplied by 0, too.
+    assert found.remedies == ({"optimizer.schedule.name": "constant"},)
+
+
 def test_a_gradient_that_is_exactly_0_is_said_to_be_so():
     (found,) = diagnose(record((0.0, 1e-9, 1.0), others={}), SIGMOID)
     assert "is exactly 0 at fc1: nothing arrives there" in found.text
