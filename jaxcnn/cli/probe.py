@@ -5,18 +5,19 @@ first loss is finite; 130 after Ctrl-C. Only after status 0 is there anything ne
 """
 
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tyro
 
 from jaxcnn.cli.arguments import parse, take_names
 from jaxcnn.cli.report_files import check_out, write_files
-from jaxcnn.config import Experiment, load_config, override
+from jaxcnn.config import Experiment, Instrument, load_config, override
 from jaxcnn.models import LeNet5
 from jaxcnn.plots.figures import draw_figures
 from jaxcnn.plots.probe_page import Network, probe_page
@@ -29,6 +30,7 @@ from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import load_saved
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.fields import did_you_mean
 from jaxcnn.runtime.xla_flags import set_xla_flags
 from jaxcnn.training.non_finite import NonFinite
 
@@ -107,7 +109,7 @@ def _probe(words: list[str], prog: str) -> None:
         raise InputError(
             "--compare trains every network from its initial weights, but the target is a run; give a config file."
         )
-    reading = {"probes.every": chosen.every, "probes.instruments": tuple(chosen.probes.split(","))}
+    reading = {"probes.every": chosen.every, "probes.instruments": _instruments(chosen.probes)}
     others = [(_changes(text), override(options(_arguments(text)).config, reading)) for text in own or ()]
     default = f"{Path(target).resolve()}_probe" if run else f"runs/{Path(target).stem}_probe"
     out = check_out(Path(chosen.out or default))
@@ -130,8 +132,23 @@ def _probe(words: list[str], prog: str) -> None:
         print(out / name)
 
 
+def _instruments(text: str) -> tuple[str, ...]:
+    """Return the instruments that `--probes` names, each once."""
+    names = tuple(dict.fromkeys(each.strip() for each in text.split(",")))
+    for name in names:
+        if name not in get_args(Instrument):
+            raise InputError(
+                f"--probes has {name!r}; it must have names of {', '.join(get_args(Instrument))}, separated by commas."
+                f"{did_you_mean(name, get_args(Instrument))}"
+            )
+    return names
+
+
 def _take_compare(words: Sequence[str]) -> tuple[list[str], list[str] | None]:
     """Return the other arguments, and the changes to compare: None without `--compare`, none for the remedies."""
+    for word, following in itertools.pairwise(words):
+        if word == "--compare" and not following.startswith("-"):
+            raise InputError(f"--compare takes its change after an equals sign: --compare={following}")
     mine = [word for word in words if word == "--compare" or word.startswith("--compare=")]
     texts = [word.partition("=")[2] for word in mine if "=" in word]
     return [word for word in words if word not in mine], texts if mine else None

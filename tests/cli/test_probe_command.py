@@ -144,7 +144,16 @@ MISTAKES = {
     ),
     "no activation": ([TINY, "--config.probes.activations=hiden=relu"], "activations has 'hiden', which is no layer"),
     "no recurrence": ([TINY, "--probes=lags"], "the network has no flax.linen.RNN, so that it has no time lags"),
-    "no instrument": ([TINY, "--probes=gradient"], "Probes.instruments is ('gradient',)"),
+    "no instrument": (
+        [TINY, "--probes=ics, gradient"],
+        "--probes has 'gradient'; it must have names of gradients, ics, drift, landscape, hessian, lags, separated by "
+        "commas. Did you mean 'gradients'?",
+    ),
+    "nothing to read": ([TINY, "--probes="], "--probes has ''; it must have names of gradients"),
+    "a change without an equals sign": (
+        [TINY, "--compare", "model.features=3"],
+        "--compare takes its change after an equals sign: --compare=model.features=3",
+    ),
     "no field": ([TINY, "--config.model.feature=1"], "Did you mean --config.model.features?"),
     "no change": ([TINY, "--compare=model.features"], "--compare is 'model.features'; it must be FIELD=VALUE"),
     "a folder that is a file": ([TINY, f"--out={TINY}/x"], "x cannot be written: "),
