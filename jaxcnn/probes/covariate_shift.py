@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.probes.layer_readings import select
-from jaxcnn.probes.losses import Loss, check_scalar
+from jaxcnn.probes.losses import Loss, check_scalar, check_updates
 from jaxcnn.probes.taps import CalledModule, Tap, called_modules, owners, tapped
 from jaxcnn.runtime.errors import InputError
 
@@ -41,9 +41,11 @@ def internal_covariate_shift(loss: Loss, params: Any, updates: Any, *, layers: S
         between them, NaN if one of them is 0. `gradient_evaluations`: the cost.
 
     Raises:
-        InputError: the loss is not a scalar, a layer does not exist, or the parameters are not named as the layers.
+        InputError: the loss is not a scalar, a layer does not exist, the parameters are not named as the layers, or the
+            updates not as the parameters.
     """
     check_scalar(loss, params)
+    check_updates(updates, params)
     modules = _with_parameters(called_modules(loss, params), params)
     chosen = _choose(modules, layers, params)
     places = {name: place for place, name in enumerate(modules)}
@@ -107,6 +109,7 @@ def input_drift(
         InputError: as in `internal_covariate_shift`, or the input of a layer is not one floating array.
     """
     check_scalar(loss, params)
+    check_updates(updates, params)
     modules = called_modules(loss, params)
     chosen = _choose(_with_parameters(modules, params), layers, params)
     for name in chosen:

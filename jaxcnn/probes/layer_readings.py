@@ -16,8 +16,8 @@ from flax import linen as nn
 from jaxcnn.layers import FUNCTIONS, ActivationName
 from jaxcnn.objectives import Batch, CrossEntropy, Objective
 from jaxcnn.probes.distribution import describe, measure, norms, sample
-from jaxcnn.probes.losses import check_scalar, network_loss
-from jaxcnn.probes.taps import CalledModule, Tap, called_modules, owners, tapped
+from jaxcnn.probes.losses import check_scalar, check_updates, network_loss
+from jaxcnn.probes.taps import ROOT, CalledModule, Tap, called_modules, owners, tapped
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 
@@ -127,12 +127,14 @@ def probe(
           with parameters of their own.
 
     Raises:
-        InputError: the loss is not one scalar, a layer or an activation does not exist, no layer can be read, or
-            parameters are used by no layer.
+        InputError: the loss is not one scalar, a layer or an activation does not exist, no layer can be read,
+            parameters are used by no layer, or variables, batch or updates lack something.
     """
     params = variables.get("params", {})
     loss = network_loss(model, variables, batch, objective=objective, key=key)
     check_scalar(loss, params)
+    if updates is not None:
+        check_updates(updates, params)
     with_taps, zeros = tap_layers(loss, params, images=len(batch["image"]), layers=layers, activations=activations)
     gradients, sums = jax.grad(with_taps, (0, 1))(params, zeros)
     return layer_readings(sums, params, gradients, updates)
@@ -264,6 +266,8 @@ def select(
         if not names:
             raise InputError("the network has no layer with parameters or a known activation; name some in layers.")
         return tuple(names)
+    if isinstance(patterns, str):
+        raise InputError(f"layers is {patterns!r}; it must be a sequence of names, as in [{patterns!r}].")
     chosen = set()
     for pattern in patterns:
         matching = {name for name in modules if fnmatchcase(name, pattern)}
@@ -284,7 +288,8 @@ def _near(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if close:
         return f" Did you mean {' or '.join(map(repr, close))}?"
-    names = list(known)
+    # The network as a whole helps no one who looks for a layer.
+    names = [each for each in known if each != ROOT] or [ROOT]
     return f" There are {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}."
 
 

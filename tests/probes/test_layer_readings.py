@@ -185,18 +185,23 @@ def test_the_readings_under_vmap_are_those_of_each_network():
     ("options", "words"),
     [
         ({"layers": ["densee0"]}, "layers has 'densee0', which matches no layer. Did you mean 'dense0' or 'dense1'?"),
-        ({"layers": ["q*"]}, "layers has 'q*', which matches no layer. There are ., dense0, dense1, output."),
+        ({"layers": ["q*"]}, "layers has 'q*', which matches no layer. There are dense0, dense1, output."),
         ({"activations": {"dens0": "tanh"}}, "activations has 'dens0', which is no layer. Did you mean 'dense0' or"),
         ({"activations": {"dense0": "tan"}}, "activations has 'tan' for dense0; it must be one of tanh, relu, "),
         ({"objective": lambda *_: (jnp.zeros(8), ())}, "the loss has shape (8,) and type float32; it must be one fl"),
         ({"objective": lambda *_: ({}, ())}, "the loss gives dict; it must give one scalar."),
+        ({"objective": lambda *_: {}}, "the objective gives dict; it must give a tuple of which the first is the loss"),
+        ({"layers": "dense0"}, "layers is 'dense0'; it must be a sequence of names, as in ['dense0']."),
+        ({"updates": {"a": 1.0}}, "updates has nothing at 'dense0/"),
+        ({"batch": {"label": jnp.arange(8)}}, "the batch has 'label', but no 'image'."),
+        ({"variables": {"dense0": {}}}, "variables has dense0, but not 'params'; pass the result of model.init."),
     ],
 )
 def test_what_cannot_be_read_gets_one_message(options, words):
     model, batch = Plain(), batch_of()
     variables = variables_of(model, batch)
     with pytest.raises(InputError) as error:
-        jax.eval_shape(lambda: probe(model, variables, batch, **options))
+        jax.eval_shape(lambda: probe(model, **({"variables": variables, "batch": batch} | options)))
     assert str(error.value).startswith(words) and "\n" not in str(error.value)
 
 
