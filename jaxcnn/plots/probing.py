@@ -3,7 +3,6 @@
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +10,6 @@ from jaxcnn.plots.figures import Figure
 from jaxcnn.plots.probe_drawings import SHARES, band, bars, heat, heat_height, lines, ridge
 from jaxcnn.probes.diagnosis import DEAD, EXPLODING, SATURATED, VANISHING, dead_word, last, middle, per_step_back, power
 from jaxcnn.probes.record import Record
-
-if TYPE_CHECKING:
-    pass
 
 # The darker, the smaller: where no gradient arrives it is dark.
 _GRADIENTS = ("#05060f", "#1d2f6f", "#3f7fb5", "#9fd0d6", "#fff6c8")

@@ -147,8 +147,8 @@ def _fitting(candidates: Sequence[Mapping[str, Any]], experiment: Experiment) ->
 def _findings(record: Record, experiment: Experiment) -> Iterable[tuple[Kind, str]]:
     if record.diverged:
         yield "diverged", f"Training diverged: {record.diverged}."
+    yield from _stopped(record)
     if record.layers:
-        yield from _stopped(record)
         yield from _gradients(record)
         yield from _units(record)
     if "ics" in record.history.readings:
@@ -174,8 +174,17 @@ def _stopped(record: Record) -> Iterable[tuple[Kind, str]]:
 
 def _stands_still(record: Record) -> bool:
     """Return whether the newest updates are exactly 0 although there is a gradient."""
-    newest = [float(ratio[-1]) for ratio in record.update_ratios().values()]
-    return bool(newest) and not any(newest) and bool(np.any(record.gradient_norms()[:, -1] > 0))
+    readings = record.history.readings
+    if ratios := record.update_ratios():
+        return not any(ratio[-1] for ratio in ratios.values()) and bool(np.any(record.gradient_norms()[:, -1] > 0))
+    if "ics" in readings and len(layers := readings["ics"]["layers"].values()) > 1:
+        # The shift of the first layer is always 0.
+        return not any(x["difference"][-1] for x in layers) and any(x["norm"][-1] > 0 for x in layers)
+    if "landscape" in readings:
+        # A distance of 0 has no ratio.
+        found = readings["landscape"]
+        return bool(found["gradient_norm"][-1] > 0 and not np.isfinite(found["smoothness"][-1]))
+    return False
 
 
 def _gradients(record: Record) -> Iterable[tuple[Kind, str]]:

@@ -59,5 +59,14 @@ def landscape(change, norm=1.0, steps=3):
 
 
 def shift(cosines, steps=3):
-    """Return readings of the internal covariate shift by layer."""
-    return {"layers": {name: {"cosine": np.full(steps, cosine)} for name, cosine in cosines.items()}}
+    """Return readings of the internal covariate shift by layer, whose gradients have norm 1 before and after."""
+    return {
+        "layers": {
+            name: {
+                "cosine": np.full(steps, cosine),
+                "difference": np.full(steps, np.sqrt(2 - 2 * cosine)),
+                "norm": np.ones(steps),
+            }
+            for name, cosine in cosines.items()
+        }
+    }

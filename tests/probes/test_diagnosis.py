@@ -1,5 +1,6 @@
 """Which readings are called wrong, in which words, and whether the remedies can be run."""
 
+import dataclasses
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +11,7 @@ from jaxcnn import Experiment
 from jaxcnn.cli import launch
 from jaxcnn.config import load_config, override
 from jaxcnn.models import LeNet5, PlainNet
-from jaxcnn.probes import diagnosis
+from jaxcnn.probes import History, diagnosis
 from jaxcnn.probes.diagnosis import Kind, arguments, diagnose, distinct, power, remedies
 from tests.probes.records import landscape, layer, record, shift
 
@@ -66,6 +67,15 @@ def test_updates_of_0_are_those_of_a_schedule_that_has_ended_not_of_a_small_lear
     assert found.kind == "stopped" and "updates at step 20 are exactly 0 although there is a gradient" in found.text
     # A larger learning rate would be multiplied by 0, too.
     assert found.remedies == ({"optimizer.schedule.name": "constant"},)
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [{"ics": shift({"fc1": 1, "fc2": 1})}, {"landscape": landscape(0.0) | {"smoothness": np.full(3, np.nan)}}],
+)
+def test_updates_of_0_are_also_seen_without_readings_of_gradients(readings):
+    alone = dataclasses.replace(record(), history=History(10 * np.arange(3), readings, {}))
+    assert [found.kind for found in diagnose(alone, SIGMOID)] == ["stopped"]
 
 
 def test_a_gradient_that_is_exactly_0_is_said_to_be_so():
