@@ -58,7 +58,8 @@ class ImportanceWeights:
         if self.effective < LEAST_SHARE * n:
             return (
                 f"the effective sample size is {self.effective:.1f} of {n} source images, below "
-                f"{100 * LEAST_SHARE:g} %: a few images would decide the result. Give more source images, or a nearer target."
+                f"{100 * LEAST_SHARE:g} %: a few images would decide the result. Give more source images, or a "
+                "target that is more similar."
             )
         return None
 

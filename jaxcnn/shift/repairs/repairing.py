@@ -241,9 +241,9 @@ def _tent(task: _Task) -> _Found:
         )
         return _Found(refused=refused, seeds=seeds, details=details)
     result = _adapted(task, found[0], seeds, details | {"prior": 0.0}, n)
-    unstable = (
-        f"Unstable: with another order of the images {disagreement:.0%} of them get another class.",
-    ) * (disagreement > LARGEST_DISAGREEMENT)
+    unstable = (f"Unstable: with another order of the images {disagreement:.0%} of them get another class.",) * (
+        disagreement > LARGEST_DISAGREEMENT
+    )
     return replace(result, repeats=tuple(found[1:]), warnings=(*result.warnings, *unstable))
 
 
@@ -279,8 +279,8 @@ def _label_shift(task: _Task) -> _Found:
     if shares.condition > LARGEST_CONDITION:
         refused = (
             f"the condition number of the estimate is {shares.condition:.3g}, above {LARGEST_CONDITION:g}: small "
-            "errors of the predicted shares become large errors of the class shares. Give more source images, or a better "
-            "network."
+            "errors of the predicted shares become large errors of the class shares. Give more source images, or a "
+            "better network."
         )
         return _Found(refused=refused, seeds=seeds, details=details)
     verdict = kind_of_shift(source, target, seed=task.seed).verdict
