@@ -175,7 +175,7 @@ def test_bad_input_is_refused(digits):
     broken = replace(target, features=np.where(np.arange(180)[:, None] == 7, np.nan, target.features))
     with pytest.raises(InputError, match="target has 1 images with features or class probabilities that are NaN"):
         shift.repair(net, source, broken)
-    with pytest.raises(InputError, match="target has images of 3x4x1 and source of 8x8x1"):
+    with pytest.raises(InputError, match="target has images of 3x4x1 and source of 32x32x1"):
         shift.repair(net, source, outputs(drawn(60)))
     with pytest.raises(InputError, match="target has 3 classes and source has 10"):
         shift.repair(net, source, replace(outputs(drawn(60)), images=x[:60]))
