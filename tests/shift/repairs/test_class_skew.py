@@ -41,6 +41,7 @@ def test_what_cannot_be_tested_is_said():
 def test_a_skew_that_remains_is_told():
     source = outputs(drawn(600))
     assert remaining_skew(source, outputs(drawn(600, seed=1), seed=1)) == ()
+    assert remaining_skew(source, outputs(np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2]), seed=1)) == ()
     (text,) = remaining_skew(source, outputs(np.zeros(300, int), seed=1))
     assert "still have other shares" in text
 
