@@ -8,8 +8,8 @@ import jaxcnn
 
 ROOT = Path(jaxcnn.__file__).parent
 ROOMS = (
-    "runtime", "objectives", "config", "ops", "norms", "layers", "models", "data", "training", "evaluation", "probes",
-    "plots", "describe", "runs", "weights", "shift", "sweep", "claims", "bench", "cli",
+    "runtime", "objectives", "config", "ops", "norms", "layers", "models", "corruptions", "data", "training",
+    "evaluation", "probes", "plots", "describe", "runs", "weights", "shift", "sweep", "claims", "bench", "cli",
 )  # fmt: skip
 
 

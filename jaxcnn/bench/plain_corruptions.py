@@ -1,7 +1,7 @@
 """The corruptions in plain NumPy and SciPy, one image at a time, as the published code has them.
 
 Each follows the code of MNIST-C or CIFAR-10-C with SciPy and Pillow in place of scikit-image, OpenCV and ImageMagick,
-with the differences that the docstrings of `jaxcnn.shift.corruptions` name. It takes one image float64
+with the differences that the docstrings of `jaxcnn.corruptions` name. It takes one image float64
 [height, width, channels] in 0..1, a severity from 1 to 5 and `Draws`, or an object with the same methods.
 """
 

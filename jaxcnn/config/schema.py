@@ -56,11 +56,21 @@ class Data(Part):
     """tfds: split to train on."""
     test_split: str = "test"
     """tfds: split to test on (imagenet2012 has its labels in 'validation')."""
+    subgroup: str = field(default="", metadata=_SINCE)
+    """Part of the training and test images to use: thin or thick strokes, classes=0-4, tail=10 for a long tail, or
+    several joined by @; see `jaxcnn.data.subgroups`. Empty: all."""
+    target: str = field(default="", metadata=_SINCE)
+    """Images of another population: tfds:NAME, digits, FILE.npy:SEVERITY or corruption:NAME:SEVERITY of the run's own
+    images; then @SUBGROUP, and @SIZE to resize them and pad or crop them to fit, as in digits@20. The network is scored
+    on them at the end; objectives such as `shift.DANN` also train on them, without labels. Empty: none."""
     validation: Fraction = 0.0
     """Fraction of the training images set aside for validation, drawn with `split_seed`."""
+    train_count: PositiveInt | None = field(default=None, metadata=_SINCE)
+    """Number of training images to use, in equal numbers per class, drawn with `split_seed` from those that validation
+    leaves; fewer images are a subset of more. None: all."""
     split_seed: NonNegativeInt | None = field(default=None, metadata=_SINCE)
-    """Seed of the validation split, so that runs of several seeds can be validated on the same images; None: the
-    experiment's seed."""
+    """Seed of the validation split and of `train_count`, so that runs of several seeds can have the same images; None:
+    the experiment's seed."""
     batch_size: PositiveInt = 128
     """Images per training step, over all devices (AlexNet section 5: 128)."""
     eval_batch_size: PositiveInt = field(default=500, metadata=_FREE)

@@ -53,7 +53,7 @@ def _preprocess(order: str, mean: tuple[float, ...], std: tuple[float, ...]) -> 
                 )
                 raise InputError(f"Data.{name} is {values}; it must have 1 value{more}.")
         shift, divisor = (jnp.asarray(v, jnp.float32).reshape(1, 1, 1, -1) for v in (mean, std))
-        return (_to_float(images) - shift) / divisor
+        return (to_float(images) - shift) / divisor
 
     return preprocess
 
@@ -93,7 +93,7 @@ def make_augment(
         shift_key, rotation_key, scale_key, flip_key, place_key, side_key, color_key = keys
         if augment.crop is not None:
             images = _random_crop(augment, place_key, side_key, images)
-        images = _to_float(images)
+        images = to_float(images)
         if moves:
             shift = augment.shift * jax.random.uniform(shift_key, (n, 2), minval=-1.0)
             angle = jnp.deg2rad(augment.rotation) * jax.random.uniform(rotation_key, (n,), minval=-1.0)
@@ -152,7 +152,7 @@ def resized_crop(images: jax.Array, short_side: jax.Array, corner: jax.Array, si
         start = -corner.astype(jnp.float32)
         return jax.image.scale_and_translate(image, (size, size, channels), (0, 1), ratio, start, "linear")
 
-    return jax.vmap(window)(_to_float(images), short_side, corner)
+    return jax.vmap(window)(to_float(images), short_side, corner)
 
 
 def color_axes(images: np.ndarray | Rows) -> np.ndarray:
@@ -249,6 +249,6 @@ def _check_crop(images: jax.Array, size: int) -> tuple[int, int]:
     return height, width
 
 
-def _to_float(images: jax.Array) -> jax.Array:
+def to_float(images: jax.Array) -> jax.Array:
     """Convert to float32; uint8 in 0..255 becomes 0..1."""
     return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images.astype(jnp.float32)

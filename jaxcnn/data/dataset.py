@@ -1,6 +1,7 @@
 """A data set: training, validation and test splits of images with labels."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,46 @@ class Rows:
         return np.asarray(self.source[self.index], dtype)
 
 
+class Mapped:
+    """Images that a function computes from other images when they are indexed.
+
+    Attributes:
+        source: the other images.
+        function: `(images, rows) -> images`, of some images and their rows in `source`, which may serve as seeds.
+    """
+
+    # Images that are computed at once where all are read.
+    _CHUNK = 500
+
+    def __init__(
+        self, source: Any, function: Callable[[np.ndarray, np.ndarray], np.ndarray], shape: tuple[int, int, int]
+    ) -> None:
+        """Keep the images; `shape` is the height, width and channels of what the function returns, in the dtype of
+        `source`."""
+        self.source, self.function = source, function
+        self.shape, self.dtype, self.ndim = (len(source), *shape), source.dtype, 4
+        self.nbytes = math.prod(self.shape) * source.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        index = np.arange(len(self))[rows]
+        some = np.atleast_1d(index)
+        parts = [some[i : i + self._CHUNK] for i in range(0, len(some), self._CHUNK)]
+        empty = np.zeros((0, *self.shape[1:]), self.dtype)
+        images = np.concatenate([empty, *(self.function(np.asarray(self.source[part]), part) for part in parts)])
+        return images if np.ndim(index) else images[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def chosen(images: Any, rows: np.ndarray) -> Rows:
+    """Return rows of images without copying an image; rows of `Rows` are rows of what these select from."""
+    return Rows(images.source, images.index[rows]) if isinstance(images, Rows) else Rows(images, rows)
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images and their labels.
@@ -62,12 +103,18 @@ class Dataset:
         test: the split to report results on.
         validation: the split for model selection, taken from the training images; None if `Data.validation` is 0.
         class_names: a name for each class of the source.
+        unlabelled: images of the target to train on, without their labels; None if `Data.target` is empty.
+        target: labelled images of the target, for the score at the end and nothing else; None likewise.
+        about_target: one line that says what the target images are.
     """
 
     train: Split | None
     test: Split
     validation: Split | None
     class_names: tuple[str, ...]
+    unlabelled: Any = None
+    target: Split | None = None
+    about_target: str = ""
 
 
 def check_labels(dataset: Dataset, num_classes: int) -> None:
@@ -76,7 +123,7 @@ def check_labels(dataset: Dataset, num_classes: int) -> None:
     Raises:
         InputError: a label is `num_classes` or more; gathering its logit would silently return another class's.
     """
-    parts = {name: getattr(dataset, name) for name in ("train", "validation", "test")}
+    parts = {name: getattr(dataset, name) for name in ("train", "validation", "test", "target")}
     for name, part in parts.items():
         outside = part.labels[part.labels >= num_classes] if part else ()
         if len(outside):
@@ -117,3 +164,15 @@ def fit(image: Any, size: int) -> Any:
 def padded(images: np.ndarray, pad: int) -> np.ndarray:
     """Pad images [n, height, width, channels] with `pad` rows and columns of zeros on every side."""
     return np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0))) if pad else images
+
+
+def framed(images: np.ndarray, image_size: int | None, pad: int) -> np.ndarray:
+    """Resize images [n, height, width, channels] to a short side (None: leave them), crop the central square, and pad
+    them with zeros."""
+    from PIL import Image
+
+    if image_size and len(images):
+        planes = np.moveaxis(images, -1, 1)
+        resized = [[np.asarray(fit(Image.fromarray(p), image_size)) for p in image] for image in planes]
+        images = np.moveaxis(np.asarray(resized), 1, -1)
+    return padded(images, pad)

@@ -20,16 +20,17 @@ _TEST = (
 
 
 @functools.cache
-def digits() -> tuple[Split, Split, tuple[str, ...]]:
+def digits(side: int = 32) -> tuple[Split, Split, tuple[str, ...]]:
     """Return training split, test split and class names of 1797 scans, 8x8 counts in 0..16 (UCI Optical Recognition of
-    Handwritten Digits, test set), as uint8 images of 32x32 pixels. They are read once; the arrays cannot be written."""
+    Handwritten Digits, test set), as uint8 images of `side` pixels. They are read once; the arrays cannot be written.
+    """
     from PIL import Image
 
     package = Path(importlib.util.find_spec("sklearn").origin).parent
     with gzip.open(package / "datasets" / "data" / "digits.csv.gz") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     planes = (table[:, :-1] * (255 / 16)).astype(np.float32).reshape(-1, 8, 8)
-    smooth = [np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BICUBIC)) for p in planes]
+    smooth = [np.asarray(Image.fromarray(p).resize((side, side), Image.Resampling.BICUBIC)) for p in planes]
     images = np.clip(np.rint(smooth), 0, 255).astype(np.uint8)[..., None]
     labels = table[:, -1].astype(np.int32)
     tested = np.unpackbits(np.frombuffer(base64.b64decode(_TEST), np.uint8), count=len(labels)).astype(bool)

@@ -54,7 +54,13 @@ def steps_per_epoch(n: int, batch_size: int, devices: int = 1) -> int:
 
 
 def train_batches(
-    split: Split, batch_size: int, *, seed: int, start_step: int = 0, sharding: NamedSharding | None = None
+    split: Split,
+    batch_size: int,
+    *,
+    seed: int,
+    start_step: int = 0,
+    sharding: NamedSharding | None = None,
+    target: Any = None,
 ) -> Iterator[dict[str, jax.Array]]:
     """Yield training batches without end, starting at `start_step`; the batch of step s depends only on (seed, s).
 
@@ -68,14 +74,21 @@ def train_batches(
         seed: seed of the experiment.
         start_step: the first step, from 0; a resumed run passes the step at which it resumes.
         sharding: sharding of the batch axis over a mesh; None: one device.
+        target: unlabelled images of another population; None: none. Every batch has as many of them as training images,
+            in an order of their own, so that those of step s depend only on (seed, s) too; there may be fewer than a
+            batch, which then has some of them more than once.
 
     Returns:
-        Dicts of `image` [batch_size, height, width, channels] in the split's dtype and `label` int32 [batch_size].
+        Dicts of `image` [batch_size, height, width, channels] in the split's dtype, `label` int32 [batch_size] and, if
+        there are such images, `target` like `image`.
 
     Raises:
         InputError: a batch is larger than the split, or not divisible by the number of devices.
     """
     steps, epoch = steps_per_epoch(len(split), batch_size, _device_count(sharding)), _epochs(split, seed)
+    if target is not None:
+        labelled = train_batches(split, batch_size, seed=seed, start_step=start_step, sharding=sharding)
+        return _joined(labelled, _target_batches(target, batch_size, seed, start_step, sharding))
     if _fits(split.images):
         return _from_device(split.images, epoch, batch_size, steps, start_step, sharding)
 
@@ -94,6 +107,7 @@ def member_train_batches(
     seeds: Sequence[int],
     start_step: int = 0,
     sharding: NamedSharding | None = None,
+    target: Any = None,
 ) -> Iterator[dict[str, jax.Array]]:
     """Yield the training batches of several runs, stacked along a new first axis: batch i is that of
     `train_batches(splits[i], ..., seed=seeds[i])`.
@@ -105,13 +119,18 @@ def member_train_batches(
         seeds: seed of each run.
         start_step: as in `train_batches`.
         sharding: sharding of the batch axis of one run.
+        target: unlabelled images for all runs, as in `train_batches`.
 
     Returns:
-        Dicts of `image` [runs, batch_size, height, width, channels] and `label` int32 [runs, batch_size].
+        Dicts of `image` [runs, batch_size, height, width, channels], `label` int32 [runs, batch_size] and, if there are
+        unlabelled images, `target` like `image`.
 
     Raises:
         InputError: as in `train_batches`.
     """
+    if target is not None:
+        labelled = member_train_batches(splits, batch_size, seeds=seeds, start_step=start_step, sharding=sharding)
+        return _joined(labelled, _member_target_batches(target, batch_size, seeds, start_step, sharding))
     steps = steps_per_epoch(len(splits[0]), batch_size, _device_count(sharding))
     stacked, (images, _) = _with_members(sharding), _source(splits[0].images)
     if not _fits(images):
@@ -199,6 +218,69 @@ def _from_device(
             rows, labels = (_send(x, everywhere) for x in epoch(number))
         yield gather(resident, rows, labels, np.int32(position * batch_size), batch_size)
         step += 1
+
+
+def target_rows(seed: int, n: int, batch_size: int) -> Callable[[int], np.ndarray]:
+    """Return a function from a step to the rows of its target images, int32 [batch_size]; it depends on nothing else.
+
+    The images are passed through again and again, each time in another order; a batch may reach over several passes.
+
+    Args:
+        seed: seed of the experiment.
+        n: number of target images.
+        batch_size: images per step.
+    """
+
+    @functools.lru_cache(maxsize=2)
+    def order(number: int) -> np.ndarray:
+        return shuffled(n, seed, Stream.TARGET_ORDER, number)
+
+    def rows(step: int) -> np.ndarray:
+        first, last = step * batch_size, (step + 1) * batch_size
+        orders = [order(number) for number in range(first // n, -(-last // n))]
+        return np.concatenate(orders)[first % n :][:batch_size]
+
+    return rows
+
+
+def _target_batches(
+    images: Any, batch_size: int, seed: int, start_step: int, sharding: NamedSharding | None
+) -> Iterator[dict[str, jax.Array]]:
+    """Yield batches of `target`."""
+    rows = target_rows(seed, len(images), batch_size)
+    if _fits(images):
+        return _targets_from_device(images, rows, start_step, sharding)
+    return _prefetch(lambda step: {"target": _send_rows(images, rows(step), sharding)}, itertools.count(start_step))
+
+
+def _member_target_batches(
+    images: Any, batch_size: int, seeds: Sequence[int], start_step: int, sharding: NamedSharding | None
+) -> Iterator[dict[str, jax.Array]]:
+    """Yield batches of `target` with a first axis of members; `sharding` is that of one member."""
+    stacked = _with_members(sharding)
+    if not _fits(images):
+        return _stacked([_target_batches(images, batch_size, seed, start_step, sharding) for seed in seeds], stacked)
+    each = [target_rows(seed, len(images), batch_size) for seed in seeds]
+    return _targets_from_device(images, lambda step: np.stack([rows(step) for rows in each]), start_step, stacked)
+
+
+def _targets_from_device(
+    images: Any, rows: Callable[[int], np.ndarray], start_step: int, sharding: NamedSharding | None
+) -> Iterator[dict[str, jax.Array]]:
+    everywhere = sharding and NamedSharding(sharding.mesh, PartitionSpec())
+    resident = _send(np.asarray(images), everywhere)
+    gather = jax.jit(lambda images, rows: images.at[rows].get(mode="promise_in_bounds"), out_shardings=sharding)
+    for step in itertools.count(start_step):
+        yield {"target": gather(resident, _send(rows(step), everywhere))}
+
+
+def _joined(*streams: Iterator[dict[str, jax.Array]]) -> Iterator[dict[str, jax.Array]]:
+    """Yield the batches of several iterators as one; close them at the end."""
+    with contextlib.ExitStack() as ends:
+        for stream in streams:
+            ends.enter_context(contextlib.closing(stream))
+        for parts in zip(*streams, strict=True):
+            yield {name: values for part in parts for name, values in part.items()}
 
 
 def _gather(

@@ -11,9 +11,11 @@ import numpy as np
 
 from jaxcnn.config import Data, Fake
 from jaxcnn.data.checks import check_layout, unseen_classes, warnings_about
-from jaxcnn.data.dataset import Dataset, MissingData, Rows, Split, fit, padded
+from jaxcnn.data.dataset import Dataset, MissingData, Split, chosen, framed
 from jaxcnn.data.digits import digits
-from jaxcnn.data.streams import Stream
+from jaxcnn.data.streams import Stream, shuffled
+from jaxcnn.data.subgroups import balanced_rows, subgroup_rows
+from jaxcnn.data.targets import read_targets
 from jaxcnn.runtime.errors import InputError
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -50,32 +52,55 @@ def load(config: Data, seed: int, arrays: Mapping[str, Any] | None = None, *, ne
             "arrays": lambda: _arrays(config.name, arrays, need_train),
         }
         train, test, class_names = read[config.source]()
-        train, test = (part and Split(_framed(part.images, config), part.labels) for part in (train, test))
+        train, test = (
+            part and Split(framed(part.images, config.image_size, config.pad), part.labels) for part in (train, test)
+        )
     _check_parts(train, test, config.source)
     doubtful = [*warnings_about(train, test, config)] if config.source == "arrays" else []
     if config.source in ("arrays", "tfds") and train is not None:
         doubtful += unseen_classes(train, test)
     for doubt in doubtful:
         warnings.warn(doubt, stacklevel=2)
+    if config.subgroup:
+        train, test = (part and _subgroup(part, config.subgroup) for part in (train, test))
     whole = Dataset(train, test, None, class_names)
-    if not config.validation or train is None:
+    if config.target and train is not None:
+        unlabelled, target = read_targets(config.target, whole, config)
+        whole = dataclasses.replace(
+            whole, unlabelled=unlabelled.images, target=Split(target.images, target.labels), about_target=target.about
+        )
+    if train is None or not (config.validation or config.train_count):
         return whole
-    divided = with_validation(whole, config.validation, seed if config.split_seed is None else config.split_seed)
+    found = divided(whole, config, seed)
     if type(train.images) is not np.ndarray:
-        return divided
+        return found
     # Copies, so that the memory of the whole array is released.
-    train, validation = (Split(np.asarray(part.images), part.labels) for part in (divided.train, divided.validation))
-    return Dataset(train, test, validation, class_names)
+    parts = {name: getattr(found, name) for name in ("train", "validation")}
+    copies = {name: part and Split(np.asarray(part.images), part.labels) for name, part in parts.items()}
+    return dataclasses.replace(found, **copies)
 
 
-def shuffled(n: int, seed: int, *stream: int) -> np.ndarray:
-    """Return a permutation of 0..n-1, int32 [n], drawn with a seed for a `Stream`, such as `Stream.ORDER, epoch`.
+def divided(dataset: Dataset, config: Data, seed: int) -> Dataset:
+    """Return a data set with the validation split and the number of training images that a configuration asks for.
 
-    It sorts the raw output of PCG64, which NumPy guarantees to keep across versions (unlike its `permutation`), so that
-    the order is the same wherever a run is resumed.
+    Args:
+        dataset: the data set with all training images.
+        config: its `validation`, `train_count` and `split_seed`.
+        seed: seed of the experiment, which draws both unless `split_seed` is set.
+
+    Raises:
+        InputError: a split would be empty, or there are fewer training images than asked for.
     """
-    sequence = np.random.SeedSequence(seed, spawn_key=stream)
-    return np.argsort(np.random.PCG64(sequence).random_raw(n), kind="stable").astype(np.int32)
+    seed = seed if config.split_seed is None else config.split_seed
+    if config.validation:
+        dataset = with_validation(dataset, config.validation, seed)
+    if config.train_count is None:
+        return dataset
+    train = dataset.train
+    if config.train_count > len(train):
+        raise InputError(f"Data.train_count is {config.train_count}; there are {len(train)} training images.")
+    rows = np.sort(balanced_rows(train.labels, config.train_count, seed))
+    return dataclasses.replace(dataset, train=Split(chosen(train.images, rows), train.labels[rows]))
 
 
 def validation_rows(n: int, share: float, seed: int) -> np.ndarray:
@@ -95,15 +120,9 @@ def _check_parts(train: Split | None, test: Split, source: str) -> None:
         raise InputError(f"Training and test images differ in type or shape, {kinds}; they must match.")
 
 
-def _framed(images: np.ndarray, config: Data) -> np.ndarray:
-    """Resize, crop and pad images according to the configuration."""
-    from PIL import Image
-
-    if config.image_size and len(images):
-        planes = np.moveaxis(images, -1, 1)
-        resized = [[np.asarray(fit(Image.fromarray(p), config.image_size)) for p in image] for image in planes]
-        images = np.moveaxis(np.asarray(resized), 1, -1)
-    return padded(images, config.pad)
+def _subgroup(part: Split, text: str) -> Split:
+    rows = subgroup_rows(text, part.images, part.labels)
+    return Split(chosen(part.images, rows), part.labels[rows])
 
 
 def with_validation(dataset: Dataset, share: float, seed: int) -> Dataset:
@@ -121,7 +140,8 @@ def with_validation(dataset: Dataset, share: float, seed: int) -> Dataset:
     aside = np.zeros(n, bool)
     aside[drawn] = True
     rest, validation = (
-        Split(Rows(train.images, rows), train.labels[rows]) for rows in (np.flatnonzero(~aside), np.flatnonzero(aside))
+        Split(chosen(train.images, rows), train.labels[rows])
+        for rows in (np.flatnonzero(~aside), np.flatnonzero(aside))
     )
     return dataclasses.replace(dataset, train=rest, validation=validation)
 

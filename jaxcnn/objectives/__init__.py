@@ -9,7 +9,7 @@ from jaxcnn.objectives.classification import (
     maximum_a_posteriori,
     mean_squared_error,
 )
-from jaxcnn.objectives.objective import OWN, Apply, Batch, Objective, Sums, mean_metrics, network_params, trained
+from jaxcnn.objectives.objective import OWN, Apply, Batch, Need, Objective, Sums, mean_metrics, network_params, trained
 
 __all__ = [
     "OWN",
@@ -19,6 +19,7 @@ __all__ = [
     "CrossEntropy",
     "MaximumAPosteriori",
     "MeanSquaredError",
+    "Need",
     "Objective",
     "Sums",
     "cross_entropy",

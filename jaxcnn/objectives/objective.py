@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import jax
 
@@ -10,7 +10,13 @@ from jaxcnn.runtime import fields
 from jaxcnn.runtime.errors import InputError
 
 Batch = dict[str, jax.Array]
-"""Arrays by name, each with one row per example; classification reads `image` and `label`."""
+"""Arrays by name, each with one row per example; classification reads `image` and `label`. What else it has, apart from
+the views that an objective makes, is what the objective needs (`Need`)."""
+Need = Literal["target", "progress", "features"]
+"""What an objective may need besides labelled images. target: `batch["target"]`, unlabelled images of another
+population (`data.target`), as many as there are in `image`, augmented and preprocessed like these. progress:
+`batch["progress"]`, the share of the steps that is done, a float32 scalar in [0, 1). features: the argument `features`
+of `init`."""
 Sums = dict[str, jax.Array]
 """Scalars summed over examples, so that sums of several batches can be added; `n` counts the examples."""
 Apply = Callable[[Any, Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
@@ -25,9 +31,14 @@ OWN = "~objective"
 class Objective:
     """What a training step minimizes: a frozen record that is hashable, comparable and saved with the experiment.
 
-    A subclass is decorated with `@dataclass(frozen=True)`. It defines `__call__` and `sums`, and if needed `init` and
-    `trains`. Its options are its fields, which are checked against their annotations.
+    A subclass is decorated with `@dataclass(frozen=True)`. It defines `__call__` and `sums`, and if needed `init`,
+    `trains` and `views`. Its options are its fields, which are checked against their annotations.
+
+    Attributes:
+        needs: what it needs besides labelled images.
     """
+
+    needs: ClassVar[tuple[Need, ...]] = ()
 
     def __post_init__(self) -> None:
         fields.check(self)
@@ -50,7 +61,7 @@ class Objective:
         """
         raise NotImplementedError
 
-    def init(self, key: jax.Array, logits: jax.ShapeDtypeStruct) -> Any:
+    def init(self, key: jax.Array, logits: jax.ShapeDtypeStruct, features: jax.ShapeDtypeStruct | None = None) -> Any:
         """Return the objective's own parameters, such as a learned temperature: a tree of arrays, or None.
 
         They are trained and saved with the network's parameters, and weight decay follows the same rule. Networks
@@ -59,8 +70,23 @@ class Objective:
         Args:
             key: random key for initial values.
             logits: shape [1, classes] and dtype of the network's output for one image.
+            features: shape [1, d] and dtype of the penultimate features of one image (`probes.with_features`); passed
+                only if `needs` has "features".
         """
         return None
+
+    def views(self, key: jax.Array, batch: Batch) -> Batch:
+        """Return a training batch with changed images, or with further views of them.
+
+        It is called inside the training step, after augmentation and before preprocessing: images are uint8 in 0..255
+        or float32, in 0..1 if they were stored as uint8 (`data.to_float` makes both float32). `image`, `target` and new
+        arrays with four axes are preprocessed then.
+
+        Args:
+            key: random key of the step.
+            batch: batch with `image`, `label` and what the objective needs.
+        """
+        return batch
 
     def trains(self, params: Any) -> Any:
         """Return which parameters train: True for all, or a tree of bools that is a prefix of `params`, where each leaf

@@ -16,6 +16,7 @@ from jaxcnn.probes.instruments import Instruments
 from jaxcnn.probes.landscape import gradient_step, hessian_eigenvalue, loss_along_step
 from jaxcnn.probes.layer_readings import Readings, dead, first_to_last, probe
 from jaxcnn.probes.losses import network_loss
+from jaxcnn.probes.penultimate import with_features
 from jaxcnn.probes.recurrence import through_time
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "probe",
     "read_history",
     "through_time",
+    "with_features",
     "write_history",
 ]

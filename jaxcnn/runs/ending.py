@@ -29,17 +29,15 @@ class Summary(Hook):
     def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
         if run.console.quiet:
             return
-        test = results.test
-        found = f"loss {test['loss']:.4f}"
-        if "error" in test:
-            wrong = f"({round(test['error'] * test['n'])} of {test['n']:,} wrong)"
-            found = f"error {test['error']:.2%} {wrong}, accuracy {test['accuracy']:.2%}, {found}"
-        run.console.print(f"\ntest {found}; {results.steps:,} steps in {results.seconds:.1f} s")
+        console, seconds = run.console, f"{results.steps:,} steps in {results.seconds:.1f} s"
+        console.print(f"\ntest {_found(results.test)}; {seconds}")
+        if results.target is not None:
+            console.print(f"target {_found(results.target)}; {run.plan.dataset.about_target}")
         model, variables = run.plan.experiment.model, run.state.variables
         variables |= {"params": network_params(run.state.params)}
         hint = running_statistics_hint(run.workdir, model, variables, run.plan.image_shape, results.steps)
         if hint:
-            run.console.print(hint)
+            console.print(hint)
         best = f"the latest two and the best by {run.evaluated_part} accuracy"
         pictures = ("*.png", "learning curves, confusion matrix, confident errors, first-layer filters")
         for name, what in (
@@ -50,7 +48,15 @@ class Summary(Hook):
             *([] if run.keep == "results" else [("checkpoints/", best if run.keep == "all" else "the last")]),
             ("config.json, provenance.json", "the experiment, its code and the machine"),
         ):
-            run.console.print(f"  {run.workdir}/{name}: {what}")
+            console.print(f"  {run.workdir}/{name}: {what}")
+
+
+def _found(metrics: dict[str, float]) -> str:
+    found = f"loss {metrics['loss']:.4f}"
+    if "error" not in metrics:
+        return found
+    wrong = f"({round(metrics['error'] * metrics['n'])} of {metrics['n']:,} wrong)"
+    return f"error {metrics['error']:.2%} {wrong}, accuracy {metrics['accuracy']:.2%}, {found}"
 
 
 def _probed(run: Run) -> bool:

@@ -69,6 +69,7 @@ class Alone:
             seed=experiment.seed,
             start_step=step,
             sharding=plan.batch_sharding,
+            target=plan.target,
         )
 
     def compile(self, batch: Batch, readings: tuple[Callable[..., Readings], ...]) -> Callable[..., Any]:

@@ -143,16 +143,23 @@ class _Loop:
                 pending = (step, reading, answer)
 
     def conclude(self) -> None:
-        """Make the results of the live members, from evaluations of the last step."""
+        """Make the results of the live members, from evaluations of the last step. This is the only use of the labels
+        of a target."""
         step = self.plan.total_steps
-        for part in dict.fromkeys(("test", self.evaluated_part)):
+        target = ("target",) if self.plan.dataset.target is not None else ()
+        for part in dict.fromkeys(("test", self.evaluated_part, *target)):
             # If this launch trained the last step, the loop has already evaluated it on one of them.
             if any(part not in member.found or member.found[part][0] != step for member in self.live):
                 self._evaluate(part, step)
         for member in self.live:
             run, metrics = member.run, {part: found[1] for part, found in member.found.items()}
             member.results = Results(
-                metrics["test"], step, run.clock.seconds, str(run.workdir), metrics.get("validation")
+                metrics["test"],
+                step,
+                run.clock.seconds,
+                str(run.workdir),
+                metrics.get("validation"),
+                metrics.get("target"),
             )
 
     def save(self) -> None:

@@ -15,9 +15,10 @@ from rich.console import Console
 from jaxcnn import data
 from jaxcnn.config import Experiment
 from jaxcnn.describe import tables as describe
-from jaxcnn.objectives import trained
+from jaxcnn.objectives import Objective, trained
 from jaxcnn.probes import Instruments
 from jaxcnn.runs.programs import Programs, programs, structure
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.training import optim
 from jaxcnn.training.state import IMPLEMENTATION, TrainState
 
@@ -51,6 +52,11 @@ class Plan:
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the network's input: of the crop if there is one, otherwise of the image."""
         return _one_image(self.experiment, self.dataset).shape[1:]
+
+    @property
+    def target(self) -> Any:
+        """The unlabelled target images to train on; None if the objective needs none."""
+        return self.dataset.unlabelled if "target" in self.experiment.objective.needs else None
 
     @property
     def replicated(self) -> NamedSharding:
@@ -87,10 +93,10 @@ def make_plans(experiments: Sequence[Experiment], arrays: Mapping[str, np.ndarra
     """
     first, seeds = experiments[0], {experiment.seed for experiment in experiments}
     settings = first.data
-    if settings.validation and settings.split_seed is None:
-        # Each seed draws its own validation split.
-        whole = data.load(dataclasses.replace(settings, validation=0.0), first.seed, arrays)
-        datasets = {seed: data.with_validation(whole, settings.validation, seed) for seed in seeds}
+    if settings.split_seed is None and (settings.validation or settings.train_count):
+        # Each seed draws its own validation and training images.
+        whole = data.load(dataclasses.replace(settings, validation=0.0, train_count=None), first.seed, arrays)
+        datasets = {seed: data.divided(whole, settings, seed) for seed in seeds}
     else:
         datasets = dict.fromkeys(seeds, data.load(settings, first.seed, arrays))
     plan = _plan(first, datasets[first.seed])
@@ -109,6 +115,11 @@ def _plan(experiment: Experiment, dataset: data.Dataset) -> Plan:
         )
     )
     data.check_labels(dataset, made.logits.shape[-1])
+    if "target" in experiment.objective.needs and dataset.unlabelled is None:
+        raise InputError(
+            f"{type(experiment.objective).__name__} trains on images of a target, and data.target is empty; set it, "
+            "for example config.data.target=digits@20 or corruption:gaussian_noise:5."
+        )
     replicated = NamedSharding(sharding.mesh, PartitionSpec())
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), made.state)
     plan = Plan(
@@ -121,15 +132,28 @@ def _plan(experiment: Experiment, dataset: data.Dataset) -> Plan:
         batch_sharding=sharding,
         colors=_colors(experiment, dataset, replicated),
     )
+    _check_views(plan)
     if experiment.probes.every:
         _check_probes(plan)
     return plan
+
+
+def _check_views(plan: Plan) -> None:
+    """Raise InputError if the views of the objective do not fit the batches: compute their shapes."""
+    objective, n = plan.experiment.objective, plan.experiment.data.batch_size
+    if type(objective).views is not Objective.views:
+        image = jax.ShapeDtypeStruct((n, *plan.image_shape), np.float32)
+        batch = {"image": image, "label": jax.ShapeDtypeStruct((n,), np.int32)}
+        batch |= {"target": image} if plan.target is not None else {}
+        jax.eval_shape(objective.views, jax.random.key(0), batch)
 
 
 def _check_probes(plan: Plan) -> None:
     """Raise InputError if the probes do not fit the network: trace a step with them."""
     images, n = plan.dataset.train.images, plan.experiment.data.batch_size
     shapes = {"image": ((n, *images.shape[1:]), images.dtype), "label": ((n,), np.int32)}
+    if plan.target is not None:
+        shapes["target"] = shapes["image"]
     batch = {name: jax.ShapeDtypeStruct(*each, sharding=plan.batch_sharding) for name, each in shapes.items()}
     instruments = (Instruments(plan.experiment.probes),)
     jax.eval_shape(partial(plan.programs.train_step, readings=instruments), plan.state, batch, plan.colors)
@@ -187,3 +211,5 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"data: {counts} images; {plan.total_steps:,} steps of {experiment.data.batch_size} images, "
         f"{plan.steps_per_epoch:,} per epoch"
     )
+    if dataset.target is not None:
+        console.print(f"target: {dataset.about_target}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -19,14 +20,18 @@ from jaxcnn import data
 from jaxcnn.config import Augment, Data, Experiment, Optimizer
 from jaxcnn.data.streams import InitStream
 from jaxcnn.objectives import OWN, Batch, Objective, Sums, trained
+from jaxcnn.probes import with_features
 from jaxcnn.runs.stacking import member_axes
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.training import optim
 from jaxcnn.training.state import IMPLEMENTATION, TrainState, create_state
-from jaxcnn.training.steps import Readings, make_eval_step, make_train_step
+from jaxcnn.training.steps import Readings, make_eval_step, make_train_step, training_apply
 
 # Number of structures whose programs are kept; without a limit, a sweep over architectures would keep all of them.
 _KEPT = 8
+
+# Images of the batch with which an objective is checked.
+_CHECKED = 256
 
 
 @dataclass(frozen=True)
@@ -133,20 +138,31 @@ def _check_names(network: Any) -> None:
 
 
 def _check_objective(
-    objective: Objective, variables: dict[str, Any], images: jax.Array, logits: jax.ShapeDtypeStruct
+    objective: Objective,
+    model: nn.Module,
+    variables: dict[str, Any],
+    images: jax.Array,
+    logits: jax.ShapeDtypeStruct,
 ) -> None:
     """Refuse an objective whose loss is no scalar, or whose sums are not scalars that include `n`."""
-    batch = {"image": images, "label": jnp.zeros(1, jnp.int32)}
+    # Only shapes are computed, and some objectives divide a batch.
+    images = jax.ShapeDtypeStruct((_CHECKED, *images.shape[1:]), images.dtype)
+    batch: dict[str, Any] = {"image": images, "label": jax.ShapeDtypeStruct((_CHECKED,), np.int32)}
+    further = {"target": images, "progress": jax.ShapeDtypeStruct((), np.float32)}
+    batch |= {name: further[name] for name in objective.needs if name in further}
     rest = {name: collection for name, collection in variables.items() if name != "params"}
 
-    def answer(params: Any, model_state: Any, key: jax.Array) -> tuple[jax.Array, Sums]:
-        loss, (_, sums) = objective(
-            lambda params, state, images, key: (jnp.zeros((len(images), *logits.shape[1:]), logits.dtype), state),
-            *(params, model_state, batch, key),
-        )
+    def pretended(params: Any, state: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+        return jnp.zeros((len(images), *logits.shape[1:]), logits.dtype), state
+
+    # An objective with further needs may read layers; for the others the network is not traced once more.
+    apply = training_apply(model, train=True) if objective.needs else pretended
+
+    def answer(params: Any, model_state: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
+        loss, (_, sums) = objective(apply, params, model_state, objective.views(key, batch), key)
         return loss, sums
 
-    loss, sums = jax.eval_shape(answer, variables["params"], rest, _key(0))
+    loss, sums = jax.eval_shape(answer, variables["params"], rest, batch, _key(0))
     if loss.shape:
         raise InputError(f"{type(objective).__name__} gives a loss of shape {loss.shape}; it must be a scalar.")
     if "n" not in sums:
@@ -157,6 +173,14 @@ def _check_objective(
         raise InputError(
             f"{type(objective).__name__} gives {wrong[0]} of shape {sums[wrong[0]].shape}; sums are scalars."
         )
+
+
+def _features(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> jax.ShapeDtypeStruct:
+    """Return shape and dtype of the penultimate features of one image."""
+    rest = {name: collection for name, collection in variables.items() if name != "params"}
+    apply = training_apply(model, train=False)
+    _, features, _ = jax.eval_shape(functools.partial(with_features, apply), variables["params"], rest, images, _key(0))
+    return features
 
 
 def _make(of: Structure) -> Programs:
@@ -173,14 +197,16 @@ def _make(of: Structure) -> Programs:
     if logits.ndim != 2:
         raise InputError(f"the network gives logits of shape {logits.shape} for one image; it must give (1, classes).")
 
+    shapes = (logits, _features(of.model, network, images)) if "features" in of.objective.needs else (logits,)
+
     def draw(key: jax.Array) -> dict[str, Any]:
         variables = of.model.init(key, images, train=False)
-        own = of.objective.init(jax.random.fold_in(key, InitStream.OBJECTIVE), logits)
+        own = of.objective.init(jax.random.fold_in(key, InitStream.OBJECTIVE), *shapes)
         return variables if own is None else {**variables, "params": {**variables["params"], OWN: own}}
 
     variables = jax.eval_shape(lambda: draw(_key(0)))
     trained(of.objective, variables["params"])
-    _check_objective(of.objective, variables, images, logits)
+    _check_objective(of.objective, of.model, variables, images, logits)
     lengths = {"steps_per_epoch": of.steps_per_epoch, "total_steps": of.total_steps}
     optimizer = optim.make_optimizer(of.optimizer, variables["params"], **lengths)
     schedule = optim.make_schedule(of.optimizer, **lengths)
@@ -206,6 +232,7 @@ def _make(of: Structure) -> Programs:
             objective=of.objective,
             readings=read,
             tap=next((each.tap for each in readings if hasattr(each, "tap")), None),
+            total_steps=of.total_steps,
         )
         state, metrics, answers = step(state, batch)
         return state, metrics, (optim.current_learning_rate(schedule, state.hyper, state.opt_state), answers)

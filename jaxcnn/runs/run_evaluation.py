@@ -132,7 +132,9 @@ def evaluate_run(
     skipped = f"{run}: the weights are those of {selection}" if selection.damaged else None
     for text in filter(None, (other_code(run, experiment), skipped)):
         _note(text) if verbose else warnings.warn(text, stacklevel=3)
-    settings, augment = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir), experiment.augment
+    # The target was scored at the end of the run, and need not be there any more.
+    settings = replace(experiment.data, data_dir=data_dir or experiment.data.data_dir, target="")
+    augment = experiment.augment
     estimated = any(kind in get_args(EstimatedKind) for kind, _ in kinds.values())
     dataset = data.load(settings, experiment.seed, arrays, need_train=estimated or part != "test")
     split = _part(dataset, part)

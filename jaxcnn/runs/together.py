@@ -33,7 +33,7 @@ class Together:
     def train_batches(self, step: int) -> Iterator[Batch]:
         plans, size = [run.plan for run in self.runs], self._plan.experiment.data.batch_size
         seeds = [plan.experiment.seed for plan in plans]
-        options = {"start_step": step, "sharding": self._plan.batch_sharding}
+        options = {"start_step": step, "sharding": self._plan.batch_sharding, "target": self._plan.target}
         if len({*seeds}) == 1:
             return data.train_batches(plans[0].dataset.train, size, seed=seeds[0], **options)
         return data.member_train_batches([plan.dataset.train for plan in plans], size, seeds=seeds, **options)

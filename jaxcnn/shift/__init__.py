@@ -1,4 +1,4 @@
-"""Covariate shift: cause it, detect it, say what kind it is, measure what it costs, and repair it.
+"""Covariate shift: cause it, detect it, say what kind it is, measure what it costs, repair it, and train against it.
 
 Import it as `from jaxcnn import shift`:
 
@@ -11,8 +11,15 @@ Import it as `from jaxcnn import shift`:
     shift.kind_of_shift(source, target).verdict
     shift.measure_cost(source, target).estimated_accuracy
     [result.scores(other_labels).difference for result in shift.repair(network, source, target)]
+
+    shift.report("runs/lenet5", "corruption:gaussian_noise:5")
+
+    Experiment(..., data=Data(..., target="digits@20"), objective=shift.DeepCoral(weight=100))
 """
 
+from jaxcnn.corruptions import CORRUPTIONS, FAMILIES, HOST, corrupt
+from jaxcnn.data.subgroups import stroke_widths
+from jaxcnn.data.targets import Target, read_target
 from jaxcnn.shift.calibration import Calibration, calibrate
 from jaxcnn.shift.confidence import estimate_accuracy
 from jaxcnn.shift.corruption_errors import (
@@ -21,7 +28,6 @@ from jaxcnn.shift.corruption_errors import (
     draw_corruption_errors,
     mean_corruption_error,
 )
-from jaxcnn.shift.corruptions import CORRUPTIONS, FAMILIES, HOST, corrupt
 from jaxcnn.shift.cost import Cost, measure_cost, score_outputs
 from jaxcnn.shift.detecting import Findings, detect, detect_by_class, detect_by_layer
 from jaxcnn.shift.detectors.class_counts import chi_square
@@ -34,6 +40,19 @@ from jaxcnn.shift.features import Network, Outputs, load_network, read
 from jaxcnn.shift.gallery import draw_gallery
 from jaxcnn.shift.kinds import Kind, kind_of_shift
 from jaxcnn.shift.label_shift import estimate_class_shares
+from jaxcnn.shift.objectives import (
+    DANN,
+    AugMix,
+    CorruptionAugmentation,
+    DeepCoral,
+    LinearProbe,
+    RobustPseudoLabels,
+    SelfTraining,
+    coral_distance,
+    generalized_cross_entropy,
+    jensen_shannon,
+    reverse_gradient,
+)
 from jaxcnn.shift.repairs.batch_statistics import predict_by_batch
 from jaxcnn.shift.repairs.class_skew import ClassSkew, class_skew
 from jaxcnn.shift.repairs.density_ratio import ImportanceWeights, importance_weights, weighted_accuracy
@@ -44,32 +63,41 @@ from jaxcnn.shift.repairs.repairing import REPAIRS, repair
 from jaxcnn.shift.repairs.result import Repair, RepairScores
 from jaxcnn.shift.repairs.target_statistics import adapt_statistics
 from jaxcnn.shift.repairs.tent import Entropy, minimize_entropy
-from jaxcnn.shift.targets import Target, read_target
+from jaxcnn.shift.reporting import Report, report
 
 __all__ = [
     "CORRUPTIONS",
+    "DANN",
     "FAMILIES",
     "HOST",
     "REPAIRS",
+    "AugMix",
     "Calibration",
     "ClassSkew",
+    "CorruptionAugmentation",
     "CorruptionErrors",
     "Cost",
+    "DeepCoral",
     "Detection",
     "Entropy",
     "Findings",
     "ImportanceWeights",
     "Kind",
+    "LinearProbe",
     "Network",
     "Outputs",
     "Repair",
     "RepairScores",
+    "Report",
+    "RobustPseudoLabels",
+    "SelfTraining",
     "Target",
     "adapt_statistics",
     "calibrate",
     "chi_square",
     "class_skew",
     "classifier_test",
+    "coral_distance",
     "correct_shares",
     "corrupt",
     "corruption_table",
@@ -83,7 +111,9 @@ __all__ = [
     "estimate_class_shares",
     "frechet",
     "frechet_distance",
+    "generalized_cross_entropy",
     "importance_weights",
+    "jensen_shannon",
     "kind_of_shift",
     "kolmogorov_smirnov",
     "load_network",
@@ -97,6 +127,9 @@ __all__ = [
     "read_target",
     "refit_last_layer",
     "repair",
+    "report",
+    "reverse_gradient",
     "score_outputs",
+    "stroke_widths",
     "weighted_accuracy",
 ]

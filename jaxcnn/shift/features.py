@@ -15,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcnn import data
+from jaxcnn.probes.penultimate import last_layer
 from jaxcnn.probes.taps import ROOT, called_modules, listening
 from jaxcnn.runs.selection import Choice, select
 from jaxcnn.runs.workdir import load_saved, other_code
@@ -219,17 +220,7 @@ def _forward(
 def _layers(apply: Callable[[Any], jax.Array], params: Any) -> _Layers:
     modules = {name: module for name, module in called_modules(apply, params).items() if name != ROOT}
     measured = tuple(name for name, each in modules.items() if each.parameters and each.output is not None)
-    # Activations and reshaping after the last layer keep the number of values.
-    changing = [
-        name
-        for name, each in modules.items()
-        if each.input is not None
-        and each.output is not None
-        and (each.parameters or each.input.size != each.output.size)
-    ]
-    if not changing:
-        raise InputError("the network has no layer whose input could serve as features.")
-    return _Layers(measured, changing[-1])
+    return _Layers(measured, last_layer(modules))
 
 
 def _moments(x: jax.Array) -> Moments:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from jaxcnn import plots
-from jaxcnn.shift.corruptions import CORRUPTIONS, HOST, corrupt
+from jaxcnn.corruptions import CORRUPTIONS, HOST, corrupt
 
 SEVERITIES = (1, 2, 3, 4, 5)
 """The severities, from the weakest."""

@@ -1,5 +1,6 @@
 """Pure functions for a training step and an evaluation step; the caller applies jit, vmap, donation and shardings."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -7,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.data.streams import StepStream
+from jaxcnn.data.streams import FurtherStepStream, StepStream
 from jaxcnn.objectives import OWN, Apply, Batch, CrossEntropy, Objective, Sums, network_params, trained
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.training.state import IMPLEMENTATION, TrainState
 
 Readings = Any
@@ -31,6 +33,7 @@ def make_train_step(
     objective: Objective = CrossEntropy(),
     readings: Callable[..., Readings] | None = None,
     tap: Callable[..., tuple[Callable[..., Any], Any]] | None = None,
+    total_steps: int | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Sums, Readings]]:
     """Return a pure function `step(state, batch) -> (state, metrics, readings)`, neither jitted nor donating.
 
@@ -51,12 +54,16 @@ def make_train_step(
         tap: `(loss, params, batch) -> (tapped, zeros)` with `tapped(params, zeros) == loss(params)`. The step then
             differentiates `tapped`, and `readings` has two more arguments: the gradient with respect to `zeros`, and
             `loss`. So `jaxcnn.probes` read layers without a second backward pass.
+        total_steps: steps of the whole run, of which `batch["progress"]` is a share; only objectives that need
+            "progress" use it.
 
     Returns:
-        The step. `batch` has `image` [n, height, width, channels] and the streams that the objective needs, usually
+        The step. `batch` has `image` [n, height, width, channels] and the streams that the objective needs: usually
         `label` int32 [n] from 0 (labels are not checked: -1 trains on the last class, and a label of num_classes or
-        more gives NaN); `metrics` has the objective's sums over the batch.
+        more gives NaN), and `target`, images like `image`. `metrics` has the objective's sums over the batch.
     """
+    if "progress" in objective.needs and not total_steps:
+        raise InputError(f"{type(objective).__name__} needs the progress of the run; give make_train_step total_steps.")
     optimizer = optax.with_extra_args_support(optimizer)
     apply = training_apply(model, train=True)
 
@@ -64,10 +71,21 @@ def make_train_step(
         root = jax.random.wrap_key_data(state.key, impl=IMPLEMENTATION)
         # A key is derived only where it is used: on a CPU, XLA takes a second to compile each derivation.
         augment_key, dropout_key = (jax.random.fold_in(root, 2 * state.step + use) for use in StepStream)
-        images = batch["image"]
+        keys = {"image": augment_key}
+        if "target" in batch:
+            keys["target"] = _further_key(root, FurtherStepStream.TARGET_AUGMENT, state.step)
         if augment:
-            images = _once(lambda images: augment(augment_key, images), images, state.step)
-        batch = batch | {"image": preprocess(images)}
+            for name, key in keys.items():
+                changed = _once(lambda images, key=key: augment(key, images), batch[name], state.step)
+                batch = batch | {name: changed}
+        given = batch.keys() - keys.keys()
+        if type(objective).views is not Objective.views:
+            key = _further_key(root, FurtherStepStream.VIEWS, state.step)
+            batch = _once(lambda batch: objective.views(key, batch), batch, state.step)
+        views = {name for name in batch.keys() - given - keys.keys() if batch[name].ndim == 4}
+        batch = batch | {name: preprocess(batch[name]) for name in sorted(keys.keys() | views)}
+        if "progress" in objective.needs:
+            batch["progress"] = state.step.astype(jnp.float32) / total_steps
 
         def loss(params: Any) -> tuple[jax.Array, tuple[Any, Sums]]:
             return objective(apply, params, state.model_state, batch, dropout_key)
@@ -134,17 +152,22 @@ def make_eval_step(
     return eval_step
 
 
+def _further_key(root: jax.Array, stream: FurtherStepStream, step: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(root, stream), step)
+
+
 def _kept(mask: Any, tree: Any) -> Any:
     """Return the tree with zeros where the mask is False."""
     return jax.tree.map(lambda on, x: x if on else jnp.zeros_like(x), mask, tree)
 
 
-def _once(function: Callable[[jax.Array], jax.Array], images: jax.Array, step: jax.Array) -> jax.Array:
-    """Compute function(images) once. On a CPU, XLA would fuse it with its consumers and recompute a pixel at every
-    read, which takes a fifth of a step of LeNet-5; it does not fuse across a conditional, and the condition here is
-    always true. Under `jax.vmap` it remains a conditional as long as `step` has no batch axis, which `make_train_step`
-    requires."""
+def _once(function: Callable[[Any], Any], images: Any, step: jax.Array) -> Any:
+    """Compute function(images) once, for an array or a tree of arrays. On a CPU, XLA would fuse it with its consumers
+    and recompute a pixel at every read, which takes a fifth of a step of LeNet-5; it does not fuse across a
+    conditional, and the condition here is always true. Under `jax.vmap` it remains a conditional as long as `step` has
+    no batch axis, which `make_train_step` requires."""
     if jax.default_backend() != "cpu":
         return function(images)
     result = jax.eval_shape(function, images)
-    return jax.lax.cond(step >= 0, function, lambda _: jnp.zeros(result.shape, result.dtype), images)
+    nothing = functools.partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), result)
+    return jax.lax.cond(step >= 0, function, lambda _: nothing(), images)

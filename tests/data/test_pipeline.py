@@ -16,6 +16,7 @@ from jaxcnn.data.pipeline import (
     member_eval_batches,
     member_train_batches,
     steps_per_epoch,
+    target_rows,
     train_batches,
 )
 from jaxcnn.data.sources import with_validation
@@ -203,3 +204,49 @@ def test_evaluation_sees_every_example_once_in_order(n, batch_size, devices):
     np.testing.assert_array_equal(decoded_rows(images[mask]), np.arange(n))
     np.testing.assert_array_equal(labels[mask], split.labels)
     assert not images[~mask].any() and not labels[~mask].any()
+
+
+# --- unlabelled target images
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 40), st.integers(1, 25), st.integers(0, 2**40))
+def test_target_images_are_passed_through_again_and_again_in_other_orders(n, batch_size, seed):
+    rows = target_rows(seed, n, batch_size)
+    seen = np.concatenate([rows(step) for step in range(2 * n)])
+    assert seen.dtype == np.int32
+    for number in range(2 * batch_size):
+        assert sorted(seen[number * n : (number + 1) * n]) == list(range(n))
+    # A resumed run begins anywhere.
+    np.testing.assert_array_equal(target_rows(seed, n, batch_size)(n + 1), rows(n + 1))
+
+
+def test_target_rows_have_their_own_random_numbers():
+    rows = target_rows(0, 100, 100)
+    assert not np.array_equal(rows(0), rows(1)) and not np.array_equal(rows(0), epoch_order(0, 0, 100))
+    assert not np.array_equal(rows(0), target_rows(1, 100, 100)(0))
+
+
+@pytest.mark.usefixtures("placement")
+def test_target_images_join_the_batch_and_do_not_change_the_rest(sharding):
+    split, target = numbered(24), numbered(11).images
+    rows, joined = target_rows(3, 11, 8), train_batches(split, 8, seed=3, sharding=sharding, target=target)
+    resumed = train_batches(split, 8, seed=3, start_step=2, sharding=sharding, target=target)
+    plain_batches = train_batches(split, 8, seed=3)
+    for step, (batch, plain) in enumerate(zip(itertools.islice(joined, 5), plain_batches, strict=False)):
+        np.testing.assert_array_equal(decoded_rows(batch["image"]), decoded_rows(plain["image"]))
+        np.testing.assert_array_equal(batch["label"], plain["label"])
+        np.testing.assert_array_equal(decoded_rows(batch["target"]), rows(step))
+        assert batch["target"].sharding == batch["image"].sharding
+        if step >= 2:
+            np.testing.assert_array_equal(next(resumed)["target"], batch["target"])
+
+
+@pytest.mark.usefixtures("placement")
+def test_members_with_different_seeds_have_their_own_target_images():
+    split, target = numbered(24), numbered(11).images
+    members = member_train_batches([split, split], 8, seeds=[3, 4], start_step=1, target=target)
+    each = [train_batches(split, 8, seed=seed, start_step=1, target=target) for seed in (3, 4)]
+    for batch, one, other in itertools.islice(zip(members, *each, strict=False), 3):
+        for name in ("image", "label", "target"):
+            np.testing.assert_array_equal(batch[name], np.stack([one[name], other[name]]))

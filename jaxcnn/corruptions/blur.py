@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.shift.corruptions.constants import at, published
-from jaxcnn.shift.corruptions.filters import (
+from jaxcnn.corruptions.constants import at, published
+from jaxcnn.corruptions.filters import (
     filter_matrix,
     gaussian_filter,
     mixed,

@@ -15,9 +15,9 @@ from scipy import ndimage
 from scipy.stats import poisson
 
 from jaxcnn.bench import plain_corruptions
+from jaxcnn.corruptions import filters
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.shift import CORRUPTIONS, FAMILIES, HOST, corrupt
-from jaxcnn.shift.corruptions import filters
 
 KEY = jax.random.key(3)
 DEVICE = [name for name in CORRUPTIONS if name not in HOST]

@@ -70,7 +70,7 @@ def test_digits_are_scikit_learns():
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("mnist", InputError, r"target is 'mnist'; it must be tfds:NAME\[:SPLIT\], digits, or FILE\.npy"),
+        ("mnist", InputError, r"target is 'mnist'; it must be tfds:NAME\[:SPLIT\], digits\[:SPLIT\], FILE\.npy"),
         ("fog.npy3", InputError, r"target is 'fog\.npy3'"),
         ("tfds:", InputError, r"'tfds:'; it must be tfds:NAME\[:SPLIT\]"),
         ("tfds:absent", MissingData, r"'absent' is not prepared in .*prepare absent"),

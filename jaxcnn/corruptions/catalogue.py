@@ -1,6 +1,6 @@
 """The corruptions by name."""
 
-from jaxcnn.shift.corruptions import blur, colour, digital, geometry, lines, noise, weather
+from jaxcnn.corruptions import blur, colour, digital, geometry, lines, noise, weather
 
 _FAMILIES = {
     "noise": (noise.gaussian_noise, noise.shot_noise, noise.impulse_noise, noise.speckle_noise),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.shift.corruptions.constants import at
+from jaxcnn.corruptions.constants import at
 
 # The largest number of lines, and half the width of a line, beyond which it is not seen, as in MNIST-C.
 _MOST, _FADE = 5, 2.3

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
-from jaxcnn.shift.corruptions.constants import at
-from jaxcnn.shift.corruptions.filters import gaussian_filter
+from jaxcnn.corruptions.constants import at
+from jaxcnn.corruptions.filters import gaussian_filter
 
 
 def shear(image: jax.Array, severity: jax.Array, key: jax.Array) -> jax.Array:

@@ -9,9 +9,9 @@ import math
 import jax
 import numpy as np
 
-from jaxcnn.shift.corruptions.constants import at, published
-from jaxcnn.shift.corruptions.filters import mixed
-from jaxcnn.shift.corruptions.weather import GREY
+from jaxcnn.corruptions.constants import at, published
+from jaxcnn.corruptions.filters import mixed
+from jaxcnn.corruptions.weather import GREY
 
 # Canny's smoothing in pixels and the thresholds of the gradient, the defaults of skimage.
 _SMOOTHING, _LOW, _HIGH = 1.0, 0.1, 0.2

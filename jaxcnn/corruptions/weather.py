@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.shift.corruptions.constants import at, published
-from jaxcnn.shift.corruptions.filters import gaussian_filter, mixed, motion_filter, zoom_grid, zoom_matrix
+from jaxcnn.corruptions.constants import at, published
+from jaxcnn.corruptions.filters import gaussian_filter, mixed, motion_filter, zoom_grid, zoom_matrix
 
 _MUD = (63 / 255, 42 / 255, 20 / 255)
 _WATER = (175 / 255, 238 / 255, 238 / 255)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn.corruptions.catalogue import CORRUPTIONS, HOST
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
-from jaxcnn.shift.corruptions.catalogue import CORRUPTIONS, HOST
 
 # Images that fog is computed for at the same time.
 _FOGS = 16

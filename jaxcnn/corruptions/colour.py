@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.shift.corruptions.constants import at, published
+from jaxcnn.corruptions.constants import at, published
 
 
 def brightness(image: jax.Array, severity: jax.Array, key: jax.Array) -> jax.Array:
