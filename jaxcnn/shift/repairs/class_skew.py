@@ -81,7 +81,8 @@ def lost_confidence(before: np.ndarray, after: np.ndarray) -> str | None:
         before, after: log probabilities for the same images, [n, classes].
     """
     one, two = (mean_confidence(each) for each in (before, after))
-    if one - two <= LARGEST_LOSS:
+    # A confidence that is not finite is another fault.
+    if not one - two > LARGEST_LOSS:
         return None
     return (
         f"the mean confidence of the predictions fell from {one:.2f} to {two:.2f}, by more than {LARGEST_LOSS:g}: the "

@@ -54,3 +54,4 @@ def test_the_statistics_of_one_class_cost_confidence():
     assert (before.argmax(1) == 3).mean() > 0.9 and (after.argmax(1) == 3).mean() < 0.6
     assert f"fell from {mean_confidence(before):.2f}" in lost_confidence(before, after)
     assert lost_confidence(read(net, x).log_probabilities, predict_by_batch(net, x)) is None
+    assert lost_confidence(before, np.full_like(before, np.nan)) is None

@@ -152,6 +152,9 @@ def test_a_result_that_is_not_finite_is_refused(digits, monkeypatch):
     monkeypatch.setattr(repairing, "refit_last_layer", lambda *_: broken)
     (found,) = shift.repair(net, source, shift.read(net, x), repairs=("last_layer",))
     assert "not finite for 180 images" in found.refused and found.log_probabilities is None
+    monkeypatch.setattr(repairing, "predict_by_batch", lambda *_, **options: broken)
+    (found,) = shift.repair(net, source, shift.read(net, x), repairs=("prediction_time_bn",))
+    assert "not finite for 180 images" in found.refused
 
 
 def test_few_images_are_warned_of(digits):
