@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Union
 
+from jaxcnn.cli.objectives import is_objective, read_objective
 from jaxcnn.config import Experiment, override
 from jaxcnn.config.paths import nearest, paths
 from jaxcnn.runtime import fields
@@ -70,6 +71,8 @@ def _split(text: str) -> list[str]:
 
 
 def _value(text: str, hint: Any, path: str) -> Any:
+    if is_objective(hint):
+        return read_objective(text)
     with contextlib.suppress(ValueError):
         return _element(text, hint)
     form = " in parentheses" if any(tuple in (kind, typing.get_origin(kind)) for kind in _alternatives(hint)) else ""
