@@ -2,7 +2,6 @@
 
 import ast
 import dataclasses
-import inspect
 from typing import Any
 
 from jaxcnn import objectives
@@ -26,6 +25,8 @@ def read_objective(text: str) -> Objective:
     """
     try:
         return _value(ast.parse(text.strip(), mode="eval").body, text)
+    except InputError:
+        raise
     except (SyntaxError, ValueError):
         raise InputError(
             f"objective is {text!r}; it must be a name such as CrossEntropy, with options in parentheses if needed, as "
@@ -62,7 +63,5 @@ def _known() -> dict[str, type[Objective]]:
     from jaxcnn import shift
 
     found = {name: getattr(module, name) for module in (objectives, shift) for name in module.__all__}
-    bases = {"Objective", "Classification"}
-    return {
-        name: cls for name, cls in found.items() if inspect.isclass(cls) and is_objective(cls) and name not in bases
-    }
+    bases = ("Objective", "Classification")
+    return {name: each for name, each in found.items() if is_objective(each) and name not in bases}

@@ -28,9 +28,7 @@ WORDS = {
     "DeepCoral(weight=100)": DeepCoral(weight=100.0),
     "DANN(hidden=(50, 20), statistics='source')": DANN(hidden=(50, 20), statistics="source"),
     "AugMix(classification=MaximumAPosteriori(j=2))": AugMix(classification=MaximumAPosteriori(2.0)),
-    "CorruptionAugmentation(corruptions=('fog',), share=0.25)": CorruptionAugmentation(
-        corruptions=("fog",), share=0.25
-    ),
+    "CorruptionAugmentation(corruptions=('fog',), share=.2)": CorruptionAugmentation(corruptions=("fog",), share=0.2),
     "LinearProbe": LinearProbe(),
     "SelfTraining(threshold=0.9)": SelfTraining(threshold=0.9),
     "RobustPseudoLabels()": RobustPseudoLabels(),
