@@ -158,7 +158,7 @@ def test_a_run_trains_on_the_training_split_of_a_target_and_is_scored_on_its_tes
 
 
 def test_a_target_with_one_split_is_trained_and_scored_on_the_same_images(archive, tmp_path):
-    settings = Data(source="fake", fake=Fake(shape=(10, 9, 3)), pad=2, target=f"{archive}/fog.npy:2")
+    settings = Data(source="fake", fake=Fake(shape=(6, 5, 3)), pad=2, target=f"{archive}/fog.npy:2")
     dataset = load(settings, 0)
     assert dataset.unlabelled.shape == (4, 10, 9, 3) and dataset.about_target.endswith("the same images")
     np.testing.assert_array_equal(dataset.unlabelled[:, 2:-2, 2:-2], np.load(archive / "fog.npy")[4:8])
