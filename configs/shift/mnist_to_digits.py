@@ -39,7 +39,8 @@ def sweep_objectives() -> Iterator[dict[str, Objective]]:
     yield {"objective": CrossEntropy()}
     for weight in (1.0, 10.0, 100.0):
         yield {"objective": shift.DeepCoral(weight=weight)}
-    yield {"objective": shift.DANN()}
+    for weight in (0.1, 1.0):
+        yield {"objective": shift.DANN(weight=weight)}
     yield {"objective": shift.SelfTraining()}
 
 
