@@ -11,6 +11,7 @@ import jaxcnn
 from jaxcnn import Hook, InputError, sweep
 from jaxcnn.config import override
 from jaxcnn.objectives import OWN, CrossEntropy
+from jaxcnn.probes import read_history
 from jaxcnn.runs.members import structure_key, train_members
 from jaxcnn.runs.plan import make_plan
 from jaxcnn.runs.selection import select
@@ -160,3 +161,28 @@ def test_what_does_not_fit_is_one_message_before_anything_is_written(tmp_path, c
 def test_an_objective_without_needs_is_not_given_the_target():
     assert make_plan(BASE).target is None and isinstance(BASE.objective, CrossEntropy)
     assert len(make_plan(override(BASE, {"objective": DeepCoral()})).target) == 70
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "objective",
+    [DANN(hidden=(5,)), DeepCoral(weight=10.0), AugMix(), CorruptionAugmentation()],
+    ids=lambda objective: type(objective).__name__,
+)
+def test_a_run_on_several_devices_equals_that_on_one(tmp_path, monkeypatch, objective):
+    # Dropout and the noise of corruptions are those of one device too.
+    experiment = override(BASE, {"objective": objective, "epochs": 1})
+    one = jaxcnn.train(experiment, tmp_path / "one", verbose=False)
+    monkeypatch.setattr(jax, "devices", lambda: jax.local_devices()[:4])
+    four = jaxcnn.train(experiment, tmp_path / "four", verbose=False)
+    assert four.target["loss"] == pytest.approx(one.target["loss"], rel=1e-3)
+    assert four.test["loss"] == pytest.approx(one.test["loss"], rel=1e-3)
+
+
+def test_probes_read_a_network_that_is_applied_to_two_domains(tmp_path):
+    experiment = override(BASE, {"objective": DANN(hidden=(5,)), "epochs": 1, "probes.every": 2})
+    probed = jaxcnn.train(experiment, tmp_path / "probed", verbose=False)
+    readings = read_history(tmp_path / "probed" / "probes.npz").readings["gradients"]
+    assert {"conv", "norm", "output"} <= {*readings}
+    assert (readings["conv"]["gradients"]["std"] > 0).all()
+    assert probed.target["n"] == 40
