@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from jaxcnn.cli.launch import main
-from jaxcnn.runtime.pipes import exits_with_its_reader
+from jaxcnn.runtime.command_line import command_line
 
 if __name__ == "__main__":
-    with exits_with_its_reader():
+    with command_line():
         default = Path(__file__).parent / "configs" / "lenet5_digits.py"
         sys.exit(main(sys.argv[1:], prog="launch.py", default_config=default))

@@ -3,6 +3,9 @@
 Orbax, TFDS and matplotlib are imported only when they are used.
 """
 
+from jaxcnn.runtime import ctrl_c  # noqa: F401  First, because the other imports take seconds.
+
+# isort: split
 from jaxcnn import models
 from jaxcnn.config import Augment, Data, Experiment, Fake, Optimizer, Probes, Schedule, load_config, override
 from jaxcnn.evaluation.exact import evaluate_model

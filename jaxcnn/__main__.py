@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
+from jaxcnn.runtime.command_line import command_line
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
-from jaxcnn.runtime.pipes import exits_with_its_reader
 from jaxcnn.training.non_finite import NonFinite
 
 Name = Annotated[Positional[str], arg(metavar="NAME")]
@@ -219,10 +219,10 @@ def summarize(
     Args:
         folder: folder of the sweep, with one run folder for each point.
         by: settings to compare, such as model.norm; several separated by commas. Empty: all that vary but the seed.
-        baseline: value of by to compare the others with, paired by seed. Empty: none.
+        baseline: value of by, as the table shows it, to compare the others with, paired by seed. Empty: none.
         metric: number in results.json, such as test.error, validation.accuracy, test.loss, seconds.
         select: metric, such as validation.error, by whose mean the settings that vary besides by are chosen for each
-            value of by. Empty: no setting is chosen.
+            value of by, of those with the most finished seeds. Empty: no setting is chosen.
         format: format of the table.
     """
     from jaxcnn.cli.summarize import summarize
@@ -337,7 +337,7 @@ def shift() -> None:
     # Only for the list of commands: they have a command line of their own.
 
 
-@exits_with_its_reader()
+@command_line()
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line.
 

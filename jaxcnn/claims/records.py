@@ -16,7 +16,7 @@ from jaxcnn.runtime.atomic import write_json
 
 Record = dict[str, Any]
 """claim, statement, source, rule, command, scale, seeds, effect, interval, verdict, conditions, measurements, revision,
-minutes."""
+minutes, processor_minutes."""
 
 
 def package_folder() -> Path:

@@ -12,6 +12,7 @@ from jaxcnn.data import tfds
 from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
+from jaxcnn.runtime.json_object import read_object
 from jaxcnn.runtime.provenance import software
 
 
@@ -42,7 +43,7 @@ def run(claim: Claim, workdir: str | Path, *, seeds: int | None = None, scale: S
         # As they will be read from the record.
         measurements = json.loads(json.dumps(claim.measure(study), allow_nan=False))
     finally:
-        minutes = clock.stop()
+        spent = clock.stop()
     options = ("" if seeds == claim.seeds else f" --seeds={seeds}") + ("" if scale == "small" else f" --scale={scale}")
     record = {
         "claim": claim.name,
@@ -55,7 +56,7 @@ def run(claim: Claim, workdir: str | Path, *, seeds: int | None = None, scale: S
         **asdict(claim.decide(measurements)),
         "measurements": measurements,
         "revision": software()["git"]["revision"],
-        "minutes": minutes,
+        **spent,
     }
     committed = scale == "small" and records.in_checkout()
     return records.write(record, records.package_folder() if committed else folder)
@@ -68,18 +69,26 @@ def _check_data(claim: Claim) -> None:
 
 
 class _Clock:
-    """Minutes spent on a claim over all its launches, kept in its folder."""
+    """Minutes spent on a claim over all its launches, kept in its folder: by the clock on the wall, and of processor
+    time, which does not grow because other programs run too."""
 
     def __init__(self, folder: Path) -> None:
-        self._path, self._begun = folder / "minutes.json", time.perf_counter()
+        self._path, self._begun = folder / "minutes.json", self._now()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._earlier = json.loads(self._path.read_text()) if self._path.exists() else 0.0
+            self._earlier = (
+                read_object(self._path, *self._begun) if self._path.exists() else dict.fromkeys(self._begun, 0.0)
+            )
             write_json(self._path, self._earlier)
         except OSError as error:
             raise InputError(f"workdir {folder.parent} cannot be written: {error.strerror}. Give another.") from None
 
-    def stop(self) -> float:
-        minutes = self._earlier + (time.perf_counter() - self._begun) / 60
-        write_json(self._path, minutes)
-        return minutes
+    @staticmethod
+    def _now() -> dict[str, float]:
+        return {"minutes": time.perf_counter() / 60, "processor_minutes": time.process_time() / 60}
+
+    def stop(self) -> dict[str, float]:
+        now = self._now()
+        spent = {name: self._earlier[name] + now[name] - self._begun[name] for name in now}
+        write_json(self._path, spent)
+        return spent

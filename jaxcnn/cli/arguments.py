@@ -107,7 +107,7 @@ def _value(part: Any, path: str) -> Any:
 def _named(hint: Any) -> bool:
     """Return whether a field holds a part that can be given by name."""
     kinds = _kinds(hint)
-    return Literal in kinds and any(map(_is_part, kinds.values()))
+    return Literal in kinds and any(map(is_part, kinds.values()))
 
 
 def take_names(arguments: Sequence[str], experiment: Experiment) -> tuple[list[str], Experiment]:
@@ -195,14 +195,15 @@ def _hint(path: str, hints: dict[str, Any]) -> Any:
         where = _FIELD + part if part else "the experiment"
         more = f"Did you mean {_FIELD}{near}?" if near else f"The fields of {where} are {_names(part, hints)}."
         raise InputError(f"{_FIELD}{path} is not a field of this experiment. {more}")
-    if all(_is_part(kind) for kind in _kinds(hints[path])):
+    if all(is_part(kind) for kind in _kinds(hints[path])):
         own = _names(path, hints)
         change = f"set its fields {own}, or replace it in the config file" if own else "replace it in the config file"
         raise InputError(f"{_FIELD}{path} takes no value; {change}.")
     return hints[path]
 
 
-def _is_part(kind: Any) -> bool:
+def is_part(kind: Any) -> bool:
+    """Return whether values of a type are parts, with fields of their own, rather than words of a command line."""
     return isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, nn.Module))
 
 

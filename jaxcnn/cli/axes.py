@@ -5,9 +5,10 @@ import re
 import types
 import typing
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union
 
+from jaxcnn.cli.arguments import is_part
 from jaxcnn.cli.objectives import is_objective, read_objective
 from jaxcnn.config import Experiment, override
 from jaxcnn.config.paths import nearest, paths
@@ -43,6 +44,8 @@ def take_axes(arguments: Sequence[str], prefix: str = _AXIS) -> tuple[list[str],
 def read_axes(axes: dict[str, str], experiment: Experiment) -> dict[str, list[Any]]:
     """Return the values of every axis, as the annotations of its field say.
 
+    Values are separated by commas; tuples are in parentheses, and a text that contains commas is in double quotes.
+
     Args:
         axes: result of `take_axes`.
         experiment: experiment whose fields they change; a part that an axis names (`model.norm`) has its fields too.
@@ -54,9 +57,21 @@ def read_axes(axes: dict[str, str], experiment: Experiment) -> dict[str, list[An
     for path in sorted(axes, key=lambda path: path.count(".")):
         hints = dict(paths(experiment))
         if path not in hints:
+            if parent := _without_fields(path, hints):
+                raise InputError(
+                    f"{_AXIS}{path} is not a field of this experiment: {parent}, as it is set, has no fields. "
+                    f"Set it to a part that has them by {_AXIS}{parent} or --config.{parent}."
+                )
             near = nearest(path, hints)
             more = f" Did you mean {_AXIS}{near}?" if near else " --help lists the fields."
             raise InputError(f"{_AXIS}{path} is not a field of this experiment.{more}")
+        if all(is_part(kind) for kind in _alternatives(hints[path])) and not is_objective(hints[path]):
+            own = [field.removeprefix(f"{path}.") for field in hints if field.startswith(f"{path}.")]
+            names = ", ".join(field for field in own if "." not in field)
+            raise InputError(
+                f"{_AXIS}{path} takes no values; vary its fields{f' {names}' if names else ''}, or write a function "
+                f"sweep_NAME() in the config file, which yields {{{path!r}: ...}}."
+            )
         found[path] = [_value(text, hints[path], path) for text in _split(axes[path])]
         with contextlib.suppress(InputError):
             # A part that this axis names may have fields that other axes change; `grid` checks all values together.
@@ -64,18 +79,29 @@ def read_axes(axes: dict[str, str], experiment: Experiment) -> dict[str, list[An
     return {path: found[path] for path in axes}
 
 
+def _without_fields(path: str, hints: Mapping[str, Any]) -> str | None:
+    """Return the part of a path that exists but has no fields as it is set, such as `model.norm`, which is none."""
+    parts = path.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        parent = ".".join(parts[:count])
+        if parent in hints:
+            may_have = any(is_part(kind) for kind in _alternatives(hints[parent]))
+            return parent if may_have and not any(field.startswith(f"{parent}.") for field in hints) else None
+    return None
+
+
 def _split(text: str) -> list[str]:
-    """Split at the commas that are not in parentheses."""
-    parts = re.split(r",(?![^(]*\))", text)
-    return [part.strip() for part in parts]
+    """Split at the commas that are neither in parentheses nor in double quotes around a whole value."""
+    return re.findall(r'\s*("[^"]*"|(?:\((?:[^()]|\([^()]*\))*\)|[^,])*?)\s*,', text + ",", re.DOTALL)
 
 
 def _value(text: str, hint: Any, path: str) -> Any:
     if is_objective(hint):
         return read_objective(text)
     with contextlib.suppress(ValueError):
-        return _element(text, hint)
-    form = " in parentheses" if any(tuple in (kind, typing.get_origin(kind)) for kind in _alternatives(hint)) else ""
+        return fields.accept(_element(text, hint), hint)
+    is_tuple = any(tuple in (kind, typing.get_origin(kind)) for kind in _alternatives(hint))
+    form = ". Write a tuple in parentheses, as in (1,2)" if is_tuple else ""
     choices = [str(choice) for kind in _alternatives(hint) for choice in typing.get_args(kind)]
     close = fields.did_you_mean(text, choices)
     raise InputError(f"{_AXIS}{path} has the value {text!r}; it must be {fields.describe(hint)}{form}.{close}")
@@ -94,8 +120,10 @@ def _alternatives(hint: Any) -> list[Any]:
 
 def _converted(text: str, kind: Any) -> Any:
     """Convert a word to a type; raise ValueError if it does not fit."""
-    if kind in (int, float, str):
+    if kind in (int, float):
         return kind(text)
+    if kind is str and text:
+        return text[1:-1] if re.fullmatch(r'"[^"]*"', text) else text
     if tuple in (kind, typing.get_origin(kind)):
         return _tuple(text, typing.get_args(kind))
     words: dict[str, Any] = {}

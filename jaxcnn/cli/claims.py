@@ -1,6 +1,7 @@
 """The command `python -m jaxcnn claims`: verdicts about statements of teaching notes, and the runs behind them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -47,5 +48,6 @@ def _list(console: Console) -> None:
         claim = find(name)
         verdict = found[name]["verdict"] if name in found else "not run yet"
         table.add_row(name, f"{claim.statement} ({claim.source})", verdict)
-    # A table is wrapped at the width of the terminal, and at this width in a file.
-    Console(highlight=False, markup=False, width=max(100, console.width)).print(table)
+    # A table is wrapped at the width of the terminal or $COLUMNS, and at this width in a file.
+    width = console.width if os.environ.get("COLUMNS") else max(100, console.width)
+    Console(highlight=False, markup=False, width=width).print(table)

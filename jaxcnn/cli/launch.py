@@ -9,9 +9,12 @@ point is finished, 1 if a point failed, and 3 if points diverged but none failed
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
+import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,6 +45,7 @@ from jaxcnn.runs.workdir import Source, check_workdir, finished
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.xla_flags import set_xla_flags
+from jaxcnn.sweep.processes import check_jobs
 from jaxcnn.training.non_finite import NonFinite
 from jaxcnn.training.optim import decay_report
 
@@ -119,18 +123,22 @@ class Launch:
     """Request bit-identical results from a GPU (slower); a CPU repeats its results anyway."""
     keep: Keep | None = None
     """What finished runs keep besides results. all: pictures, TensorBoard files, the latest two checkpoints and the
-    best; last: the last checkpoint; results: nothing. None: all, but last in a sweep."""
-    sweep: str | None = None
+    best; last: the last checkpoint; results: nothing. None: all, but last in a sweep, whose points that are already
+    finished stay as they are."""
+    sweep: str = ""
     """Run the points that the config file's function sweep_NAME() yields, as in {"model.norm": "batch"}."""
     jobs: int | None = None
-    """Sweep: number of worker processes; None: this process."""
+    """Sweep: number of worker processes, which share the cores, so that results may differ by rounding from those
+    of this process; None: this process."""
     shard: str | None = None
-    """Sweep: run the part I/N of the points, with I from 0; slurm: the part of this task of a job array."""
+    """Sweep: run the part I/N of the points, with I from 0; slurm: the part of this task of a job array. Groups that
+    --vectorize makes are not divided."""
     vectorize: str | None = None
     """Sweep: train points that differ only in these numbers (seed, learning_rate, weight_decay, momentum, ...; several
-    are separated by commas) as one vmapped program; auto: where measurements say that it is faster."""
+    are separated by commas) as one vmapped program, whose time is the `seconds` of each; auto: where measurements say
+    that it is faster."""
     plots: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Sweep: draw the pictures of every finished point."""
+    """Sweep: draw the pictures of every finished point, also of those finished before."""
     config_file: tyro.conf.Suppress[str | None] = None
     """The file that `--config` names, or the default file; None if only help is shown."""
     axes: tyro.conf.Suppress[dict[str, str]] = field(default_factory=dict)
@@ -139,7 +147,7 @@ class Launch:
     @property
     def is_sweep(self) -> bool:
         """Whether the command line describes several runs."""
-        return self.sweep is not None or bool(self.axes)
+        return bool(self.sweep or self.axes)
 
 
 def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> Launch:
@@ -168,13 +176,16 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
             "--config is missing; name a Python file whose function get_config() returns a jaxcnn.Experiment, as in "
             "--config=my.py."
         )
+    _check_options(rest)
     rest, axes = take_axes(rest)
     rest, experiment = take_names(rest, experiment)
     launch = parse_options(
         rest,
         Launch(config=experiment, workdir=f"runs/{Path(file or 'NAME').stem}", config_file=file and str(file)),
         prog=prog,
-        description=f"{about} With --grid.FIELD=VALUE,VALUE for one field or more, train a run for each combination.",
+        description=f"{about} With --grid.FIELD=VALUE,VALUE for one field or more, train a run for each combination: "
+        "FIELD is any of the fields below without --config, as in --grid.seed=0,1,2; tuples are in parentheses, and "
+        "texts with commas in double quotes.",
     )
     # Asking for the platform reserves a GPU's memory, which the workers of a sweep need.
     if launch.require_platform not in (None, launch.require_platform and (found := jax.default_backend())):
@@ -183,6 +194,32 @@ def parse(arguments: list[str], *, prog: str, default_config: Path | None) -> La
     if launch.is_sweep and not any(argument.startswith("--workdir") for argument in rest):
         launch = dataclasses.replace(launch, workdir=f"{launch.workdir}_{launch.sweep or 'sweep'}")
     return launch
+
+
+def _check_options(arguments: Sequence[str]) -> None:
+    """Check what the parser would take in another way than it was meant.
+
+    Raises:
+        InputError: an option is given twice, of which only the last would count; `--sweep` names nothing; or the value
+            of `--jobs` is no number.
+    """
+    given: dict[str, str] = {}
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        option, equals, value = argument.partition("=")
+        name = option.replace("-", "_").removeprefix("__")
+        if not option.startswith("--") or name.startswith("grid."):
+            continue
+        if name in given:
+            more = " A sweep is one function; --grid crosses its points with further values." * (name == "sweep")
+            raise InputError(f"--{name} is given twice; give it once.{more}")
+        given[name] = value if equals else following
+    if "sweep" in given and not given["sweep"].isidentifier():
+        raise InputError(
+            f"--sweep is {given['sweep']!r}; it must be NAME of a function sweep_NAME() in the config file. To vary a "
+            "field, write --grid.FIELD=VALUE,VALUE."
+        )
+    if "jobs" in given and not re.fullmatch(r"[-+]?\d+|None", given["jobs"]):
+        raise InputError(f"jobs is {given['jobs']!r}; it must be an integer > 0, the number of processes.")
 
 
 def _refuse_sweep_options(launch: Launch) -> None:
@@ -194,7 +231,9 @@ def _refuse_sweep_options(launch: Launch) -> None:
 def _sweep(launch: Launch) -> int:
     if launch.init_from is not None:
         raise InputError("--init_from is not available in a sweep; call jaxcnn.train for each of its experiments.")
-    points = experiments(launch.config, launch.config_file, launch.sweep, launch.axes)
+    if launch.jobs is not None:
+        check_jobs(launch.jobs)
+    points = experiments(launch.config, launch.config_file, launch.sweep or None, launch.axes)
     options = {"shard": launch.shard, "vectorize": launch.vectorize and launch.vectorize.split(",")}
     if options["vectorize"] == ["auto"]:
         options["vectorize"] = "auto"
@@ -205,7 +244,7 @@ def _sweep(launch: Launch) -> int:
         points,
         launch.workdir,
         jobs=launch.jobs,
-        keep=launch.keep or "last",
+        keep=launch.keep,
         plots=launch.plots,
         config_file=launch.config_file,
         accept_changed_code=launch.accept_changed_code,

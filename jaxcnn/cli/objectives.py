@@ -51,10 +51,13 @@ def _named(name: str, options: dict[str, Any]) -> Objective:
     if name not in known:
         raise InputError(f"objective {name!r} is unknown; there are {', '.join(known)}.{did_you_mean(name, known)}")
     fields = [field.name for field in dataclasses.fields(known[name])]
+    required = [field.name for field in dataclasses.fields(known[name]) if field.default is dataclasses.MISSING]
     for option in options:
         if option not in fields:
             has = f"its options are {', '.join(fields)}" if fields else "it has none"
             raise InputError(f"{name} has no option {option!r}; {has}.{did_you_mean(option, fields)}")
+    if absent := [field for field in required if field not in options]:
+        raise InputError(f"{name} lacks {', '.join(absent)}; write {name}({absent[0]}=...).")
     return known[name](**options)
 
 

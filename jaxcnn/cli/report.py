@@ -13,7 +13,7 @@ from jaxcnn.config import differences
 from jaxcnn.layers import trace
 from jaxcnn.models import ZOO
 from jaxcnn.runs.metrics import read_rows
-from jaxcnn.runs.workdir import load_saved, same_init_from
+from jaxcnn.runs.workdir import load_saved, read_results, same_init_from
 from jaxcnn.runtime.atomic import replacing
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.json_object import read_object
@@ -51,7 +51,7 @@ def collect(runs: Sequence[str | Path], name: str, folder: str | Path) -> Path:
         other += [f"{name}: {first.get(name)} and {record.get(name)}" for name, equal in same.items() if not equal]
         if other:
             raise InputError(f"{run} differs from {runs[0]} in more than the seed: {other[0]}.")
-        results = read_object(run / "results.json", "test", "seconds")
+        results = read_results(run)
         if "error" not in results["test"]:
             raise InputError(f"{run} has no test error, which the table needs; its objective does not measure one.")
         lines[experiment.seed] = results | {

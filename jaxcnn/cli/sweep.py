@@ -14,14 +14,13 @@ from jaxcnn.data import MissingData
 from jaxcnn.describe.tables import print_table
 from jaxcnn.runs.workdir import check_workdir
 from jaxcnn.runtime.errors import InputError
-from jaxcnn.sweep.grids import grid
-from jaxcnn.sweep.groups import groups
+from jaxcnn.sweep.grids import grids
+from jaxcnn.sweep.groups import groups, share_of
 from jaxcnn.sweep.live import first_sentence
-from jaxcnn.sweep.points import check_folder, points_of, status_of
+from jaxcnn.sweep.points import check_folder, count_of, points_of, status_of
 from jaxcnn.sweep.processes import Processes
-from jaxcnn.sweep.running import run
-from jaxcnn.sweep.shards import share
-from jaxcnn.sweep.work import check_plans
+from jaxcnn.sweep.running import known, run
+from jaxcnn.sweep.work import Options, check_plans
 
 
 def experiments(base: Experiment, file: str | None, name: str | None, axes: Mapping[str, str]) -> list[Experiment]:
@@ -38,10 +37,19 @@ def experiments(base: Experiment, file: str | None, name: str | None, axes: Mapp
     """
     bases = [base]
     if name is not None:
-        bases = [override(base, changes) for changes in load_sweep(file, name)]
+        bases = [
+            _point(base, changes, f"point {i} of sweep_{name}()") for i, changes in enumerate(load_sweep(file, name))
+        ]
         if not bases:
             raise InputError(f"sweep_{name}() of {file} yields no points.")
-    return [each for one in bases for each in (grid(one, read_axes(dict(axes), one)) if axes else [one])]
+    return grids([(one, read_axes(dict(axes), one)) for one in bases]) if axes else bases
+
+
+def _point(base: Experiment, changes: Mapping[str, Any], where: str) -> Experiment:
+    try:
+        return override(base, changes)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def run_sweep(points: Sequence[Experiment], folder: str, *, jobs: int | None, **options: Any) -> int:
@@ -53,7 +61,8 @@ def run_sweep(points: Sequence[Experiment], folder: str, *, jobs: int | None, **
             records = run(points, folder, executor=executor, **options)
     bad = [record for record in records if record.status != "finished"]
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"\n{len(records) - len(bad)} of {len(records)} points are finished in {folder}")
+    verb = "is" if len(records) == 1 else "are"
+    console.print(f"\n{len(records) - len(bad)} of {count_of(len(records))} {verb} finished in {folder}")
     for record in bad:
         console.print(f"  {record.status}: {Path(record.workdir).name}: {first_sentence(record.reason)}")
     if any((Path(record.workdir) / "failure.json").exists() for record in bad):
@@ -73,18 +82,26 @@ def show_sweep(experiments: Sequence[Experiment], folder: str, *, shard: str | N
     place = check_workdir(folder)
     every = points_of(experiments, place)
     check_folder(place, experiments)
-    points = share(every, shard)
-    together = groups(points, vectorize)
-    title = f"{len(points)} points in {folder}"
-    table = Table("point", "state", "trains with", box=None, pad_edge=False, title=title, title_justify="left")
-    for number, group in enumerate(together):
+    points = share_of(every, shard, vectorize)
+    ended = {point.workdir: record for point in points if (record := known(point, Options())) is not None}
+    waiting = [point for point in points if point.workdir not in ended]
+    table = Table("point", "state", "trains with", box=None, pad_edge=False)
+    table.title, table.title_justify = f"{count_of(len(points))} in {folder}", "left"
+    for number, group in enumerate(groups(waiting, vectorize)):
         for point in group:
             others = f"group {number}, {len(group)} members" if len(group) > 1 else "alone"
             table.add_row(point.name, status_of(point.workdir), others)
+    for point in points:
+        if point.workdir in ended:
+            table.add_row(point.name, ended[point.workdir].status, "")
     print_table(table)
     console = Console(highlight=False, markup=False, soft_wrap=True)
+    for record in ended.values():
+        if record.reason is not None:
+            console.print(f"{record.status}: {Path(record.workdir).name}: {record.reason}")
+    first = {point.structure: point for point in reversed(waiting)}
     try:
-        check_plans([point.name for point in points], [point.experiment for point in points])
+        check_plans([point.name for point in first.values()], [point.experiment for point in first.values()])
     except MissingData as missing:
         console.print(f"data: missing; {missing}")
     console.print(f"workdir: {place} (nothing was written)")

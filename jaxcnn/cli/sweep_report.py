@@ -6,9 +6,11 @@ import tempfile
 from pathlib import Path
 
 from jaxcnn.runtime.atomic import replacing, write_json
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.json_object import read_object
 from jaxcnn.sweep.pictures import draw_summary
 from jaxcnn.sweep.summary import summarize
+from jaxcnn.sweep.trials import read_trials
 
 
 def collect_sweep(sweep: str | Path, name: str, folder: str | Path, *, baseline: str | None = None) -> Path:
@@ -24,8 +26,11 @@ def collect_sweep(sweep: str | Path, name: str, folder: str | Path, *, baseline:
         The path of `NAME.json`.
 
     Raises:
-        InputError: as in `sweep.summarize`; nothing has been written.
+        InputError: as in `sweep.summarize`, or a point is damaged; nothing has been written.
     """
+    _, damaged = read_trials(sweep)
+    if damaged:
+        raise InputError(f"{damaged[0]} A report needs every point.")
     table = summarize(sweep, baseline=baseline)
     workdir = next(workdir for row in table.rows for workdir in row.workdirs.values())
     provenance = read_object(workdir / "provenance.json", "command")

@@ -16,7 +16,7 @@ from jaxcnn.config import file_modules
 def code_of(experiment: Any) -> dict[str, str]:
     """Return digests, by name, of an experiment's classes and functions that no installed package defines."""
     digests: dict[str, set[str]] = {}
-    for thing in referred(experiment):
+    for thing in {*referred(experiment)}:
         file = file_of(thing)
         if file is not None and file_modules.is_local(file):
             own = file_modules.root(sys.modules[thing.__module__])

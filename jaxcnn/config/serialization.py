@@ -91,7 +91,7 @@ def _identity(experiment: Experiment) -> dict[str, Any]:
     if (file := data_file(experiment.data)) is not None:
         tree["data"]["name"] = file_digest(file)
     # Code that an import statement finds is identified by its import path.
-    files = {thing.__qualname__ for thing in referred(experiment) if in_file(thing)}
+    files = {thing.__qualname__ for thing in {*referred(experiment)} if in_file(thing)}
     code = {name: digest for name, digest in code_of(experiment).items() if name in files}
     return tree | ({"code": code} if code else {})
 

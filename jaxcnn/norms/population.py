@@ -130,8 +130,10 @@ def estimate_statistics(
     model: nn.Module,
     variables: dict[str, Any],
     batches: Callable[[], Iterable[jax.Array]],
+    *,
+    prior: float = 0.0,
 ) -> dict[str, Any]:
-    """Return variables whose `batch_stats` are re-estimated from training images; the weights are unchanged.
+    """Return variables whose `batch_stats` are re-estimated from images; the weights are unchanged.
 
     algorithm2 and pooled run the network as in training but without dropout, normalize every batch by its own
     statistics, and combine the statistics at each normalization (`norms.population_statistics`): algorithm2 averages
@@ -146,12 +148,17 @@ def estimate_statistics(
         variables: its `params` and `batch_stats`.
         batches: returns batches of preprocessed images [n, height, width, channels], the same ones at every call. For
             algorithm2 the caller must have drawn them at random.
+        prior: N of `norms.blend_statistics`, by which the estimates are blended with the `batch_stats` so far; n is the
+            number of images in all batches. With full_pass the result is that of `apply_blended` on all images as one
+            single batch. 0: the estimates alone.
 
     Raises:
-        InputError: the network has no batch normalization, there are no batches, or they are too small.
+        InputError: the network has no batch normalization, there are no batches, or they are too small; or the prior is
+            below 0 or not finite.
 
     Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), section 3.1 and algorithm 2; for pooled Wu and Johnson 2021
-        (arXiv:2105.07576). full_pass is described in some teaching notes.
+        (arXiv:2105.07576). full_pass is described in some teaching notes; on images of another population it is AdaBN
+        (Li et al. 2016, arXiv:1603.04779), with a prior Schneider et al. 2020 (arXiv:2006.16971).
     """
     first = next(iter(batches()), None)
     if first is None:
@@ -164,12 +171,18 @@ def estimate_statistics(
         # The network has a field that cannot be hashed.
         measured = _measured.__wrapped__(*of)
     for wanted in [(path,) for path in paths] if kind == "full_pass" else [paths]:
-        # Results are read immediately, so that batches do not accumulate on the device.
-        rows = [jax.device_get(measured(variables, images, wanted)) for images in batches()]
+        rows, total = [], 0
+        for images in batches():
+            # Results are read immediately, so that batches do not accumulate on the device.
+            rows.append(jax.device_get(measured(variables, images, wanted)))
+            total += len(images)
         for path, column in zip(wanted, zip(*rows, strict=True), strict=True):
             means, variances, counts = (np.stack(values) for values in zip(*column, strict=True))
             combine = "algorithm2" if kind == "algorithm2" else "pooled"
             statistics = population_statistics(combine, means, variances, counts)
+            if prior:
+                source = Statistics(**_at(variables["batch_stats"], path))
+                statistics = blend_statistics(source, statistics, prior, total)
             variables = {**variables, "batch_stats": _with(variables["batch_stats"], path, statistics._asdict())}
     return variables
 
@@ -227,3 +240,8 @@ def _apply(model: nn.Module, treat: Callable[..., jax.Array], variables: dict[st
 def _with(tree: dict[str, Any], path: Path, value: dict[str, Any]) -> dict[str, Any]:
     """Return the nested dict with another value at a path."""
     return value if not path else {**tree, path[0]: _with(tree[path[0]], path[1:], value)}
+
+
+def _at(tree: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the value of a nested dict at a path."""
+    return tree if not path else _at(tree[path[0]], path[1:])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxcnn.plots.figures import COLUMN
 from jaxcnn.plots.page import FAINT, add_colour_bar, add_panel, colour_map
 from jaxcnn.plots.scales import set_scale, spread
 from jaxcnn.plots.sweeps import COLOURS
@@ -16,9 +17,6 @@ from jaxcnn.probes.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-COLUMN = 480
-"""Width of a figure in pixels: a phone shows it at three quarters of this size, with letters of 11 pixels."""
 
 # From no share to all.
 SHARES = ("#f3f6fa", "#f0a36f", "#7f1d1d")

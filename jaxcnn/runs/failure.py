@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from jaxcnn.runtime.atomic import write_json
+from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.json_object import read_object
+
+Kind = Literal["diverged", "failed"]
+"""What can become of a run besides results."""
 
 
 @dataclass(frozen=True)
@@ -18,18 +22,27 @@ class Failure:
         traceback: where an unexpected error was raised.
     """
 
-    kind: Literal["diverged", "failed"]
+    kind: Kind
     reason: str
     traceback: str | None = None
 
 
 def read_failure(workdir: Path) -> Failure | None:
-    """Return why a run has no results; None if it did not fail."""
+    """Return why a run has no results; None if it did not fail.
+
+    A file that is damaged counts as a failure, which is tried again: this costs a run at most.
+    """
     path = workdir / "failure.json"
     if not path.exists():
         return None
-    found = read_object(path, "kind", "reason")
-    return Failure(found["kind"], found["reason"], found.get("traceback"))
+    try:
+        found = read_object(path, "kind", "reason")
+    except InputError as error:
+        return Failure("failed", str(error))
+    kind, reason = found["kind"], found["reason"]
+    if kind not in get_args(Kind) or not isinstance(reason, str):
+        return Failure("failed", f"{path} is damaged (its kind is {kind!r}); delete it to continue.")
+    return Failure(kind, reason, found.get("traceback"))
 
 
 def write_failure(workdir: Path, failure: Failure) -> None:

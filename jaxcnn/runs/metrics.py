@@ -17,14 +17,25 @@ from jaxcnn.runtime.atomic import replacing
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a metrics.jsonl; a last line that a crash left incomplete is ignored."""
+    """Return the rows of a metrics.jsonl up to the first damaged one, which a crash leaves as the last."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except ValueError:
             break
+        if not isinstance(row, dict):
+            break
+        rows.append(row)
     return rows
+
+
+def damage(path: Path) -> str | None:
+    """Return a line that names the first damaged row of the metrics.jsonl of a finished run; None if all are good."""
+    good, lines = len(read_rows(path)), len(path.read_bytes().splitlines()) if path.exists() else 0
+    if good == lines:
+        return None
+    return f"{path} is damaged at line {good + 1} of {lines}; learning curves end before it"
 
 
 def accuracies(rows: Iterable[dict[str, Any]], part: str) -> dict[int, float]:

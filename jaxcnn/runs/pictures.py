@@ -12,7 +12,7 @@ from jaxcnn import data
 from jaxcnn.config import Experiment
 from jaxcnn.data import Dataset
 from jaxcnn.runs import checkpoint as checkpoints
-from jaxcnn.runs.metrics import read_rows
+from jaxcnn.runs.metrics import damage, read_rows
 from jaxcnn.runs.selection import Choice, Selection, select
 from jaxcnn.runs.workdir import load_saved, other_code
 from jaxcnn.runtime.errors import InputError
@@ -48,15 +48,21 @@ def draw_pictures(
         OSError: a file cannot be written.
     """
     run, experiment = Path(run), load_saved(run)
+    torn = damage(run / "metrics.jsonl") if (run / "results.json").is_file() else None
     if not read_rows(run / "metrics.jsonl"):
+        if torn:
+            raise InputError(f"{run / 'metrics.jsonl'} is damaged at its first line, so there is nothing to draw.")
         raise InputError(f"{run} has no metrics yet, so there is nothing to draw; draw it when it has trained a while.")
     if checkpoint == "last" and not checkpoints.steps(run / "checkpoints"):
         report(f"{run} has no checkpoint; only its learning curves are drawn")
+        if torn:
+            report(torn)
         return [draw_curves(run)]
     selection = select(run, checkpoint)
     dataset = data.load(experiment.data, experiment.seed, arrays, need_train=False)
     unfinished = f"{run} is not finished; its pictures are those of step {selection.step}"
     lines = (
+        torn,
         other_code(run, experiment),
         f"{run}: the weights are those of {selection}" if selection.damaged else None,
         None if (run / "results.json").is_file() else unfinished,

@@ -1,12 +1,13 @@
 """The hook that saves checkpoints."""
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcnn.runs.checkpoint import Checkpoints, steps
-from jaxcnn.runs.hooks import Hook, Run
+from jaxcnn.runs.hooks import Hook, Keep, Run
 from jaxcnn.runs.workdir import Results
 from jaxcnn.training.steps import Readings
 
@@ -44,9 +45,20 @@ class Saves(Hook):
         run.saved = step
 
     def on_end(self, run: Run, results: Results, logits: np.ndarray) -> None:
-        folder = run.workdir / "checkpoints"
-        if run.keep == "results":
-            shutil.rmtree(folder)
-        elif run.keep == "last":
-            for step in set(steps(folder)) - {results.steps}:
-                shutil.rmtree(folder / str(step))
+        tidy(run.workdir, run.keep, results.steps)
+
+
+def tidy(workdir: Path, keep: Keep, last: int) -> None:
+    """Remove the checkpoints that a finished run does not keep.
+
+    Args:
+        workdir: folder of the run.
+        keep: what it keeps, as in `jaxcnn.train`.
+        last: its last step.
+    """
+    folder = workdir / "checkpoints"
+    if keep == "results":
+        shutil.rmtree(folder, ignore_errors=not folder.exists())
+    elif keep == "last":
+        for step in set(steps(folder)) - {last}:
+            shutil.rmtree(folder / str(step))

@@ -38,7 +38,8 @@ class Results:
     Attributes:
         test: `accuracy`, `error`, `loss` and `n` on the test split, with the weights of the last step.
         steps: number of updates.
-        seconds: time spent in the run, over all its launches.
+        seconds: time spent in the run, over all its launches; of runs that train together as one program, the time of
+            the whole program.
         workdir: folder of the run.
         validation: like `test`, on the validation split; None if there is none.
         target: like `test`, on the target (`data.target`); None if there is none.
@@ -180,7 +181,7 @@ def finished(
     _check_source(record, workdir, source, finished=done)
     if not done:
         return None
-    found = read_object(workdir / "results.json", "test", "steps", "seconds")
+    found = read_results(workdir)
     further = (found.get("validation"), found.get("target"))
     return Results(found["test"], found["steps"], found["seconds"], str(workdir), *further)
 
@@ -195,10 +196,41 @@ def _changed(code: Mapping[str, str], experiment: Experiment) -> str:
     return ", ".join(sorted(things))
 
 
+def read_results(workdir: Path) -> dict[str, Any]:
+    """Return the contents of results.json.
+
+    Raises:
+        InputError: the file does not exist or is damaged.
+    """
+    path = workdir / "results.json"
+    found = read_object(path, "test", "steps", "seconds")
+    splits = [found[name] for name in ("test", "validation", "target") if name in found]
+    numbers = [
+        found["steps"],
+        found["seconds"],
+        *(x for each in splits if isinstance(each, dict) for x in each.values()),
+    ]
+    if not all(isinstance(each, dict) for each in splits) or not all(map(_is_finite, numbers)):
+        raise InputError(f"{path} is damaged (it lacks numbers); delete it to continue.")
+    return found
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def read_record(workdir: Path) -> dict[str, Any]:
-    """Return the contents of provenance.json; empty if there is none."""
+    """Return the contents of provenance.json; empty if there is none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     path = workdir / "provenance.json"
-    return read_object(path) if os.path.exists(path) else {}
+    record = read_object(path) if os.path.exists(path) else {}
+    for name, kind in (("code", Mapping), ("workdir", str), ("init_from", str | None)):
+        if name in record and not isinstance(record[name], kind):
+            raise InputError(f"{path} is damaged (its {name} is {record[name]!r}); delete it to continue.")
+    return record
 
 
 def _check_source(saved: Mapping[str, Any], workdir: Path, source: Source, *, finished: bool) -> None:
@@ -245,6 +277,8 @@ def load_saved(run: str | Path) -> Experiment:
     Raises:
         InputError: the folder is not a run folder, or a class cannot be found.
     """
+    if not isinstance(run, str | os.PathLike) or not str(run).strip():
+        raise InputError(f"run is {run!r}; it must be the folder of a run.")
     folder = Path(run).absolute()
     path = folder / "config.json"
     if not path.is_file():

@@ -164,8 +164,8 @@ def _parts(hint: Any) -> list[Any]:
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
     """Return ` Did you mean 'learning_rate'?` if a known word has these initials or a similar spelling, otherwise an
     empty string."""
-    names = sorted(known)
+    names = {name.lower(): name for name in sorted(known)}
     initials = [name for name in names if "_" in name and "".join(part[:1] for part in name.split("_")) == word]
     # A wrong hint is worse than none, so three letters in four must agree.
-    close = initials or difflib.get_close_matches(str(word), names, n=1, cutoff=0.75)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close = initials or difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.75)
+    return f" Did you mean {names[close[0]]!r}?" if close else ""

@@ -15,12 +15,15 @@ def read_object(path: Path, *fields: str) -> dict[str, Any]:
         fields: names that the object must have.
 
     Raises:
-        InputError: the file does not exist, or is damaged: it holds no JSON object or one without these fields.
+        InputError: the file does not exist or cannot be read, or is damaged: it holds no JSON object, one without
+            these fields, or a number that JSON does not have, such as NaN.
     """
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(), parse_constant=_refuse)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; without it the run cannot be read.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; make it readable, or delete it.") from error
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}); delete it to continue.") from error
     if not isinstance(value, dict):
@@ -28,3 +31,7 @@ def read_object(path: Path, *fields: str) -> dict[str, Any]:
     if missing := [name for name in fields if name not in value]:
         raise InputError(f"{path} is damaged (it lacks {', '.join(missing)}); delete it to continue.")
     return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number")

@@ -59,9 +59,22 @@ def _alone(workdir: Path) -> Iterator[None]:
             workdir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_system_lock(workdir) if _has_locks(workdir) else _record(workdir))
         except OSError as error:
-            cause = error.strerror or error
-            raise InputError(f"workdir {workdir} cannot be written: {cause}. Give another workdir.") from error
+            raise _not_writable(workdir, error) from error
         yield
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError if a folder, or the nearest one above it that exists, cannot be written."""
+    existing = next(p for p in (folder, *folder.parents) if os.path.exists(p))
+    try:
+        with _scratch(existing):
+            pass
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+
+
+def _not_writable(workdir: Path, error: OSError) -> InputError:
+    return InputError(f"workdir {workdir} cannot be written: {error.strerror or error}. Give another workdir.")
 
 
 def is_locked(workdir: Path) -> bool:

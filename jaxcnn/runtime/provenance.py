@@ -1,13 +1,14 @@
 """The provenance of a result: command, code, packages, devices."""
 
 import contextlib
+import contextvars
 import functools
 import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,15 +67,37 @@ def machine_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> lis
     return [f"{name} {a[name]}, now {b[name]}" for name in a if None not in (a[name], b[name]) and a[name] != b[name]]
 
 
-@functools.cache
 def software() -> dict[str, Any]:
     """Return the command line, this package's git revision and whether its tree differs from it, and versions.
 
-    They are determined once, because the code of this process stays what it was. It does not access the devices.
+    It does not access the devices.
     """
+    return {"command": command(), **versions()}
+
+
+_commanded = contextvars.ContextVar[Sequence[str] | None]("_commanded", default=None)
+
+
+def command() -> list[str]:
+    """Return the command line of this process or, in a worker, of the process that it works for."""
+    return [*(_commanded.get() or (sys.executable, *sys.argv))]
+
+
+@contextlib.contextmanager
+def commanded_by(words: Sequence[str]) -> Iterator[None]:
+    """Let `command` return the command line of another process, for which this one works."""
+    token = _commanded.set(tuple(words))
+    try:
+        yield
+    finally:
+        _commanded.reset(token)
+
+
+@functools.cache
+def versions() -> dict[str, Any]:
+    """Return git's revision and the versions, once, because the code of this process stays what it was."""
     status = _git("status", "--porcelain", "--untracked-files=all", ":/")
     return {
-        "command": [sys.executable, *sys.argv],
         "git": {"revision": _git("rev-parse", "HEAD"), "dirty": None if status is None else _differs(status)},
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
     }

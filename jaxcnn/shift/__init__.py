@@ -1,4 +1,4 @@
-"""Covariate shift: cause it, detect it, say what kind it is, measure what it costs, and train against it.
+"""Covariate shift: cause it, detect it, say what kind it is, measure what it costs, repair it, and train against it.
 
 Import it as `from jaxcnn import shift`:
 
@@ -10,6 +10,9 @@ Import it as `from jaxcnn import shift`:
     shift.detect(source, target).detections
     shift.kind_of_shift(source, target).verdict
     shift.measure_cost(source, target).estimated_accuracy
+    [result.scores(other_labels).difference for result in shift.repair(network, source, target)]
+
+    shift.report("runs/lenet5", "corruption:gaussian_noise:5")
 
     Experiment(..., data=Data(..., target="digits@20"), objective=shift.DeepCoral(weight=100))
 """
@@ -50,31 +53,52 @@ from jaxcnn.shift.objectives import (
     jensen_shannon,
     reverse_gradient,
 )
+from jaxcnn.shift.repairs.batch_statistics import predict_by_batch
+from jaxcnn.shift.repairs.class_skew import ClassSkew, class_skew
+from jaxcnn.shift.repairs.density_ratio import ImportanceWeights, importance_weights, weighted_accuracy
+from jaxcnn.shift.repairs.label_correction import correct_shares
+from jaxcnn.shift.repairs.last_layer import refit_last_layer
+from jaxcnn.shift.repairs.paired import paired_difference
+from jaxcnn.shift.repairs.repairing import REPAIRS, repair
+from jaxcnn.shift.repairs.result import Repair, RepairScores
+from jaxcnn.shift.repairs.target_statistics import adapt_statistics
+from jaxcnn.shift.repairs.tent import Entropy, minimize_entropy
+from jaxcnn.shift.reporting import Report, report
 
 __all__ = [
     "CORRUPTIONS",
     "DANN",
     "FAMILIES",
     "HOST",
+    "REPAIRS",
     "AugMix",
     "Calibration",
+    "ClassSkew",
     "CorruptionAugmentation",
     "CorruptionErrors",
     "Cost",
     "DeepCoral",
     "Detection",
+    "Entropy",
     "Findings",
+    "ImportanceWeights",
     "Kind",
     "LinearProbe",
     "Network",
     "Outputs",
+    "Repair",
+    "RepairScores",
+    "Report",
     "RobustPseudoLabels",
     "SelfTraining",
     "Target",
+    "adapt_statistics",
     "calibrate",
     "chi_square",
+    "class_skew",
     "classifier_test",
     "coral_distance",
+    "correct_shares",
     "corrupt",
     "corruption_table",
     "detect",
@@ -88,6 +112,7 @@ __all__ = [
     "frechet",
     "frechet_distance",
     "generalized_cross_entropy",
+    "importance_weights",
     "jensen_shannon",
     "kind_of_shift",
     "kolmogorov_smirnov",
@@ -95,9 +120,16 @@ __all__ = [
     "maximum_mean_discrepancy",
     "mean_corruption_error",
     "measure_cost",
+    "minimize_entropy",
+    "paired_difference",
+    "predict_by_batch",
     "read",
     "read_target",
+    "refit_last_layer",
+    "repair",
+    "report",
     "reverse_gradient",
     "score_outputs",
     "stroke_widths",
+    "weighted_accuracy",
 ]

@@ -91,8 +91,15 @@ def measure_cost(source: Outputs, target: Outputs) -> Cost:
         estimated_accuracy=estimate_accuracy(source, target),
         predicted_source=tuple(shares[0].tolist()),
         predicted_target=tuple(shares[1].tolist()),
-        tilt=float(np.abs(shares[0] - shares[1]).sum() / 2),
+        tilt=class_tilt(source, target),
     )
+
+
+def class_tilt(source: Outputs, target: Outputs) -> float:
+    """Return the total variation distance of the shares of the predicted classes, 0 to 1."""
+    classes = source.log_probabilities.shape[1]
+    shares = [np.bincount(each.predictions, minlength=classes) / len(each) for each in (source, target)]
+    return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
 def score_outputs(outputs: Outputs) -> Scores:

@@ -1,15 +1,17 @@
 """Points that train together as members of one vmapped program."""
 
+import contextlib
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from jaxcnn.config import Experiment
-from jaxcnn.runs.members import structure_key, worth_vectorizing
+from jaxcnn.runs.members import worth_vectorizing
 from jaxcnn.runs.workdir import read_record
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 from jaxcnn.sweep.points import Point
+from jaxcnn.sweep.shards import share
 
 NUMBERS = ("seed", "learning_rate", "weight_decay", "momentum", "b1", "b2", "eps", "clip_norm")
 """Numbers in which the members of one program may differ."""
@@ -30,11 +32,47 @@ def groups(
     Raises:
         InputError: `vectorize` is neither auto nor among the numbers by which points can train together.
     """
+    return _grouped(points, vectorize, platform, _members)
+
+
+def share_of(
+    points: Sequence[Point],
+    shard: str | None,
+    vectorize: str | Sequence[str] | None = None,
+    platform: str | None = None,
+) -> list[Point]:
+    """Return the points of a shard, in their order: whole groups are dealt out, so that their members stay together.
+
+    The groups follow from the experiments alone, so that every shard finds the same ones, whatever the others have
+    begun.
+
+    Args:
+        points: all points of a sweep.
+        shard: as in `shards.share`.
+        vectorize, platform: as in `groups`.
+
+    Raises:
+        InputError: as in `shards.share` and `groups`.
+    """
+    number = {point.workdir: i for i, point in enumerate(points)}
+    whole = _grouped(points, vectorize, platform, lambda point: ()) if _names(vectorize) else [(p,) for p in points]
+    whole.sort(key=lambda group: number[group[0].workdir])
+    dealt = [point for group in share(whole, shard) for point in group]
+    return sorted(dealt, key=lambda point: number[point.workdir])
+
+
+def _grouped(
+    points: Sequence[Point],
+    vectorize: str | Sequence[str] | None,
+    platform: str | None,
+    apart: Callable[[Point], Hashable],
+) -> list[tuple[Point, ...]]:
+    """Return the points in groups, in each of which `apart` has one value."""
     names = _names(vectorize)
     structures: dict[Hashable, dict[Any, list[Point]]] = {}
     for number, point in enumerate(points):
-        key = structure_key(point.experiment)
-        alone = number if not names else (_others(point.experiment, names), _members(point))
+        key = point.structure
+        alone = number if not names else (_others(point.experiment, names), apart(point))
         structures.setdefault(key, {}).setdefault(alone, []).append(point)
     found = [tuple(group) for each in structures.values() for group in each.values()]
     if vectorize == "auto":
@@ -53,13 +91,23 @@ def _names(vectorize: str | Sequence[str] | None) -> tuple[str, ...]:
         return ()
     if vectorize == "auto":
         return NUMBERS
-    names = [vectorize] if isinstance(vectorize, str) else [*vectorize]
+    names = [vectorize] if isinstance(vectorize, str) else [*_listed(vectorize)]
     for name in names:
+        if name == "auto":
+            raise InputError("vectorize has auto among other names; auto means all numbers, so give it alone.")
         if str(name).removeprefix("optimizer.") not in NUMBERS:
             raise InputError(
                 f"vectorize is {name!r}; it must be auto or among {', '.join(NUMBERS)}.{did_you_mean(name, NUMBERS)}"
             )
     return tuple(name.removeprefix("optimizer.") for name in names)
+
+
+def _listed(vectorize: Any) -> Sequence[str]:
+    if not isinstance(vectorize, list | tuple | set | frozenset) or not all(
+        isinstance(each, str) for each in vectorize
+    ):
+        raise InputError(f"vectorize is {vectorize!r}; it must be auto, a name, or a list of names.")
+    return sorted(vectorize) if isinstance(vectorize, set | frozenset) else vectorize
 
 
 def _others(experiment: Experiment, names: Sequence[str]) -> tuple[Any, ...]:
@@ -70,4 +118,6 @@ def _others(experiment: Experiment, names: Sequence[str]) -> tuple[Any, ...]:
 
 def _members(point: Point) -> tuple[str, ...]:
     """Return the run ids of the group in which a point began; nothing if it has not begun, or began alone."""
-    return tuple(read_record(point.workdir).get("members", ()))
+    with contextlib.suppress(InputError):  # Its own run reports a damaged file.
+        return tuple(read_record(point.workdir).get("members", ()))
+    return ()

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from jaxcnn.runs.rows import headline
-from jaxcnn.sweep.points import Point, Record
+from jaxcnn.sweep.points import Point, Record, count_of
 
 # Running points that are shown, and bytes at the end of metrics.jsonl in which its last row lies.
 _SHOWN, _TAIL = 12, 4096
@@ -44,7 +44,7 @@ class View:
 
     def __enter__(self) -> "View":
         before = f"; {self._before} had ended before" if self._before else ""
-        self._print(f"{len(self._points)} points in {self._folder}{before}")
+        self._print(f"{count_of(len(self._points))} in {self._folder}{before}")
         if self._live is not None:
             self._live.start()
         return self

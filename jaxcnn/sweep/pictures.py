@@ -36,12 +36,16 @@ def draw_summary(table: Table, folder: str | Path) -> list[Path]:
     folder = Path(folder)
     draw = {"strip": _strip, "curves": _curves, "response": _response, "heat_map": _heat_map}
     drawn = []
-    for name, function in draw.items():
-        path = folder / f"summary_{name}.png"
-        if function(table, path):
-            drawn.append(path)
-        else:
-            path.unlink(missing_ok=True)
+    try:
+        for name, function in draw.items():
+            path = folder / f"summary_{name}.png"
+            if function(table, path):
+                drawn.append(path)
+    finally:
+        # Also after an error, because a picture of an earlier summary would be taken for one of this.
+        for name in draw:
+            if (path := folder / f"summary_{name}.png") not in drawn:
+                path.unlink(missing_ok=True)
     return drawn
 
 

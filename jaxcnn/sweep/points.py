@@ -1,8 +1,11 @@
 """The points of a sweep: experiments, their folders, and how far each has come."""
 
+import contextlib
+import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +13,7 @@ from typing import Any, Literal
 from jaxcnn.config import Experiment, run_id, saved_names, to_json
 from jaxcnn.config.serialization import excluded_paths, without
 from jaxcnn.runs.failure import read_failure
+from jaxcnn.runs.members import structure_key
 from jaxcnn.runs.workdir import Results
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.json_object import read_object
@@ -34,6 +38,11 @@ class Point:
     experiment: Experiment
     name: str
     workdir: Path
+
+    @functools.cached_property
+    def structure(self) -> str:
+        """The key of points that can train together, `structure_key`."""
+        return structure_key(self.experiment)
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,8 @@ def points_of(experiments: Sequence[Experiment], folder: Path) -> list[Point]:
     Raises:
         InputError: there are no experiments, something else is among them, or two of them are the same run.
     """
+    if isinstance(experiments, Experiment | str) or not isinstance(experiments, Iterable):
+        raise InputError(f"experiments is {type(experiments).__name__}; it must be a list of Experiment.")
     experiments = [*experiments]
     if not experiments:
         raise InputError("experiments is empty; a sweep needs at least one.")
@@ -71,16 +82,17 @@ def points_of(experiments: Sequence[Experiment], folder: Path) -> list[Point]:
         if not isinstance(experiment, Experiment):
             raise InputError(f"experiments[{number}] is {type(experiment).__name__}; it must be Experiment.")
     ids = [run_id(experiment) for experiment in experiments]
+    firsts: dict[str, int] = {}
     trees = [to_json(experiment) for experiment in experiments]
     names = _names(trees)
     for number, identity in enumerate(ids):
-        if (first := ids.index(identity)) < number:
+        if (first := firsts.setdefault(identity, number)) < number:
             raise InputError(
-                f"experiments[{first}] and experiments[{number}] are the same run ({names[number]}); give each once."
+                f"points {first + 1} and {number + 1} of {len(ids)} are the same run ({names[number]}); give each once."
             )
     existing = _folders(folder)
     return [
-        Point(experiment, name, existing.get(identity, folder / f"{name[:_LONGEST]}-{identity}"))
+        Point(experiment, name, existing.get(identity, folder / f"{_shortened(name)}-{identity}"))
         for experiment, name, identity in zip(experiments, names, ids, strict=True)
     ]
 
@@ -93,7 +105,19 @@ def _names(trees: Sequence[Mapping[str, Any]]) -> list[str]:
     columns = [
         [f"{short[path]}={text}" for text in texts_of([setting(tree, path) for tree in trees])] for path in paths
     ]
-    return [re.sub(r"[^\w.()=,+-]", "_", ",".join(row), flags=re.ASCII) for row in zip(*columns, strict=True)]
+    return [re.sub(r"[^\w.()=,+-]", "_", ",".join(row)) for row in zip(*columns, strict=True)]
+
+
+def _shortened(name: str) -> str:
+    """Return the beginning of a name that fits the file system, in which letters that it lacks are underscores."""
+    encoding = sys.getfilesystemencoding()
+    name = name.encode(encoding, "replace").decode(encoding).replace("?", "_")
+    return name.encode()[:_LONGEST].decode(errors="ignore")
+
+
+def count_of(number: int) -> str:
+    """Return a number of points in words: `1 point`, `5 points`."""
+    return f"{number} point{'' if number == 1 else 's'}"
 
 
 def _folders(folder: Path) -> dict[str, Path]:
@@ -118,27 +142,31 @@ def check_folder(folder: Path, experiments: Sequence[Experiment]) -> None:
         raise InputError(f"{folder} holds a single run; give another folder to the sweep.")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder to the sweep.")
-    started = {run: path for run, path in _folders(folder).items() if (path / "config.json").exists()}
-    if not started:
+    saved: dict[str, Mapping[str, Any]] = {}
+    started = _folders(folder)
+    for run, path in started.items():
+        # A point without settings, or with damaged ones, is reported when it is run.
+        with contextlib.suppress(InputError):
+            saved[run] = saved_names.current(read_object(path / "config.json", "model", "data"))
+    if not saved:
         return
-    trees = [read_object(path / "config.json", "model", "data") for path in started.values()]
-    there = [_placeless(saved_names.current(tree)) for tree in trees]
+    there = [_placeless(tree) for tree in saved.values()]
     here = [_placeless(to_json(experiment)) for experiment in experiments]
     ours = {"seed", *varying(there), *varying(here)}
     for path in varying([*there, *here]):
         if not any(f"{path}.".startswith(f"{each}.") or f"{each}.".startswith(f"{path}.") for each in ours):
-            a, b = (text_of(setting(trees[0], path)) for trees in (there, here))
+            a, b = (text_of(setting(trees[0], path)) or "empty" for trees in (there, here))
             raise InputError(
                 f"{folder} holds another sweep: its {path} is {a}, not {b}. Give another folder, or vary {path}."
             )
     ids: dict[str, set[str]] = {}
     for tree, experiment in zip(here, experiments, strict=True):
         ids.setdefault(_settings(tree), set()).add(run_id(experiment))
-    for (run, path), tree in zip(started.items(), there, strict=True):
+    for run, tree in zip(saved, there, strict=True):
         if run not in ids.get(_settings(tree), {run}):
             raise InputError(
-                f"{path} has the settings of one of these experiments, but its code or data have changed. Undo the "
-                "change, or give another folder."
+                f"{started[run]} has the settings of one of these experiments, but its code or data have changed. Undo "
+                "the change, or give another folder."
             )
 
 
@@ -161,7 +189,7 @@ def _settings(tree: Mapping[str, Any]) -> str:
 
 def status_of(workdir: Path) -> Status:
     """Return how far a point has come, by the files in its folder."""
-    if (workdir / "results.json").exists():
+    if (workdir / "results.json").exists() and (workdir / "config.json").exists():
         return "finished"
     if (failure := read_failure(workdir)) is not None:
         return failure.kind

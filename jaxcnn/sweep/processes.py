@@ -43,8 +43,7 @@ class Processes(Executor):
         Raises:
             InputError: `jobs` is not an integer > 0.
         """
-        if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
-            raise InputError(f"jobs is {jobs!r}; it must be an integer > 0, the number of processes.")
+        check_jobs(jobs)
         self._lanes = [_Lane(*resources) for resources in zip(_cores(jobs), _variables(jobs), strict=True)]
         self._free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
         for lane in self._lanes:
@@ -81,6 +80,12 @@ class Processes(Executor):
         if kind is KeyboardInterrupt:
             self._send(signal.SIGKILL)
         self.shutdown(cancel_futures=kind is not None)
+
+
+def check_jobs(jobs: int) -> None:
+    """Raise InputError unless this is a number of processes."""
+    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
+        raise InputError(f"jobs is {jobs!r}; it must be an integer > 0, the number of processes.")
 
 
 class _Lane:

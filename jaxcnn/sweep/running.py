@@ -4,7 +4,7 @@ import contextlib
 import os
 import textwrap
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,21 +17,22 @@ from jaxcnn.config import Experiment, to_json
 from jaxcnn.data import MissingData
 from jaxcnn.runs.failure import read_failure
 from jaxcnn.runs.hooks import Keep, check_keep
-from jaxcnn.runs.members import structure_key
+from jaxcnn.runs.saves import tidy
 from jaxcnn.runs.signals import Preempted, Signals
-from jaxcnn.runs.workdir import Source, check_workdir, finished
+from jaxcnn.runs.workdir import Source, check_workdir, finished, read_record
 from jaxcnn.runtime.errors import InputError
-from jaxcnn.runtime.lock import is_locked
-from jaxcnn.sweep.groups import groups
+from jaxcnn.runtime.lock import check_writable, is_locked
+from jaxcnn.runtime.provenance import command
+from jaxcnn.sweep.groups import groups, share_of
 from jaxcnn.sweep.live import View
-from jaxcnn.sweep.points import Point, Record, check_folder, points_of, status_of
+from jaxcnn.sweep.points import Point, Record, check_folder, count_of, points_of, status_of
 from jaxcnn.sweep.processes import Processes
-from jaxcnn.sweep.shards import share
 from jaxcnn.sweep.work import (
     Options,
     Outcome,
     check_plans,
     check_plans_of_json,
+    needs_pictures,
     refuse_while_loading,
     work,
     work_on_json,
@@ -63,7 +64,7 @@ def run(
     executor: Any = None,
     shard: str | None = None,
     vectorize: str | Sequence[str] | None = None,
-    keep: Keep = "last",
+    keep: Keep | None = None,
     plots: bool = False,
     config_file: str | Path | None = None,
     accept_changed_code: bool = False,
@@ -83,12 +84,17 @@ def run(
             `concurrent.futures.Executor` whose processes are not forked, dask's `client.get_executor()`; submitit's
             executors. Experiments travel as JSON, so the workers must find the same files. A worker that dies costs its
             point only; in a `ProcessPoolExecutor` it ends the whole pool, and the next call continues all its points.
+            On a CPU, results may differ from those of this process by rounding (1e-5 of a loss), because each worker of
+            `Processes` has its part of the cores, and the number of threads decides the order of sums.
         shard: run only the part `i/n` of the points, with i from 0; `slurm`: the part of this task of a job array.
+            Groups that `vectorize` makes are not divided.
         vectorize: numbers by which points that are otherwise equal train together, as members of one vmapped program:
             any of seed, learning_rate, weight_decay, momentum, b1, b2, eps and clip_norm; auto: all of them, where
-            measurements say that it is faster (`runs.members.worth_vectorizing`); None: points train alone.
-        keep: what finished points keep, as in `jaxcnn.train`.
-        plots: draw the pictures of finished points.
+            measurements say that it is faster (`runs.members.worth_vectorizing`); None: points train alone. The
+            `seconds` of a member are those of its whole group.
+        keep: what finished points keep, as in `jaxcnn.train`, also those that ended in an earlier call, as far as they
+            have it; None: the last checkpoint of points that end in this call, and the others stay as they are.
+        plots: draw the pictures of finished points, also of those that ended in an earlier call.
         config_file: file that the experiments come from; every point keeps its text.
         accept_changed_code: as in `jaxcnn.train`.
         verbose: show the running points and a line for every one that ends.
@@ -102,18 +108,24 @@ def run(
     """
     refuse_while_loading()
     folder = check_workdir(folder)
-    check_keep(keep)
+    if keep is not None:
+        check_keep(keep)
     _check_executor(executor)
     every = points_of(experiments, folder)
     check_folder(folder, [point.experiment for point in every])
-    points = share(every, shard)
-    file = None if config_file is None else os.path.abspath(config_file)
-    options = Options(keep, plots, file, accept_changed_code)
-    records = {point.workdir: record for point in points if (record := _known(point, options)) is not None}
-    waiting = [point for point in points if point.workdir not in records]
     groups((), vectorize)  # It raises before anything runs.
     platform = _platform(executor) if vectorize == "auto" else None
-    _check_plans(waiting, executor)
+    points = share_of(every, shard, vectorize, platform)
+    if not isinstance(config_file, str | os.PathLike | None):
+        raise InputError(f"config_file is {config_file!r}; it must be the path of a file.")
+    file = None if config_file is None else os.path.abspath(config_file)
+    options = Options(keep, plots, file, accept_changed_code, tuple(command()))
+    records = {point.workdir: record for point in points if (record := known(point, options)) is not None}
+    waiting = [point for point in points if point.workdir not in records]
+    _check_plans([point for point in waiting if status_of(point.workdir) != "finished"], executor)
+    if waiting:
+        check_writable(folder)
+    _tidy(records, keep)
     signals = Signals()
     with View(folder, points, records, show=verbose) as view, signals.watch():
         while waiting:
@@ -131,16 +143,26 @@ def run(
                         view.ended(records[point.workdir])
             if signals.received and len(records) < len(points):
                 done = sum(record.status == "finished" for record in records.values())
-                raise Preempted(f"stopped with {done} of {len(points)} points finished; the same command continues")
+                raise Preempted(f"stopped with {done} of {count_of(len(points))} finished; the same command continues")
             waiting = [point for point in again if not _ended_elsewhere(point, records, options, view)]
             if waiting:
                 time.sleep(_IN_USE)
     return [records[point.workdir] for point in points]
 
 
+def _tidy(records: Mapping[Path, Record], keep: Keep | None) -> None:
+    """Remove what points that ended in an earlier call need no longer keep."""
+    for workdir, record in records.items() if keep is not None else ():
+        try:
+            if record.results is not None:
+                tidy(workdir, keep, record.results.steps)
+        except OSError as error:
+            raise InputError(f"keep is {keep}, but {workdir} cannot be changed: {error.strerror}.") from error
+
+
 def _check_plans(points: Sequence[Point], executor: Any) -> None:
     """Check that every network fits its data, where that does not wait for a cluster."""
-    first = {structure_key(point.experiment): point for point in reversed(points)}
+    first = {point.structure: point for point in reversed(points)}
     names, experiments = [p.name for p in first.values()], [p.experiment for p in first.values()]
     if executor is None:
         check_plans(names, experiments)
@@ -168,24 +190,28 @@ def _record(point: Point, outcome: Outcome) -> Record:
     return Record(point.experiment, str(point.workdir), outcome.status, outcome.results, outcome.reason)
 
 
-def _known(point: Point, options: Options) -> Record | None:
-    """Return the record of a point that needs no training: it is finished, or has diverged."""
+def known(point: Point, options: Options) -> Record | None:
+    """Return the record of a point that needs no training: it is finished or has diverged, or its folder cannot be
+    used, for example because a file is damaged."""
     status = status_of(point.workdir)
     if status == "diverged":
         return _record(point, Outcome("diverged", reason=read_failure(point.workdir).reason))
-    if status != "finished":
-        return None
     source = Source.of(point.experiment, None, None)
     try:
+        if status == "new":
+            read_record(point.workdir)
+            return None
         results = finished(point.experiment, point.workdir, source, accept_changed_code=options.accept_changed_code)
     except InputError as error:
         return _record(point, Outcome("failed", reason=str(error)))
+    if results is None or needs_pictures(point.workdir, options):
+        return None
     return _record(point, Outcome("finished", results))
 
 
 def _ended_elsewhere(point: Point, records: dict[Path, Record], options: Options, view: View) -> bool:
     """Note the record of a point that another process has ended in the meantime, and return whether it has."""
-    record = _known(point, options)
+    record = known(point, options)
     if record is not None:
         records[point.workdir] = record
         view.ended(record)

@@ -28,7 +28,7 @@ def share(items: Sequence[T], shard: str | None, environment: Mapping[str, str] 
 
 
 def _parsed(shard: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    match = re.fullmatch(r"(\d+)/(\d+)", shard) if isinstance(shard, str) else None
     if not match or int(match[2]) == 0:
         raise InputError(f"shard is {shard!r}; it must be I/N with N at least 1, for example 0/4, or slurm.")
     index, count = int(match[1]), int(match[2])

@@ -157,7 +157,7 @@ class Table:
         return records
 
     def _grids(self) -> list[Grid]:
-        return [self._means()] + ([self._differences()] if self.baseline is not None and len(self.rows) > 1 else [])
+        return [self._means()] + ([self._differences()] if any(row.difference for row in self.rows) else [])
 
     def _means(self) -> Grid:
         unit, by = Unit.of(self.metric), self.by or ("runs",)

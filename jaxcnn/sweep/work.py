@@ -10,28 +10,32 @@ from typing import Any, Literal
 
 from jaxcnn.config import Experiment, from_json, run_id
 from jaxcnn.data import MissingData
+from jaxcnn.runs.checkpoint import RestoreError, SaveError
 from jaxcnn.runs.failure import Failure, read_failure, write_failure
 from jaxcnn.runs.hooks import Keep
 from jaxcnn.runs.launch import train
 from jaxcnn.runs.members import train_members
 from jaxcnn.runs.pictures import draw_pictures
 from jaxcnn.runs.plan import make_plan
+from jaxcnn.runs.saves import tidy
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import Results
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.jax_settings import fixed_settings
 from jaxcnn.runtime.lock import InUse
+from jaxcnn.runtime.provenance import commanded_by
 from jaxcnn.training.non_finite import NonFinite
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of `sweep.run` that every run receives."""
+    """Options of `sweep.run` that every run receives, and the command line of the sweep for their provenance."""
 
-    keep: Keep = "last"
+    keep: Keep | None = None
     plots: bool = False
     config_file: str | None = None
     accept_changed_code: bool = False
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ def work_on_json(experiments: Sequence[Mapping[str, Any]], workdirs: Sequence[st
     if not all(workdir.endswith(f"-{run_id(each)}") for each, workdir in zip(loaded, workdirs, strict=True)):
         reason = "its code, its data or jaxcnn's version differ between the worker and the process that began the sweep"
         return [Outcome("failed", reason=reason)] * len(experiments)
-    return work(loaded, workdirs, options)
+    with commanded_by(options.command):
+        return work(loaded, workdirs, options)
 
 
 def _same_again(*arguments: Any) -> Any:
@@ -133,7 +138,7 @@ def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Op
         if (failure := read_failure(workdir)) and failure.kind == "failed":
             (workdir / "failure.json").unlink()
     settings = {
-        "keep": options.keep,
+        "keep": options.keep or "last",
         "config_file": options.config_file,
         "accept_changed_code": options.accept_changed_code,
         "verbose": False,
@@ -151,7 +156,7 @@ def work(experiments: Sequence[Experiment], workdirs: Sequence[str], options: Op
         return [Outcome("in use", reason=str(error))] * len(experiments)
     except MissingData as error:
         return [Outcome("no data", reason=str(error))] * len(experiments)
-    except InputError as error:
+    except (InputError, SaveError, RestoreError) as error:
         return [_failed(workdir, str(error)) for workdir in workdirs]
     except Exception as error:
         where = traceback.format_exc()
@@ -163,9 +168,17 @@ def _outcome(answer: Results | NonFinite, workdir: str, options: Options) -> Out
     if isinstance(answer, NonFinite):
         write_failure(Path(workdir), Failure("diverged", str(answer)))
         return Outcome("diverged", reason=str(answer))
-    if options.plots and options.keep != "all":
+    if needs_pictures(Path(workdir), options):
         _draw(workdir)
+    if options.keep is not None:
+        # A run that ended in an earlier call may have kept more.
+        tidy(Path(workdir), options.keep, answer.steps)
     return Outcome("finished", answer)
+
+
+def needs_pictures(workdir: Path, options: Options) -> bool:
+    """Return whether a finished point lacks the pictures that it should have; a run that keeps all draws its own."""
+    return (options.plots or options.keep == "all") and not (workdir / "learning_curves.png").exists()
 
 
 def _draw(workdir: str) -> None:

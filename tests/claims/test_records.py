@@ -1,10 +1,6 @@
 """Records of claims: where they are, and the tables made from them."""
 
 import json
-import shutil
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -73,15 +69,3 @@ def test_an_effect_without_a_value_is_none():
 def test_verdicts_have_three_forms(verdict):
     with pytest.raises(ValueError, match="must be holds, does not hold, or holds if"):
         Verdict(verdict, 1.0, (0.0, 2.0), "")
-
-
-@pytest.mark.slow
-def test_a_wheel_contains_the_records(tmp_path):
-    build = "from setuptools import build_meta; import sys; print(build_meta.build_wheel(sys.argv[1]))"
-    # A copy, because setuptools writes into the folder that it builds.
-    source, without = tmp_path / "source", shutil.ignore_patterns(".*", "runs", "build", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, source, symlinks=True, ignore=without)
-    (source / "configs/results/claims/batch_norm_rates.json").write_text("{}")
-    subprocess.run([sys.executable, "-c", build, tmp_path], cwd=source, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    assert "jaxcnn/claims/recorded/batch_norm_rates.json" in zipfile.ZipFile(wheel).namelist()

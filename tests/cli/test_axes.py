@@ -33,6 +33,9 @@ def test_axes_are_taken_out_of_the_arguments():
         ("data.mean=(0.1),(0.1,0.2,0.3)", [(0.1,), (0.1, 0.2, 0.3)]),
         ("augment.scale_jitter=none,(256,512)", [None, (256, 512)]),
         ("data.name=mnist,cifar10:3.0.2", ["mnist", "cifar10:3.0.2"]),
+        ('data.name="a,b",c, "d"', ["a,b", "c", "d"]),
+        ('data.name="",a', ["", "a"]),
+        ("data.name=a(b,é/ü,f(x,y)z,)", ["a(b", "é/ü", "f(x,y)z", ")"]),
     ],
 )
 def test_values_have_the_types_of_their_field(argument, values):
@@ -56,9 +59,23 @@ def test_the_options_of_a_part_that_an_axis_names_are_fields():
         ("--grid.seed=0,x", r"--grid.seed has the value 'x'; it must be an integer >= 0"),
         ("--grid.seed=0,,1", "--grid.seed has the value ''"),
         ("--grid.model.norm=bach", "has the value 'bach'; .* Did you mean 'batch'"),
-        ("--grid.data.mean=0.1", "must be a tuple, each element a finite number in parentheses"),
+        (
+            "--grid.data.mean=0.1",
+            r"must be a tuple, each element a finite number. Write a tuple in parentheses, as in \(1,2\)",
+        ),
         ("--grid.optimizer.nesterov=maybe", "must be True or False"),
-        ("--grid.optimizer=1", "must be Optimizer"),
+        (
+            "--grid.optimizer=1",
+            "--grid.optimizer takes no values; vary its fields algorithm, .*, or write a function",
+        ),
+        ("--grid.model=lenet5", "--grid.model takes no values; vary its fields .*, or write a function sweep_NAME"),
+        ("--grid.data.name=a,", "--grid.data.name has the value ''"),
+        ("--grid.seed=-1", "--grid.seed has the value '-1'; it must be an integer >= 0"),
+        ("--grid.optimizer.learning_rate=nan", "has the value 'nan'; it must be a finite number > 0"),
+        (
+            "--grid.model.norm.momentum=0.9,0.5",
+            "model.norm, as it is set, has no fields. Set it to a part that has them by --grid.model.norm or",
+        ),
     ],
 )
 def test_axes_that_are_refused(argument, message):

@@ -24,6 +24,8 @@ def test_without_a_name_all_claims_are_listed_with_source_and_verdict(capsys):
     ("arguments", "message"),
     [
         (["batch_norm_rate"], "'batch_norm_rate' is not a claim. Did you mean 'batch_norm_rates'? Claims are "),
+        (["LRN_PLACE"], "'LRN_PLACE' is not a claim. Did you mean 'lrn_place'? Claims are "),
+        (["lrn-place"], "'lrn-place' is not a claim. Did you mean 'lrn_place'? Claims are "),
         (["batch_norm_rates", "--seeds=1"], "seeds is 1; it must be 2 or more"),
         (["batch_norm_rates", "--seeds=-3"], "seeds is -3; it must be 2 or more"),
         (["batch_norm_rates", "--workdir="], "workdir is empty"),
@@ -68,3 +70,11 @@ def test_a_run_prints_rule_verdict_and_files(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert f"rule: {claim.rule}\nverdict: holds\n" in out
     assert f"record: {tmp_path / claim.name / claim.name}.json, picture: " in out
+
+
+def test_the_list_has_the_width_of_columns(monkeypatch, capsys):
+    for columns, width in (("60", 60), ("140", 140), (None, 100)):
+        monkeypatch.delenv("COLUMNS") if columns is None else monkeypatch.setenv("COLUMNS", columns)
+        assert main(["claims"]) == 0
+        longest = max(map(len, capsys.readouterr().out.splitlines()))
+        assert width - 10 <= longest <= width

@@ -63,6 +63,7 @@ def test_objectives_are_an_axis_of_a_grid():
         ("DeepCoral(100)", r"objective is 'DeepCoral\(100\)'; it must be a name such as CrossEntropy"),
         ("DeepCoral(weight=", r"it must be a name such as"),
         ("DeepCoral(weight=-1)", r"DeepCoral\.weight is -1; it must be a finite number >= 0"),
+        ("Entropy", r"Entropy lacks layers; write Entropy\(layers=\.\.\.\)"),
         ("__import__('os')", r"it must be a name such as"),
     ],
 )

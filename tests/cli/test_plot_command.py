@@ -45,3 +45,15 @@ def test_a_folder_that_is_not_a_run_is_one_message(tmp_path, capsys):
     assert main(["plot", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"error: {tmp_path} is not a run folder") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("whole", [0, 3])
+def test_damaged_metrics_are_named(run, whole, capsys):
+    shutil.rmtree(run / "checkpoints")
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(lines[:whole]) + lines[whole][:9])
+    assert main(["plot", str(run)]) == (0 if whole else 2)
+    err = capsys.readouterr().err.splitlines()
+    assert (
+        f"{run}/metrics.jsonl is damaged at " in err[-1] and ("line 4 of 4" if whole else "its first line") in err[-1]
+    )

@@ -165,7 +165,7 @@ def test_a_disk_that_fails_at_the_end_leaves_nothing(here, trained, monkeypatch,
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(probe, "draw_probe", full)
+    monkeypatch.setattr(probe, "draw_figures", full)
     assert main(["probe", TINY, "--steps=1", "--probes=gradients", "--out=a/b"]) == 2
     assert "--out=a/b cannot be written: No space left on device. Give another folder." in capsys.readouterr().err
     assert written(here) == []

@@ -214,3 +214,15 @@ def test_the_summary_of_a_sweep_is_stored_and_becomes_a_table(tmp_path):
     text = page.read_text()
     assert "`python launch.py --config.seed=1`:" in text and text.startswith("before") and text.endswith("after\n")
     assert re.search(r"\| 2 +\| +25.50 \|", text) and re.search(r"\| 2 +\| +−25.00 \|", text)
+
+
+def test_the_summary_of_a_sweep_with_a_damaged_point_is_not_stored(tmp_path, capsys):
+    for seed in (0, 1):
+        make_run(tmp_path / "sweep" / f"{seed}", seed=seed, error=0.5)
+    damaged = tmp_path / "sweep" / "1" / "config.json"
+    damaged.write_text("{")
+    page = tmp_path / "README.md"
+    page.write_text("<!-- sweeps: begin -->\n<!-- sweeps: end -->\n")
+    arguments = [str(tmp_path / "sweep"), "--name=seeds", f"--results={tmp_path / 'results'}", f"--readme={page}"]
+    assert main(["report", *arguments]) == 2
+    assert f"{damaged} is damaged" in capsys.readouterr().err and not (tmp_path / "results").exists()

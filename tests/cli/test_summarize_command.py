@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_written_gets_a_line(norms, capsys, monkeypatch)
     ("options", "message"),
     [
         (["--by=model.nrm"], "by has the unknown field 'model.nrm'. Did you mean 'model.norm'?"),
-        (["--baseline=None"], "baseline is 'None', which is not among the values of model.norm: batch; none."),
+        (["--baseline=nune"], "baseline is 'nune', which is not among the values of model.norm: batch; none."),
         (["--metric=test.eror"], "metric is test.eror, which no run has."),
         (["--select=test.error"], "select is test.error; settings must not be chosen on the test split."),
     ],
@@ -109,3 +109,18 @@ def test_a_folder_of_another_kind_is_one_message(norms, tmp_path, capsys):
         assert main(["summarize", str(folder)]) == 2
         out, err = capsys.readouterr()
         assert out == "" and message in err and err.startswith(f"error: {folder}") and err.count("\n") == 1
+
+
+def test_an_error_leaves_no_picture_of_an_earlier_summary(rates, monkeypatch):
+    sweep.draw_summary(sweep.summarize(rates), rates)
+    monkeypatch.setattr("jaxcnn.sweep.pictures.learning_curves_of_arms", lambda *_, **__: 1 / 0)
+    table = sweep.summarize(rates, by="model.norm", select="validation.error")
+    with pytest.raises(ZeroDivisionError):
+        sweep.draw_summary(table, rates)
+    assert pictures(rates) == ["summary_strip.png"]
+
+
+def test_an_empty_folder_name_is_one_message(capsys):
+    for command, what in (("summarize", "folder is ''; give the folder of a sweep"), ("plot", "run is ''; it must be")):
+        assert main([command, ""]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {what}")

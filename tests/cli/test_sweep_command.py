@@ -60,6 +60,19 @@ def sweep_nothing():
 
 def sweep_numbers():
     yield 3
+
+
+def sweep_wrong():
+    yield {"epochs": -1}
+
+
+def sweep_none():
+    yield {"model.width": 3}
+
+
+def sweep_algorithms():
+    for algorithm in ("sgd", "adam"):
+        yield {"optimizer.algorithm": algorithm}
 """
 
 
@@ -220,6 +233,19 @@ MISTAKES = {
     "vectorize without a sweep": (["--vectorize=seed"], "--vectorize is for a sweep"),
     "plots without a sweep": (["--plots"], "--plots is for a sweep"),
     "jobs of a dry run": (["--jobs=2", "--dry_run"], "--jobs is for a sweep"),
+    "jobs of a dry sweep": (["--grid.seed=0,1", "--jobs=0", "--dry_run"], "jobs is 0; it must be an integer > 0"),
+    "jobs that is no number": (["--grid.seed=0,1", "--jobs=a"], "jobs is 'a'; it must be an integer > 0"),
+    "auto among names": (["--grid.seed=0,1", "--vectorize=auto,seed"], "auto means all numbers, so give it alone"),
+    "sweep twice": (["--sweep=widths", "--sweep=outcomes"], "--sweep is given twice; give it once. A sweep is one"),
+    "option twice": (["--grid.seed=0,1", "--jobs=1", "--jobs", "2"], "--jobs is given twice; give it once."),
+    "sweep of a field": (["--sweep=model.width=4,5"], "To vary a field, write --grid.FIELD=VALUE,VALUE"),
+    "sweep without a name": (["--sweep="], "--sweep is ''; it must be NAME of a function sweep_NAME()"),
+    "wrong value of a sweep": (["--sweep=wrong"], "point 0 of sweep_wrong(): Experiment.epochs is -1"),
+    "out of bounds": (["--grid.seed=0,-1"], "--grid.seed has the value '-1'; it must be an integer >= 0"),
+    "off": (
+        ["--grid.optimizer.b1=0.1,0.2"],
+        "axis optimizer.b1 changes nothing: it acts only if optimizer.algorithm",
+    ),
 }
 
 
@@ -260,3 +286,48 @@ def test_help_names_the_options_of_sweeps(call):
         "--keep",
     ):
         assert words in flat
+
+
+def test_a_sweep_may_be_named_none(call):
+    status, _, text = call("--sweep=none", "--grid.seed=0,1", "--dry_run")
+    assert status == 0 and "2 points in" in text
+
+
+def test_an_axis_may_act_in_some_points_of_a_sweep(call):
+    status, _, text = call("--sweep=algorithms", "--grid.optimizer.momentum=0.8,0.9", "--dry_run")
+    assert status == 0 and "3 points in" in text
+    names = [line.split()[0] for line in text.splitlines() if line.startswith("algorithm=")]
+    assert names == ["algorithm=sgd,momentum=0.8", "algorithm=sgd,momentum=0.9", "algorithm=adam,momentum=0.9"]
+
+
+def test_one_point_is_singular(call):
+    _, folder, text = call("--grid.seed=0")
+    assert f"1 point in {folder}\n" in text and f"1 of 1 point is finished in {folder}\n" in text
+
+
+def test_a_dry_run_names_a_damaged_file(call):
+    _, folder, _ = call("--grid.seed=0,1")
+    damaged = next(folder.glob("seed=1-*")) / "config.json"
+    damaged.write_text("{")
+    status, _, text = call("--grid.seed=0,1", "--dry_run")
+    assert status == 0 and f"{damaged} is damaged" in text
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("seed=")] == ["finished", "failed"]
+
+
+def test_workers_record_the_command_that_was_given(call, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["launch.py", "--jobs=1"])
+    status, folder, text = call("--grid.seed=0", "--jobs=1")
+    assert status == 0, text
+    (record,) = folder.glob("*/provenance.json")
+    assert json.loads(record.read_text())["command"][1:] == ["launch.py", "--jobs=1"]
+
+
+def test_help_lists_the_axes(call):
+    assert "--grid.seed=0,1,2" in call("--help")[2]
+
+
+def test_a_dry_run_plans_one_point_of_each_structure(call, monkeypatch):
+    planned = []
+    monkeypatch.setattr("jaxcnn.sweep.work.make_plan", planned.append)
+    assert call("--grid.model.width=3,4", "--grid.seed=0,1,2,3", "--dry_run")[0] == 0
+    assert [experiment.model.width for experiment in planned] == [3, 4]

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxcnn.plots.probe_drawings import COLUMN
-from jaxcnn.plots.probing import draw_probe, figure_page, probe_figures
+from jaxcnn.plots.figures import COLUMN, draw_figures, figure_page
+from jaxcnn.plots.probing import probe_figures
 from tests.plots.drawn import pixels, watch
 from tests.probes.records import landscape, layer, record, shift
 
@@ -105,7 +105,7 @@ def test_texts_are_on_the_picture_and_apart(several, tmp_path, monkeypatch):
     drawn = watch(monkeypatch)
     labels = ("as it is", "norm=batch", "activation=relu, kernel_init=orthogonal")
     records = [full(label=label) for label in labels[:several]]
-    path = draw_probe(probe_figures(records), tmp_path / "a.png", title="Probes of a network " * 6)
+    path = draw_figures(probe_figures(records), tmp_path / "a.png", title="Probes of a network " * 6)
     height, width = pixels(path).shape[:2]
     assert width == 2 * COLUMN + 60
     for text, box in drawn.texts:

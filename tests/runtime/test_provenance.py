@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxcnn.runtime.provenance import provenance, software
+from jaxcnn.runtime.provenance import provenance, versions
 
 
 def git(folder, *arguments):
@@ -21,12 +21,12 @@ def git(folder, *arguments):
 @pytest.fixture(autouse=True)
 def _forget():
     yield
-    software.cache_clear()
+    versions.cache_clear()
 
 
 def determined():
     """Return the record of a new process."""
-    software.cache_clear()
+    versions.cache_clear()
     return provenance()
 
 

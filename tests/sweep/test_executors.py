@@ -107,9 +107,10 @@ def test_points_in_workers_equal_those_in_this_process(tmp_path, here, executor)
     check_same(records, here[:3])
 
 
-def owner(folder):
+def owner(folder, seconds=120):
     """Return the process that runs the long point, once it has saved a checkpoint, and the first row of its metrics."""
-    while True:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         time.sleep(0.02)
         with contextlib.suppress(OSError, ValueError, StopIteration):
             point = next(folder.glob(f"*-{run_id(LONG[0])}"))
@@ -117,6 +118,7 @@ def owner(folder):
             process = json.loads((point / ".owner.json").read_text())["pid"]
             if saved:
                 return process, read_rows(point / "metrics.jsonl")[0]
+    raise TimeoutError(f"no point in {folder} has an owner and a checkpoint after {seconds} s")
 
 
 def check_resumed(record, first_row):

@@ -79,3 +79,59 @@ def test_random_draws_a_small_space_completely_and_then_refuses():
 def test_spaces_that_are_refused(space, n, message):
     with pytest.raises(InputError, match=message):
         sweep.random(BASE, space, n=n, seed=0)
+
+
+SWITCHED_OFF = {
+    "optimizer.momentum": ([0.8, 0.9], {"optimizer.algorithm": "adam"}, "optimizer.algorithm is sgd, not adam"),
+    "optimizer.b1": ([0.8, 0.9], {}, "optimizer.algorithm is adam, not sgd"),
+    "data.split_seed": ([0, 1], {}, "data.validation or data.train_count is above 0, not 0.0, None"),
+    "optimizer.schedule.drops": ([(1.0,), (2.0,)], {}, "optimizer.schedule.name is step, not constant"),
+    "data.name": (["a", "b"], {}, "data.source is tfds or arrays, not fake"),
+    "data.fake.train": ([16, 32], {"data.source": "digits"}, "data.source is fake, not digits"),
+}
+
+
+@pytest.mark.parametrize("path", SWITCHED_OFF)
+def test_an_axis_that_another_field_switches_off_is_refused(path):
+    values, changes, reason = SWITCHED_OFF[path]
+    base = jaxcnn.override(BASE, changes)
+    message = f"{path} changes nothing: it acts only if {reason}. Remove it"
+    with pytest.raises(InputError, match=message):
+        sweep.grid(base, {"seed": [0, 1], path: values})
+    with pytest.raises(InputError, match=message):
+        sweep.random(base, {path: values}, n=2, seed=0)
+    assert len(sweep.grid(base, {path: values[:1]})) == 1
+
+
+def test_where_an_axis_is_off_its_combinations_are_one_point_with_the_value_of_the_base():
+    base = jaxcnn.override(BASE, {"optimizer.momentum": 0.7})
+    axes = {"optimizer.algorithm": ["sgd", "adam"], "optimizer.momentum": [0.8, 0.9], "optimizer.b1": [0.5]}
+    found = [(e.optimizer.algorithm, e.optimizer.momentum, e.optimizer.b1) for e in sweep.grid(base, axes)]
+    assert found == [("sgd", 0.8, 0.9), ("sgd", 0.9, 0.9), ("adam", 0.7, 0.5)]
+    space = {"optimizer.algorithm": ["sgd", "adam"], "optimizer.momentum": [0.8, 0.9]}
+    drawn = {(e.optimizer.algorithm, e.optimizer.momentum) for e in sweep.random(base, space, n=3, seed=0)}
+    assert drawn == {("sgd", 0.8), ("sgd", 0.9), ("adam", 0.7)}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sweep.grid("x", {"seed": [0]}), "base is str; it must be Experiment"),
+        (lambda: sweep.grid(BASE, {3: [0]}), "an axis is named 3"),
+        (lambda: sweep.grid(BASE, {"seed": {0: 1}}), "axis seed is {0: 1}; it must be a list"),
+        (lambda: sweep.grid(BASE, {"seed": np.array(3)}), r"axis seed is array\(3\); it must be a list"),
+        (lambda: sweep.random(BASE, {"seed": [0]}, n=True, seed=0), "n is True"),
+        (lambda: sweep.random(BASE, {"seed": [0]}, n=1, seed="a"), "seed is 'a'; it must be an integer >= 0"),
+        (lambda: sweep.random(None, {"seed": [0]}, n=1, seed=0), "base is NoneType"),
+    ],
+)
+def test_wrong_types_get_a_message(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_arrays_are_tuples():
+    values = np.array([[0.1], [0.2]])
+    assert [e.data.mean for e in sweep.grid(BASE, {"data.mean": values})] == [(0.1,), (0.2,)]
+    with pytest.raises(InputError, match=r"axis data.mean has the value \(0.1\) twice"):
+        sweep.grid(BASE, {"data.mean": [np.array([0.1]), np.array([0.1])]})

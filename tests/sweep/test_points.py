@@ -111,6 +111,16 @@ def test_names_in_any_language_fit_a_file_system(tmp_path):
         point.workdir.mkdir()
 
 
+def test_names_keep_letters_of_any_language_where_the_file_system_has_them(tmp_path, monkeypatch):
+    file = tmp_path / "nets.py"
+    file.write_text(NETWORK)
+    experiments = sweep.grid(load_config(file), {"model.note": ["é/ü", "a,b"]})
+    folders = [point.workdir.name.rpartition("-")[0] for point in points_of(experiments, tmp_path)]
+    assert folders == ["note=é_ü", "note=a,b"]
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    assert points_of(experiments, tmp_path)[0].workdir.name.startswith("note=___-")
+
+
 def test_the_folder_of_a_single_run_and_a_file_are_refused(tmp_path):
     (tmp_path / "config.json").touch()
     with pytest.raises(InputError, match="holds a single run"):
@@ -126,7 +136,7 @@ def test_the_folder_of_a_single_run_and_a_file_are_refused(tmp_path):
         ([BASE, "x"], r"experiments\[1\] is str"),
         (
             [BASE, override(BASE, {"seed": 1}), BASE],
-            r"experiments\[0\] and experiments\[2\] are the same run \(seed=0\)",
+            r"points 1 and 3 of 3 are the same run \(seed=0\)",
         ),
     ],
 )

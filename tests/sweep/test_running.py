@@ -18,9 +18,12 @@ import jaxcnn
 from jaxcnn import Data, Experiment, Fake, InputError, Optimizer, Preempted, load_config, sweep
 from jaxcnn.config import to_json
 from jaxcnn.config.importing import import_file
+from jaxcnn.runs.checkpoint import SaveError
 from jaxcnn.runs.failure import Failure, write_failure
 from jaxcnn.runs.metrics import read_rows
+from jaxcnn.runs.workdir import Results
 from jaxcnn.runtime.lock import locked
+from jaxcnn.runtime.provenance import software
 from jaxcnn.sweep import running
 from jaxcnn.sweep.points import points_of
 from jaxcnn.sweep.work import Options, work_on_json
@@ -415,3 +418,64 @@ def test_automatic_vectorization_asks_where_the_points_train(tmp_path):
     # The multiply-adds of a network of a user are not known, so on a CPU its points train alone.
     records = sweep.run(RATES, tmp_path, vectorize="auto", verbose=False)
     assert "members" not in json.loads((Path(records[0].workdir) / "provenance.json").read_text())
+
+
+def test_pictures_and_keep_also_apply_to_points_that_have_ended(tmp_path, monkeypatch):
+    experiments = sweep.grid(BASE, {"seed": [0, 1]})
+
+    def names():
+        return [{path.name for path in Path(record.workdir).iterdir()} for record in records]
+
+    records = sweep.run(experiments, tmp_path, keep="all", verbose=False)
+    for record in records:
+        (Path(record.workdir) / "learning_curves.png").unlink()
+    checkpoints = [sorted(os.listdir(Path(record.workdir) / "checkpoints")) for record in records]
+    assert sweep.run(experiments, tmp_path, verbose=False) == records
+    assert [sorted(os.listdir(Path(record.workdir) / "checkpoints")) for record in records] == checkpoints
+    monkeypatch.setattr("jaxcnn.runs.launch.run_group", lambda *_, **__: pytest.fail("a finished point ran again"))
+    assert sweep.run(experiments, tmp_path, plots=True, verbose=False) == records
+    assert all("learning_curves.png" in each for each in names())
+    assert sweep.run(experiments, tmp_path, keep="last", verbose=False) == records
+    assert [os.listdir(Path(record.workdir) / "checkpoints") for record in records] == [["8"], ["8"]]
+    assert sweep.run(experiments, tmp_path, keep="results", verbose=False) == records
+    assert not any("checkpoints" in each for each in names())
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be written: Not a directory\. Give another"):
+        sweep.run(RATES, tmp_path / "file" / "sweep", verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"experiments": BASE}, "experiments is Experiment; it must be a list of Experiment"),
+        ({"experiments": 3}, "experiments is int; it must be a list"),
+        ({"folder": 3}, "workdir is 3; it must be the path of a folder"),
+        ({"shard": 3}, "shard is 3; it must be I/N"),
+        ({"keep": 3}, "keep is 3; it must be one of all, last, results"),
+        ({"vectorize": 3}, "vectorize is 3"),
+        ({"config_file": 3}, "config_file is 3; it must be the path of a file"),
+    ],
+)
+def test_wrong_types_are_refused(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        sweep.run(**{"experiments": RATES, "folder": tmp_path / "sweep", "verbose": False} | options)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_an_error_of_a_file_is_a_reason_without_a_traceback(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise SaveError("workdir a can no longer be written: no space")
+
+    monkeypatch.setattr("jaxcnn.sweep.work.train", fail)
+    (record,) = sweep.run([BASE], tmp_path, verbose=False)
+    assert (record.status, record.reason) == ("failed", "workdir a can no longer be written: no space")
+
+
+def test_a_worker_records_the_command_of_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxcnn.sweep.work.train", lambda *_, **__: Results({}, len(software()["command"]), 0.1, "a"))
+    workdir = str(points_of([BASE], tmp_path)[0].workdir)
+    (outcome,) = work_on_json([to_json(BASE)], [workdir], Options(command=("python", "launch.py", "--jobs=2")))
+    assert outcome.results.steps == 3

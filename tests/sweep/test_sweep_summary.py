@@ -232,7 +232,8 @@ def test_a_setting_with_a_diverged_seed_is_selected_only_if_all_have_one(rates):
     table = summarize(rates, by="model.norm", select="validation.error")
     assert chosen(table) == {"batch": 0.01, "none": 0.01}
     assert table.rows[0].diverged == 0
-    assert table.notes == ("Selected among the finished runs, 8 of 9 (1 diverged).",)
+    assert table.notes[0] == "Selected among the finished runs, 8 of 9 (1 diverged)."
+    assert table.notes[1].endswith("fewer diverged seeds: batch with 0.1 (2 finished, 1 diverged).")
     diverge("batch", 0.01, 2)
     table = summarize(rates, by="model.norm", select="validation.error")
     assert chosen(table) == {"batch": 0.1, "none": 0.01} and table.rows[0].diverged == 1
@@ -262,7 +263,8 @@ def test_selection_takes_the_best_mean(tmp_path_factory, grid):
     if len(grid) == 1:
         return
     (row,) = summarize(folder, by="epochs", select="validation.error").rows
-    means = [np.mean(values) for values in grid]
+    most = max(map(len, grid))
+    means = [np.mean(values) if len(values) == most else np.inf for values in grid]
     assert means[round(10 * row.chosen["optimizer.momentum"].raw)] == pytest.approx(min(means))
 
 
@@ -334,7 +336,10 @@ def test_a_frame_without_pandas_says_what_to_install(norms, monkeypatch):
         ({"by": "data.data_dir"}, "by has the unknown field 'data.data_dir'."),
         ({"by": "seed"}, "by contains seed, over which"),
         ({"by": ""}, "by has the unknown field ''."),
-        ({"by": "optimizer.momentum"}, "by is optimizer.momentum, but the runs also differ in model.norm; add"),
+        (
+            {"by": "optimizer.momentum"},
+            "by has optimizer.momentum, which is 0.9 in every run; the runs differ in model.norm.",
+        ),
         ({"baseline": "nune"}, "baseline is 'nune', which is not among the values of model.norm: batch; layer; none."),
         ({"baseline": "0.1"}, "baseline is '0.1', which"),
         (
@@ -363,7 +368,7 @@ def test_runs_without_a_validation_split_cannot_be_selected_on_it(norms):
 
 def test_a_metric_that_only_some_runs_have(norms):
     path = norms / "norm=layer,seed=1" / "results.json"
-    path.write_text(json.dumps({"test": {"loss": 1.0}}))
+    path.write_text(json.dumps({"test": {"loss": 1.0}, "steps": 100, "seconds": 1.0}))
     with pytest.raises(InputError, match=r"metric is test\.error, which 1 of 10 finished runs do not have"):
         summarize(norms)
 
@@ -389,3 +394,85 @@ def test_folders_that_are_not_those_of_a_sweep_with_a_finished_point(tmp_path):
     (point / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"config\.json is damaged"):
         summarize(tmp_path)
+
+
+def test_settings_compete_that_have_the_most_seeds_and_the_others_are_listed(tmp_path):
+    def write(norm, rate, validation, statuses):
+        for seed, status in enumerate(statuses):
+            changes = {"model.norm": norm, "optimizer.learning_rate": rate, "seed": seed}
+            write_point(tmp_path, changes, status=status, validation=validation)
+
+    write("none", 0.1, 0.5, ["finished"] * 3)
+    write("none", 0.2, 0.1, ["finished"])  # The best, but by one seed.
+    write("none", 0.3, 0.2, ["finished", "finished", "diverged"])
+    write("batch", 0.1, 0.2, ["finished", "finished", "unfinished"])
+    write("batch", 0.2, 0.1, ["finished", "finished", "diverged"])
+    write("batch", 0.3, 0.3, ["finished", "finished"])
+    table = summarize(tmp_path, by="model.norm", select="validation.error")
+    assert chosen(table) == {"none": 0.1, "batch": 0.1}
+    assert table.notes[1] == (
+        "Not considered, because other settings have more finished or fewer diverged seeds: "
+        "batch with 0.2 (2 finished, 1 diverged); none with 0.2 (1 finished); none with 0.3 (2 finished, 1 diverged)."
+    )
+    assert table.notes[1] in table.markdown()
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "baselines"),
+    [
+        ("data.mean", [(0.1, 0.2, 0.3), (0.0,)], [(0.1, 0.2, 0.3), [0.1, 0.2, 0.3], "(0.1, 0.2, 0.3)", "0.1,0.2,0.3"]),
+        ("data.mean", [(0.5,), (0.0,)], [(0.5,), "(0.5,)", "[5e-1]", "(0.50)"]),
+        ("optimizer.clip_norm", [None, 1.0], ["none", "None", "NONE"]),
+        ("augment.flip", [True, False], [True, "True", "true"]),
+        ("optimizer.learning_rate", [0.012345678, 0.1], [0.012345678, "0.012345678", "1.2345678e-2"]),
+        ("model.norm", [BatchNorm(momentum=0.99), "none"], [BatchNorm(momentum=0.99), "batchnorm(momentum=0.99)"]),
+        ("epochs", [3, 1], [3, np.int64(3), "3.0"]),
+    ],
+)
+def test_a_baseline_may_be_a_value_or_its_text_in_any_spelling(tmp_path, path, values, baselines):
+    for i, value in enumerate(values):
+        write_point(tmp_path, {path: value}, name=f"{i}", error=i / 100)
+    for baseline in baselines:
+        assert summarize(tmp_path, baseline=baseline).baseline == summarize(tmp_path).rows[0].label
+
+
+def test_a_baseline_of_several_settings_may_be_a_sequence(tmp_path):
+    for norm in ("none", "batch"):
+        write_point(tmp_path, {"model.norm": norm, "optimizer.clip_norm": 1.0 if norm == "none" else None})
+    for baseline in (("none", 1.0), "none,1", "NONE, 1.0"):
+        assert summarize(tmp_path, baseline=baseline).baseline == "none, 1"
+
+
+def test_a_baseline_without_a_finished_run_is_said(norms):
+    write_point(norms, {"model.norm": "group", "seed": 0}, status="diverged")
+    table = summarize(norms, baseline="group")
+    assert table.notes == ("There are no differences from group, because none of its runs is finished.",)
+    assert "difference from group" not in table.text()
+    write_point(norms, {"model.norm": "instance", "seed": 99})
+    (note,) = summarize(norms, baseline="instance").notes
+    assert note.endswith("from instance, because no other row has a finished run of its seeds.")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"by": "optimizer.momentum"},
+            "by has optimizer.momentum, which is 0.9 in every run; the runs differ in",
+        ),
+        ({"by": 3}, "by is 3; it must be the dotted path of a setting, or a list of them"),
+        ({"by": [3]}, r"by is \[3\]; it must be the dotted path"),
+        ({"metric": 3}, "metric is 3; it must be the name of a number in results.json"),
+        ({"select": 3}, "select is 3; it must be the name of a number"),
+        ({"metric": None}, "metric is None; it must be"),
+    ],
+)
+def test_arguments_that_do_not_fit(norms, options, message):
+    with pytest.raises(InputError, match=message):
+        summarize(norms, **options)
+
+
+@pytest.mark.parametrize("folder", ["", " ", None, 3])
+def test_a_folder_must_be_named(folder):
+    with pytest.raises(InputError, match=f"folder is {folder!r}; give the folder of a sweep"):
+        summarize(folder)
