@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union
 
 from jaxcnn.cli.arguments import is_part
-from jaxcnn.cli.objectives import is_objective, read_objective
+from jaxcnn.cli.objectives import is_objective, read_objective, split_objectives
 from jaxcnn.config import Experiment, override
 from jaxcnn.config.paths import nearest, paths
 from jaxcnn.runtime import fields
@@ -72,7 +72,8 @@ def read_axes(axes: dict[str, str], experiment: Experiment) -> dict[str, list[An
                 f"{_AXIS}{path} takes no values; vary its fields{f' {names}' if names else ''}, or write a function "
                 f"sweep_NAME() in the config file, which yields {{{path!r}: ...}}."
             )
-        found[path] = [_value(text, hints[path], path) for text in _split(axes[path])]
+        split = split_objectives if is_objective(hints[path]) else _split
+        found[path] = [_value(text, hints[path], path) for text in split(axes[path])]
         with contextlib.suppress(InputError):
             # A part that this axis names may have fields that other axes change; `grid` checks all values together.
             experiment = override(experiment, {path: found[path][-1]})
@@ -92,7 +93,7 @@ def _without_fields(path: str, hints: Mapping[str, Any]) -> str | None:
 
 def _split(text: str) -> list[str]:
     """Split at the commas that are neither in parentheses nor in double quotes around a whole value."""
-    return re.findall(r'\s*("[^"]*"|(?:\((?:[^()]|\([^()]*\))*\)|[^,])*?)\s*,', text + ",", re.DOTALL)
+    return re.findall(r'\s*("[^"]*"|(?:\([^()]*\)|[^,])*?)\s*,', text + ",", re.DOTALL)
 
 
 def _value(text: str, hint: Any, path: str) -> Any:

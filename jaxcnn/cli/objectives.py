@@ -34,6 +34,18 @@ def read_objective(text: str) -> Objective:
         ) from None
 
 
+def split_objectives(text: str) -> list[str]:
+    """Split a list of objectives at the commas that are in no parentheses."""
+    words, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            words.append("")
+        else:
+            words[-1] += letter
+    return words
+
+
 def _value(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Name):
         return _named(node.id, {})
