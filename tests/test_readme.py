@@ -52,7 +52,7 @@ def command_lines():
     rows = re.findall(r"^\|.*\|$", READMES, re.MULTILINE)
     cells = [cell for row in rows for cell in re.findall(r"`([^`]+)`", row)]
     lines += [cell for cell in cells if cell.startswith(("jaxcnn ", "python "))]
-    for config in sorted(ROOT.glob("configs/*.py")):
+    for config in sorted(ROOT.glob("configs/**/*.py")):
         (line,) = re.findall(r"^    (python .*)$", config.read_text().split('"""')[1], re.MULTILINE)
         lines.append(line)
     commands = [command for line in lines for command in line.split("&&")]
