@@ -68,8 +68,8 @@ def decide(measurements: Measurements) -> Verdict:
         for arm in (f"{dropout}, {decay}",)
     ]
     conditions = (
-        f"Dropout lowers the test error by {effect:.1f} points with decay and by {by_dropout:.1f} without; decay of "
-        f"{measurements['decay']['0']} lowers it by {by_decay:.1f} without dropout. Training and test errors in "
+        f"Dropout changes the test error by {-effect:+.1f} points with decay and by {-by_dropout:+.1f} without; decay "
+        f"of {measurements['decay']['0']} changes it by {-by_decay:+.1f} without dropout. Training and test errors in "
         f"percent are {'; '.join(parts)}. The negative log-likelihood is {_mean(measurements['nll'][alone])} with "
         f"decay alone, {_mean(measurements['nll']['0.5, 0'])} with dropout alone, {_mean(measurements['nll'][both])} "
         f"with both and {_mean(measurements['nll']['0, 0'])} with neither."

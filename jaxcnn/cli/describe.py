@@ -5,7 +5,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ from jaxcnn.runtime.fields import did_you_mean
 from jaxcnn.runtime.jax_settings import fixed_settings
 
 Format = Literal["text", "markdown", "json", "csv"]
-TOPICS = ("batch_norm", "local_response_norm", "vanishing_gradients")
+TOPICS = ("batch_norm", "local_response_norm", "vanishing_gradients", "covariate_shift")
 """What `describe` explains step by step."""
 
 _KNOWN = f"Networks are {', '.join(ZOO)}, a config file (.py) or a run folder; topics are {', '.join(TOPICS)}."
@@ -62,12 +63,11 @@ def describe(
     """
     _check(targets, shape, format, compare, explain, diagram)
     if targets[0] in TOPICS:
-        from jaxcnn.describe.explanation import draw_topic, explain_topic
-
-        parts = explain_topic(targets[0])
+        explain_topic, draw_topic = _topic(targets[0])
+        parts = explain_topic()
         if diagram is not None:
             with _drawing(diagram):
-                draw_topic(targets[0], diagram)
+                draw_topic(diagram)
     else:
         found = {target: _find(target, shape) for target in targets}
         for target, (model, _) in found.items():
@@ -118,6 +118,17 @@ def _check(
             raise InputError(f"--diagram is {diagram!r}; the file must end in .svg or .png.")
         if not os.path.isdir(Path(diagram).parent):
             raise InputError(f"--diagram is {diagram!r}; its folder does not exist. Create it or choose another.")
+
+
+def _topic(name: str) -> tuple[Callable[[], list[str | Grid]], Callable[[str], Path]]:
+    """Return the functions that explain a topic and draw it."""
+    if name == "covariate_shift":
+        from jaxcnn.shift.explanation import draw_covariate_shift, explain_covariate_shift
+
+        return explain_covariate_shift, draw_covariate_shift
+    from jaxcnn.describe.explanation import draw_topic, explain_topic
+
+    return partial(explain_topic, name), partial(draw_topic, name)
 
 
 @contextlib.contextmanager

@@ -4,13 +4,9 @@ The exit status is 0 if the report is written; 2 if an argument, a file or the d
 first loss is finite; 130 after Ctrl-C. Only after status 0 is there anything new on disk.
 """
 
-import contextlib
 import dataclasses
 import json
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +15,7 @@ from typing import Any
 import tyro
 
 from jaxcnn.cli.arguments import parse, take_names
+from jaxcnn.cli.report_files import check_out, write_files
 from jaxcnn.config import Experiment, load_config, override
 from jaxcnn.models import LeNet5
 from jaxcnn.plots.figures import draw_figures
@@ -30,7 +27,7 @@ from jaxcnn.runs.digests import RestoreError
 from jaxcnn.runs.probe_run import probe_run
 from jaxcnn.runs.signals import Preempted
 from jaxcnn.runs.workdir import load_saved
-from jaxcnn.runtime.atomic import replacing, write_json
+from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.xla_flags import set_xla_flags
 from jaxcnn.training.non_finite import NonFinite
@@ -113,7 +110,7 @@ def _probe(words: list[str], prog: str) -> None:
     reading = {"probes.every": chosen.every, "probes.instruments": tuple(chosen.probes.split(","))}
     others = [(_changes(text), override(options(_arguments(text)).config, reading)) for text in own or ()]
     default = f"{Path(target).resolve()}_probe" if run else f"runs/{Path(target).stem}_probe"
-    out = _check_out(Path(chosen.out or default))
+    out = check_out(Path(chosen.out or default))
     experiment = override(chosen.config, reading)
 
     base = probe_run(experiment, steps=chosen.steps, run=run, label=_BASE)
@@ -128,7 +125,7 @@ def _probe(words: list[str], prog: str) -> None:
         if record is not None:
             found.append((record, diagnose(record, other)))
             _tell(*found[-1])
-    _write(out, _files(words, chosen, found))
+    write_files(out, _files(words, chosen, found))
     for name in ("probe.html", "probe.png", "probe.json"):
         print(out / name)
 
@@ -214,38 +211,3 @@ def _files(
         "probe.html": lambda path: path.write_text(probe_page(title, note, networks, rows), encoding="utf-8"),
         "probe.png": lambda path: draw_figures(rows, path, title=title),
     }
-
-
-def _check_out(out: Path) -> Path:
-    """Return a folder after a test whether files can be written there; nothing stays."""
-    existing = _existing(out)
-    try:
-        with tempfile.NamedTemporaryFile(dir=existing):
-            return out
-    except OSError as error:
-        raise _unwritable(out, error) from error
-
-
-def _write(out: Path, files: Mapping[str, Callable[[Path], Any]]) -> None:
-    """Write all files or none."""
-    existing = _existing(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as drafts:
-            for name, write in files.items():
-                write(drafts.enter_context(replacing(out / name)))
-    except BaseException as error:
-        if existing != out:
-            shutil.rmtree(existing / out.relative_to(existing).parts[0], ignore_errors=True)
-        if isinstance(error, OSError):
-            raise _unwritable(out, error) from error
-        raise
-
-
-def _existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that exists."""
-    return next(path for path in (folder, *folder.parents) if os.path.exists(path))
-
-
-def _unwritable(out: Path, error: OSError) -> InputError:
-    return InputError(f"--out={out} cannot be written: {error.strerror or error}. Give another folder.")

@@ -8,6 +8,7 @@ from tyro.extras import SubcommandApp
 
 from jaxcnn.cli.shift_calibrate import shift_calibrate
 from jaxcnn.cli.shift_gallery import shift_gallery
+from jaxcnn.cli.shift_report import shift_report
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.runtime.fields import did_you_mean
 from jaxcnn.runtime.xla_flags import set_xla_flags
@@ -44,6 +45,28 @@ def calibrate(
     shift_calibrate(run, out)
 
 
+@app.command
+def report(
+    run: Annotated[Positional[str], arg(metavar="RUN")],
+    target: Annotated[str, arg(metavar="TARGET")],
+    out: Annotated[str | None, arg(metavar="DIR")] = None,
+    data_dir: Annotated[str | None, arg(metavar="DIR")] = None,
+    seed: int = 0,
+) -> None:
+    """Answer on one page whether a target is shifted from the images of a run, where, how, what it costs and what
+    repairs it.
+
+    Args:
+        run: folder of the run, whose test images are the source.
+        target: corruption:NAME:SEVERITY of the test images, tfds:NAME[:SPLIT], digits, or FILE.npy[:SEVERITY] of
+            CIFAR-10-C; then @SUBGROUP, or @SIZE to resize images and make them fit, as in digits@20.
+        out: folder of report.html, report.png and report.json; None: shift_TARGET in the run's folder.
+        data_dir: folder of prepared data sets; None: the run's.
+        seed: seed of all random choices.
+    """
+    shift_report(run, target, out=out, data_dir=data_dir, seed=seed)
+
+
 def main(arguments: Sequence[str], *, prog: str) -> None:
     """Run a command.
 
@@ -54,7 +77,7 @@ def main(arguments: Sequence[str], *, prog: str) -> None:
     Raises:
         InputError: the command is unknown or its input invalid.
     """
-    names = [gallery.__name__, calibrate.__name__]
+    names = [each.__name__ for each in (gallery, calibrate, report)]
     command = next(iter(arguments), "--help")
     if not command.startswith("-") and command not in names:
         raise InputError(

@@ -43,6 +43,7 @@ def read_target(
     data_dir: str | None = None,
     own: Split | Target | None = None,
     shape: tuple[int, int, int] | None = None,
+    config: Data | None = None,
 ) -> Target:
     """Read a labelled target from files.
 
@@ -61,6 +62,8 @@ def read_target(
             padded with zeros, or cropped, to `shape`.
         data_dir: folder of prepared data sets; None: $TFDS_DATA_DIR, otherwise ~/tensorflow_datasets.
         own: images that corruption:NAME:SEVERITY corrupts.
+        config: resizes and pads images as its `image_size` and `pad` say, unless the name has a size; None: not at all.
+            Corruptions are applied before padding, as in the published files.
         shape: height, width and channels that the images must have; with @SIZE they are made to fit, and grey images
             become colour images, or colour images grey ones. None: any.
 
@@ -68,7 +71,8 @@ def read_target(
         MissingData: the data set or file is not there.
         InputError: the name is none of these, the data cannot be used, or their shape does not fit.
     """
-    return _read(_parsed(name), _Frame(data_dir, shape=shape), own)
+    size, pad = (None, 0) if config is None else (config.image_size, config.pad)
+    return _read(_parsed(name), _Frame(data_dir, size, pad, shape), own)
 
 
 def read_targets(name: str, dataset: Dataset, config: Data) -> tuple[Target, Target]:
@@ -206,7 +210,7 @@ def _images(name: _Name, frame: _Frame, own: Split | Target | None) -> Target:
     if base.startswith("tfds:"):
         return _read_tfds(base, frame)
     if base.startswith("corruption:"):
-        target = _corrupted(base, own)
+        target = _corrupted(base, own, frame.pad)
         # Images of the run have their size already.
         return target if not name.size else replace(target, images=framed(np.asarray(target.images), name.size, 0))
     if base in ("digits", "digits:train", "digits:test"):
@@ -225,7 +229,7 @@ def _images(name: _Name, frame: _Frame, own: Split | Target | None) -> Target:
     return replace(target, images=framed(np.asarray(target.images), frame.image_size, frame.pad))
 
 
-def _corrupted(base: str, own: Split | Target | None) -> Target:
+def _corrupted(base: str, own: Split | Target | None, pad: int) -> Target:
     found = re.fullmatch(r"corruption:(\w+):([1-5])", base)
     if not found:
         raise InputError(f"target is {base!r}; it must be corruption:NAME:SEVERITY, with a severity from 1 to 5.")
@@ -240,7 +244,9 @@ def _corrupted(base: str, own: Split | Target | None) -> Target:
         whole = images.dtype == np.uint8
         floats = images.astype(np.float32) / 255 if whole else images
         key = jax.random.key(0, impl="threefry2x32")
-        found = np.asarray(corrupt(kind, floats, severity, key=key, index=rows, truncate=whole))
+        inner = floats[:, pad : floats.shape[1] - pad, pad : floats.shape[2] - pad]
+        found = np.asarray(corrupt(kind, inner, severity, key=key, index=rows, truncate=whole))
+        found = np.pad(found, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
         return np.rint(found * 255).astype(np.uint8) if whole else found
 
     images = Mapped(own.images, function, own.images.shape[1:])

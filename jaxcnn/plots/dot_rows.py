@@ -100,7 +100,7 @@ def dot_rows(
     ends = np.cumsum([0, *rows.pitches])
     centres = (ends[:-1] + ends[1:]) / 2
     values = [value for each in dots for value in (*each.values, *(end for pair in each.intervals for end in pair))]
-    set_scale(panel, [*values, *([line] if line is not None else [])], axis="x", linear=limits is not None, ticks=4)
+    set_scale(panel, [*values, *([line] if line is not None else [])], axis="x", linear=limits is not None, ticks=3)
     if limits is not None:
         margin = 0.03 * (limits[1] - limits[0])
         panel.set_xlim(limits[0] - margin, limits[1] + margin)

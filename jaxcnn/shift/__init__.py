@@ -12,6 +12,8 @@ Import it as `from jaxcnn import shift`:
     shift.measure_cost(source, target).estimated_accuracy
     [result.scores(other_labels).difference for result in shift.repair(network, source, target)]
 
+    shift.report("runs/lenet5", "corruption:gaussian_noise:5")
+
     Experiment(..., data=Data(..., target="digits@20"), objective=shift.DeepCoral(weight=100))
 """
 
@@ -61,6 +63,7 @@ from jaxcnn.shift.repairs.repairing import REPAIRS, repair
 from jaxcnn.shift.repairs.result import Repair, RepairScores
 from jaxcnn.shift.repairs.target_statistics import adapt_statistics
 from jaxcnn.shift.repairs.tent import Entropy, minimize_entropy
+from jaxcnn.shift.reporting import Report, report
 
 __all__ = [
     "CORRUPTIONS",
@@ -85,6 +88,7 @@ __all__ = [
     "Outputs",
     "Repair",
     "RepairScores",
+    "Report",
     "RobustPseudoLabels",
     "SelfTraining",
     "Target",
@@ -123,6 +127,7 @@ __all__ = [
     "read_target",
     "refit_last_layer",
     "repair",
+    "report",
     "reverse_gradient",
     "score_outputs",
     "stroke_widths",

@@ -43,7 +43,7 @@ def test_dropout_must_gain_less_than_a_point(alone, both, spread, verdict):
 def test_conditions_have_the_effects_of_both(tmp_path):
     found = measured((65, 64, 61), (62, 60, 70))
     text = decide(found).conditions
-    assert "by 1.0 (" in text and "points with decay and by 3.0 (" in text
-    assert "decay of 0.01 lowers it by 4.0 (" in text and "37.0 and 67.0 with dropout 0 and decay 0;" in text
+    assert "by -1.0 (" in text and "points with decay and by -3.0 (" in text
+    assert "decay of 0.01 changes it by -4.0 (" in text and "37.0 and 67.0 with dropout 0 and decay 0;" in text
     assert "is 3.15 with decay alone, 3.20 with dropout alone, 3.10 with both and 3.35 with neither." in text
     assert draw(found, tmp_path / "a.png").is_file()

@@ -241,9 +241,9 @@ def _tent(task: _Task) -> _Found:
         )
         return _Found(refused=refused, seeds=seeds, details=details)
     result = _adapted(task, found[0], seeds, details | {"prior": 0.0}, n)
-    unstable = (
-        f"Unstable: with another order of the images {disagreement:.0%} of them get another class.",
-    ) * (disagreement > LARGEST_DISAGREEMENT)
+    unstable = (f"Unstable: with another order of the images {disagreement:.0%} of them get another class.",) * (
+        disagreement > LARGEST_DISAGREEMENT
+    )
     return replace(result, repeats=tuple(found[1:]), warnings=(*result.warnings, *unstable))
 
 
