@@ -36,6 +36,7 @@ NAMES = (
     "batch_norm_shift",
     "recurrent_gradients",
     "digits_adaptation",
+    "importance_weighting",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 

@@ -14,7 +14,7 @@ from jaxcnn.layers import trace
 from jaxcnn.models.convnet import ConvNet
 
 SPENT = ("minutes", "processor_minutes")
-WITHOUT_TRAINING = {"vanishing_depth"}
+WITHOUT_TRAINING = {"vanishing_depth", "importance_weighting"}
 
 
 @pytest.mark.slow
