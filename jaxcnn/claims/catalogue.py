@@ -37,6 +37,7 @@ NAMES = (
     "recurrent_gradients",
     "digits_adaptation",
     "importance_weighting",
+    "robust_training",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
