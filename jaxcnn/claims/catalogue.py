@@ -38,6 +38,7 @@ NAMES = (
     "digits_adaptation",
     "importance_weighting",
     "robust_training",
+    "cifar10_corruptions",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
