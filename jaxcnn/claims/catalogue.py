@@ -39,6 +39,7 @@ NAMES = (
     "importance_weighting",
     "robust_training",
     "cifar10_corruptions",
+    "shift_internal",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
