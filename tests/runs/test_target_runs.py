@@ -22,6 +22,9 @@ TARGET = "corruption:contrast:5"
 BASE = override(TINY, {"epochs": 2, "checkpoint_every": 1, "data.target": TARGET, "log_every": 2})
 
 
+pytestmark = pytest.mark.usefixtures("compile_once")
+
+
 @pytest.fixture(autouse=True)
 def _one_device(monkeypatch):
     one = jax.devices()[:1]
