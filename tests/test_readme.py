@@ -21,6 +21,7 @@ import jaxcnn.bench.tables
 import jaxcnn.cli.bench
 import jaxcnn.cli.probe
 import jaxcnn.cli.report
+import jaxcnn.cli.shift
 import jaxcnn.cli.summarize
 import jaxcnn.data.prepare
 import jaxcnn.runs.run_evaluation
@@ -157,6 +158,9 @@ def replace_work(monkeypatch):
         "cli.report.collect": Path("x.jsonl"),
         "cli.report.update_tables": None,
         "cli.probe.probe_run": record(),
+        "cli.shift.shift_report": None,
+        "cli.shift.shift_gallery": Path("x.png"),
+        "cli.shift.shift_calibrate": None,
     }
     for name, result in work.items():
         monkeypatch.setattr(f"jaxcnn.{name}", lambda *_, result=result, **__: result)
