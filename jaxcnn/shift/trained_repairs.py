@@ -45,7 +45,7 @@ TRAINED: Mapping[str, tuple[str, Callable[[Classification], Objective]]] = {
     ),
 }
 """What each trained repair is, by name: what it does and what it needs, and its objective with the run's loss. The
-weights are fixed beforehand, because labels of the target must not choose them."""
+weights are those that served MNIST to scikit-learn's digits; labels of a target must not choose them."""
 
 
 def train_repairs(
