@@ -135,7 +135,9 @@ def trained(arguments, *, prog):
     # The checkout's run is another experiment than those of the README, and a dry run refuses its folder.
     arguments = [word.replace("--workdir=runs/", "--workdir=new/") for word in arguments]
     try:
-        return launch.main([*arguments, "--dry_run"], prog=prog, default_config=ROOT / "configs" / "lenet5_digits.py")
+        return launch.main(
+            [*dict.fromkeys([*arguments, "--dry_run"])], prog=prog, default_config=ROOT / "configs" / "lenet5_digits.py"
+        )
     except SystemExit as stop:
         return stop.code
 

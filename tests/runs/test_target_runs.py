@@ -22,6 +22,9 @@ TARGET = "corruption:contrast:5"
 BASE = override(TINY, {"epochs": 2, "checkpoint_every": 1, "data.target": TARGET, "log_every": 2})
 
 
+pytestmark = pytest.mark.usefixtures("compile_once")
+
+
 @pytest.fixture(autouse=True)
 def _one_device(monkeypatch):
     one = jax.devices()[:1]
@@ -80,7 +83,7 @@ def test_a_target_changes_nothing_for_an_objective_that_does_not_use_it(tmp_path
     assert "target" not in json.loads((tmp_path / "plain" / "results.json").read_text())
 
 
-@pytest.mark.parametrize("seeds", [(0, 0), (0, 1)], ids=["one seed", "two seeds"])
+@pytest.mark.parametrize("seeds", [pytest.param((0, 0), marks=pytest.mark.slow), (0, 1)], ids=["one", "two"])
 def test_runs_that_train_together_equal_their_lone_runs(tmp_path, seeds):
     base = override(BASE, {"objective": DeepCoral(weight=10.0), "epochs": 1, "model.rate": 0.0})
     rates = (0.02, 0.05)
@@ -179,6 +182,7 @@ def test_a_run_on_several_devices_equals_that_on_one(tmp_path, monkeypatch, obje
     assert four.test["loss"] == pytest.approx(one.test["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_probes_read_a_network_that_is_applied_to_two_domains(tmp_path):
     experiment = override(BASE, {"objective": DANN(hidden=(5,)), "epochs": 1, "probes.every": 2})
     probed = jaxcnn.train(experiment, tmp_path / "probed", verbose=False)
