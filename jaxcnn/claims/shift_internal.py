@@ -213,11 +213,11 @@ CLAIM = Claim(
     statement=("Internal covariate shift and covariate shift are the same thing: what reduces one reduces the other."),
     source="Shimodaira 2000, section 1; Ioffe & Szegedy 2015, section 1",
     rule=(
-        "LeNet-5 (tanh) trains on MNIST by plain gradient descent with and without batch normalization, each at its own best "
-        "learning rate by the validation error. Internal covariate shift is read during training, as means over all "
-        "layers but the first: the change of a layer's gradient when the layers before it make their update, relative "
-        "to its norm (Santurkar et al. 2018, definition 2.1), and the change of the mean and the deviation of its "
-        "inputs by an update, relative to their deviation. Covariate shift is read after training, under ten "
+        "LeNet-5 with tanh trains on MNIST by plain gradient descent with and without batch normalization, each at its "
+        "own best learning rate by the validation error. Internal covariate shift is read during training, as means "
+        "over all layers but the first: the change of a layer's gradient when the layers before it make their update, "
+        "relative to its norm (Santurkar et al. 2018, definition 2.1), and the change of the mean and the deviation of "
+        "its inputs by an update, relative to their deviation. Covariate shift is read after training, under ten "
         "corruptions of severity 3 of the test images: the same change of a layer's inputs, from clean to corrupted "
         "images, and the accuracy that is lost. Batch normalization reduces a quantity if the 95 % interval of its "
         "ratio with and without, paired by seed, lies below 1. A quantity of the one shift and one of the other agree "
