@@ -241,8 +241,8 @@ def draw(measurements: Measurements, path: Path) -> Path:
         f"{gained['parabola']:.1f} if it is right, and by {gained['network']:.1f} if it is a network at the end of "
         "training"
     )
-    axes = [("x1", "x2: source, target, border of the classes"), ("points", "error without minus with weights")]
-    area, (left, middle, right) = page(title, [*axes, ("epochs", "error of the network, %")], label_width=40)
+    axes = [("x1", "x2; dashed: true border"), ("points", "error without minus with weights")]
+    area, (left, middle, right) = page(title, [*axes, ("epochs", "error of the network, %")], label_width=76)
     _draw_problem(left, measurements["lines"])
     colours = {"none": COLOURS[1], "exact": COLOURS[0], "estimated": COLOURS[2]}
     shown = [
@@ -265,16 +265,16 @@ def draw(measurements: Measurements, path: Path) -> Path:
 def _draw_problem(panel, lines: Mapping[str, Sequence[float]]) -> None:
     """Draw both distributions as circles, the border of the classes, and the lines fitted with the first seed."""
     x, angle = np.linspace(-3.2, 3.2, 100), np.linspace(0, 2 * np.pi, 100)
+    panel.set_xlim(-3.2, 3.2)
+    panel.set_ylim(-3.2, 3.2)
     for centre, name, colour in ((-CENTRE, "source", COLOURS[4]), (CENTRE, "target", COLOURS[3])):
         for radius in (1, 2):
             panel.plot(centre + radius * np.cos(angle), radius * np.sin(angle), color=colour, linewidth=1.2)
-        inside(panel, 2.6 * np.sign(centre) - 0.7, 2.6, name, colour)
+        inside(panel, -3 if centre < 0 else 0.9, -2.6, name, colour)
     panel.plot(x, x**2 / 2 - LEVEL, color=MUTED, linewidth=1.5, linestyle="--")
     for kind, colour in (("none", COLOURS[1]), ("exact", COLOURS[0])):
         constant, first, second = lines[kind]
         panel.plot(x, -(constant + first * x) / second, color=colour, linewidth=2)
-    panel.set_xlim(-3.2, 3.2)
-    panel.set_ylim(-3.2, 3.2)
 
 
 CLAIM = Claim(

@@ -210,7 +210,7 @@ def _times(estimate: Estimate | None) -> str:
 
 CLAIM = Claim(
     name="shift_internal",
-    statement=("Internal covariate shift and covariate shift are the same thing: what reduces one reduces the other."),
+    statement="Internal covariate shift and covariate shift are the same thing: what reduces one reduces the other.",
     source="Shimodaira 2000, section 1; Ioffe & Szegedy 2015, section 1",
     rule=(
         "LeNet-5 with tanh trains on MNIST by plain gradient descent with and without batch normalization, each at its "
