@@ -35,6 +35,7 @@ NAMES = (
     "depth_degradation",
     "batch_norm_shift",
     "recurrent_gradients",
+    "batch_norm_corruptions",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
