@@ -156,13 +156,14 @@ def draw(measurements: Measurements, path: Path) -> Path:
     count = len(harm) + 0.6 * (len(families) - 1)
     area, (left, right) = page(title, axes, label_width=20, height=max(330, round(19 * count)))
     # Names are written to the left of the dots, inside the panel.
-    left.set(xlim=(-44, 100), yticks=[], xticks=range(0, 101, 20))
+    left.set(xlim=(-56, 100), yticks=[], xticks=range(0, 101, 20))
     left.grid(False)
+    left.spines["left"].set_visible(False)
     for x in range(0, 101, 20):
         left.axvline(x, color=FAINT, linewidth=0.6, zorder=0)
     place = 0.0
     for family, members in families:
-        add_text(left, -46, place + (len(members) - 1) / 2, family, SMALL, color=MUTED, va="center", ha="right")
+        add_text(left, -58, place + (len(members) - 1) / 2, family, SMALL, color=MUTED, va="center", ha="right")
         for name in members:
             values = {method: statistics.fmean(found[method][name]) for method in colours}
             worse = values["source"] > values[WITHOUT]

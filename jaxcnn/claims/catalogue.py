@@ -36,6 +36,7 @@ NAMES = (
     "batch_norm_shift",
     "recurrent_gradients",
     "batch_norm_corruptions",
+    "detected_harmful",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 

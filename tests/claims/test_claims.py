@@ -15,6 +15,7 @@ from jaxcnn.models.convnet import ConvNet
 
 SPENT = ("minutes", "processor_minutes")
 WITHOUT_TRAINING = {"vanishing_depth"}
+ONE_NETWORK = {"detected_harmful"}
 
 
 @pytest.mark.slow
@@ -55,7 +56,7 @@ def test_the_experiments_of_every_scale_fit_together(name, scale, tmp_path, monk
     monkeypatch.setattr(tfds, "load", lambda settings: (few, few, ()))
     with pytest.raises(_Stop):
         find(name).measure(Study(tmp_path, seeds=5, scale=scale))
-    assert len(arms) >= 2
+    assert len(arms) == 1 if name in ONE_NETWORK else len(arms) >= 2
     for experiment in arms.values():
         data = experiment.data
         assert data.validation
