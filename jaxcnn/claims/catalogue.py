@@ -37,6 +37,7 @@ NAMES = (
     "recurrent_gradients",
     "batch_norm_corruptions",
     "detected_harmful",
+    "classifiers_shift",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 
