@@ -276,11 +276,11 @@ CLAIM = Claim(
     source="common practice; against it Rabanser et al. 2019 and Ginsberg et al. 2023",
     rule=(
         "LeNet-5 with batch normalization learns MNIST, and each of 28 corruptions at severities 1 to 5 is one shift "
-        "for each seed. It is harmful if it costs at least 1 point of accuracy on all 10,000 test images, with the "
-        "95 % interval of the difference on the same images above 0. It is detected if 200 shifted images of one "
-        "random half of the test images differ from 1,000 images of the other half, which are as they were, by any "
-        "test of shift.detect, p <= 0.05 with Holm's correction over the tests. A detected shift is harmful, as a "
-        "direction of the statement, if that is true for at least 90 % of the detected shifts, and a harmful one is detected if "
+        "for each seed. It is harmful if it costs at least 1 point of accuracy on all 10,000 test images, with the 95 "
+        "% interval of the difference on the same images above 0. It is detected if 200 shifted images of one random "
+        "half of the test images differ from 1,000 images of the other half, which are as they were, by any test of "
+        "shift.detect, p <= 0.05 with Holm's correction over the tests. A detected shift is harmful, as a direction "
+        "of the statement, if that is true for at least 90 % of the detected shifts, and a harmful one is detected if "
         "that is true for at least 90 % of the harmful ones. The claim holds if both directions do; it holds in part "
         "for one of them; otherwise it does not hold. The effect is the share of all shifts that are detected though "
         "harmless, or harmful though not detected; its interval is that of the mean over the corruptions. Other "
