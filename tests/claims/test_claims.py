@@ -16,7 +16,7 @@ from jaxcnn.models.convnet import ConvNet
 SPENT = ("minutes", "processor_minutes")
 WITHOUT_TRAINING = {"vanishing_depth", "importance_weighting"}
 # Claims about several ways to use one network.
-ONE_NETWORK = {"cifar10_corruptions"}
+ONE_NETWORK = {"cifar10_corruptions", "detected_harmful"}
 
 
 @pytest.mark.slow
