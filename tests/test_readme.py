@@ -52,7 +52,7 @@ def command_lines():
     rows = re.findall(r"^\|.*\|$", READMES, re.MULTILINE)
     cells = [cell for row in rows for cell in re.findall(r"`([^`]+)`", row)]
     lines += [cell for cell in cells if cell.startswith(("jaxcnn ", "python "))]
-    for config in sorted(ROOT.glob("configs/*.py")):
+    for config in sorted(ROOT.glob("configs/**/*.py")):
         (line,) = re.findall(r"^    (python .*)$", config.read_text().split('"""')[1], re.MULTILINE)
         lines.append(line)
     commands = [command for line in lines for command in line.split("&&")]
@@ -135,7 +135,9 @@ def trained(arguments, *, prog):
     # The checkout's run is another experiment than those of the README, and a dry run refuses its folder.
     arguments = [word.replace("--workdir=runs/", "--workdir=new/") for word in arguments]
     try:
-        return launch.main([*arguments, "--dry_run"], prog=prog, default_config=ROOT / "configs" / "lenet5_digits.py")
+        return launch.main(
+            [*dict.fromkeys([*arguments, "--dry_run"])], prog=prog, default_config=ROOT / "configs" / "lenet5_digits.py"
+        )
     except SystemExit as stop:
         return stop.code
 

@@ -35,6 +35,14 @@ NAMES = (
     "depth_degradation",
     "batch_norm_shift",
     "recurrent_gradients",
+    "batch_norm_corruptions",
+    "detected_harmful",
+    "classifiers_shift",
+    "digits_adaptation",
+    "importance_weighting",
+    "robust_training",
+    "cifar10_corruptions",
+    "shift_internal",
 )
 """Names of the claims, which are those of their files, in the order in which they are listed."""
 

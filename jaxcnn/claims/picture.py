@@ -17,32 +17,35 @@ if TYPE_CHECKING:
 # Safe for colour-blind readers, and of different lightness.
 COLOURS = ("#00558c", "#e69f00", "#009e73", "#b2467c", "#666666", "#56b4e9")
 
-_LEFT, _RIGHT, _GAP, _HEIGHT = 76, 24, 96, 330
+_LEFT, _RIGHT, _GAP = 76, 24, 96
 
 
-def page(title: str, axes: list[tuple[str, str]], *, label_width: int = 130) -> tuple["Axes", list["Axes"]]:
+def page(
+    title: str, axes: list[tuple[str, str]], *, label_width: int = 130, height: int = 330
+) -> tuple["Axes", list["Axes"]]:
     """Return a page and its panels, from left to right.
 
     Args:
         title: the finding, a whole sentence, wrapped to the page.
         axes: labels of the x and the y axis of each panel; the label of y stands above the panel.
         label_width: pixels to the right of each panel for labels.
+        height: pixels of each panel.
     """
     longest = next(n for n in range(120, 0, -1) if _fits(textwrap.wrap(title, n)))
     lines = textwrap.wrap(title, longest)
     top = 24 + len(lines) * line_height(TITLE) + 40
-    area = blank_page(WIDTH, top + _HEIGHT + 84)
+    area = blank_page(WIDTH, top + height + 84)
     for number, line in enumerate(lines):
         add_text(area, 20, 20 + number * line_height(TITLE), line, TITLE, va="top", weight="bold")
     each = (WIDTH - _LEFT - _RIGHT + _GAP) / len(axes)
     panels = []
     for number, (x, y) in enumerate(axes):
         left, width = _LEFT + number * each, each - _GAP - label_width
-        panel = add_panel(area, left, top, width, _HEIGHT)
+        panel = add_panel(area, left, top, width, height)
         panel.grid(True, axis="y", color=FAINT, linewidth=0.6)
         panel.set_axisbelow(True)
         add_text(area, left, top - 10, y, LABEL, va="bottom")
-        add_text(area, left + width / 2, top + _HEIGHT + 52, x, LABEL, ha="center", va="bottom")
+        add_text(area, left + width / 2, top + height + 52, x, LABEL, ha="center", va="bottom")
         panels.append(panel)
     return area, panels
 

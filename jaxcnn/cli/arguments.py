@@ -13,6 +13,7 @@ import tyro
 from flax import linen as nn
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from jaxcnn.cli.objectives import is_objective, read_objective
 from jaxcnn.config import Experiment, override
 from jaxcnn.config.paths import nearest, paths
 from jaxcnn.runtime.errors import InputError
@@ -112,7 +113,8 @@ def _named(hint: Any) -> bool:
 def take_names(arguments: Sequence[str], experiment: Experiment) -> tuple[list[str], Experiment]:
     """Apply the arguments that give a part by name; return the other arguments and the changed experiment.
 
-    `--config.model.norm=batch` changes the norm, whose options then are fields: `--config.model.norm.momentum=0.99`.
+    `--config.model.norm=batch` changes the norm, whose options then are fields: `--config.model.norm.momentum=0.99`. So
+    do `--config.objective=DANN` and `--config.objective=DeepCoral(weight=100)`.
 
     Args:
         arguments: arguments of the command line.
@@ -121,8 +123,9 @@ def take_names(arguments: Sequence[str], experiment: Experiment) -> tuple[list[s
     Raises:
         InputError: no part has that name.
     """
-    fields = {path for path, hint in paths(experiment) if _named(hint)}
-    changes: dict[str, str | None] = {}
+    hints = dict(paths(experiment))
+    fields = {path for path, hint in hints.items() if _named(hint) or is_objective(hint)}
+    changes: dict[str, Any] = {}
     others, rest = [], deque(arguments)
     while rest:
         option, equals, value = rest.popleft().partition("=")
@@ -131,7 +134,10 @@ def take_names(arguments: Sequence[str], experiment: Experiment) -> tuple[list[s
             others.append(option + equals + value)
             continue
         word = value if equals else rest.popleft()
-        changes[path] = None if word in ("None", "null") else word
+        if is_objective(hints[path]):
+            changes[path] = read_objective(word)
+        else:
+            changes[path] = None if word in ("None", "null") else word
     try:
         return others, override(experiment, changes)
     except InputError:

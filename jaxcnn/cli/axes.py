@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union
 
 from jaxcnn.cli.arguments import is_part
+from jaxcnn.cli.objectives import is_objective, read_objective, split_objectives
 from jaxcnn.config import Experiment, override
 from jaxcnn.config.paths import nearest, paths
 from jaxcnn.runtime import fields
@@ -64,14 +65,15 @@ def read_axes(axes: dict[str, str], experiment: Experiment) -> dict[str, list[An
             near = nearest(path, hints)
             more = f" Did you mean {_AXIS}{near}?" if near else " --help lists the fields."
             raise InputError(f"{_AXIS}{path} is not a field of this experiment.{more}")
-        if all(is_part(kind) for kind in _alternatives(hints[path])):
+        if all(is_part(kind) for kind in _alternatives(hints[path])) and not is_objective(hints[path]):
             own = [field.removeprefix(f"{path}.") for field in hints if field.startswith(f"{path}.")]
             names = ", ".join(field for field in own if "." not in field)
             raise InputError(
                 f"{_AXIS}{path} takes no values; vary its fields{f' {names}' if names else ''}, or write a function "
                 f"sweep_NAME() in the config file, which yields {{{path!r}: ...}}."
             )
-        found[path] = [_value(text, hints[path], path) for text in _split(axes[path])]
+        split = split_objectives if is_objective(hints[path]) else _split
+        found[path] = [_value(text, hints[path], path) for text in split(axes[path])]
         with contextlib.suppress(InputError):
             # A part that this axis names may have fields that other axes change; `grid` checks all values together.
             experiment = override(experiment, {path: found[path][-1]})
@@ -95,6 +97,8 @@ def _split(text: str) -> list[str]:
 
 
 def _value(text: str, hint: Any, path: str) -> Any:
+    if is_objective(hint):
+        return read_objective(text)
     with contextlib.suppress(ValueError):
         return fields.accept(_element(text, hint), hint)
     is_tuple = any(tuple in (kind, typing.get_origin(kind)) for kind in _alternatives(hint))

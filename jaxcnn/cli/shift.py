@@ -1,7 +1,7 @@
 """The commands `python -m jaxcnn shift COMMAND`."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 from tyro.extras import SubcommandApp
@@ -50,6 +50,7 @@ def report(
     run: Annotated[Positional[str], arg(metavar="RUN")],
     target: Annotated[str, arg(metavar="TARGET")],
     out: Annotated[str | None, arg(metavar="DIR")] = None,
+    repairs: Literal["quick", "all"] = "quick",
     data_dir: Annotated[str | None, arg(metavar="DIR")] = None,
     seed: int = 0,
 ) -> None:
@@ -61,10 +62,12 @@ def report(
         target: corruption:NAME:SEVERITY of the test images, tfds:NAME[:SPLIT], digits, or FILE.npy[:SEVERITY] of
             CIFAR-10-C; then @SUBGROUP, or @SIZE to resize images and make them fit, as in digits@20.
         out: folder of report.html, report.png and report.json; None: shift_TARGET in the run's folder.
+        repairs: quick: those that need no training on source images, in about a minute; all: also AugMix, deep CORAL,
+            DANN and self-training with three seeds each, which continue if they were stopped.
         data_dir: folder of prepared data sets; None: the run's.
         seed: seed of all random choices.
     """
-    shift_report(run, target, out=out, data_dir=data_dir, seed=seed)
+    shift_report(run, target, out=out, repairs=repairs, data_dir=data_dir, seed=seed)
 
 
 def main(arguments: Sequence[str], *, prog: str) -> None:

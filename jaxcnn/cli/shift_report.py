@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 from jaxcnn.cli.report_files import check_out, write_files
 from jaxcnn.shift.answers import answers
@@ -9,13 +10,17 @@ from jaxcnn.shift.report_page import report_files
 from jaxcnn.shift.reporting import report
 
 
-def shift_report(run: str, target: str, *, out: str | None, data_dir: str | None, seed: int) -> None:
+def shift_report(
+    run: str, target: str, *, out: str | None, repairs: Literal["quick", "all"], data_dir: str | None, seed: int
+) -> None:
     """Compare a target with the test images of a run, print the answers and write report.json, .html and .png.
 
     Args:
         run: folder of the run.
         target: name of the target.
         out: folder of the files; None: shift_TARGET in the folder of the run.
+        repairs: quick: those that need no training on source images; all: also those that do, in runs of the subfolder
+            repairs, which continue if they were stopped.
         data_dir: folder of prepared data sets; None: the run's.
         seed: seed of all random choices.
 
@@ -23,8 +28,10 @@ def shift_report(run: str, target: str, *, out: str | None, data_dir: str | None
         InputError: as in `report`, or the folder cannot be written; nothing has been written.
     """
     folder = check_out(Path(out or Path(run) / f"shift_{_file_name(target)}"))
-    found = report(run, target, data_dir=data_dir, seed=seed, progress=_say)
-    command = f"python -m jaxcnn shift report {run} --target={target}{f' --seed={seed}' * (seed != 0)}"
+    trained = folder / "repairs" if repairs == "all" else None
+    found = report(run, target, data_dir=data_dir, trained=trained, seed=seed, progress=_say)
+    options = [*["--repairs=all"] * (repairs == "all"), *[f"--seed={seed}"] * (seed != 0)]
+    command = " ".join(["python -m jaxcnn shift report", run, f"--target={target}", *options])
     title = f"{Path(run).resolve().name} on {target}"
     write_files(folder, report_files(found, title=title, command=command))
     said = answers(found)

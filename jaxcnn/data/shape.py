@@ -37,7 +37,8 @@ def image_shape(data: Data, augment: Augment) -> tuple[int, int, int]:
         shape = height and height + 2 * data.pad, width and width + 2 * data.pad, channels
     else:
         one = dataclasses.replace(data.fake, train=1, test=1)
-        shape = sources.load(dataclasses.replace(data, fake=one, validation=0.0), seed=0).train.images.shape[1:]
+        whole = dataclasses.replace(data, fake=one, validation=0.0, train_count=None, subgroup="", target="")
+        shape = sources.load(whole, seed=0).train.images.shape[1:]
     if side:
         return side, side, shape[2]
     if None in shape:

@@ -174,7 +174,7 @@ def _read(name: _Name, frame: _Frame, own: Split | Target | None) -> Target:
         theirs, ours = ("x".join(map(str, each)) for each in (shape, frame.shape))
         raise InputError(
             f"target {name.text!r} has images of {theirs}, and the run has {ours}. Add @ and a size, as in "
-            f"{name.base}@{min(frame.shape[:2])}, to resize them to that many pixels and then pad or crop them to fit; "
+            f"{name.text}@{min(frame.shape[:2])}, to resize them to that many pixels and then pad or crop them to fit; "
             "or change config.data.image_size and config.data.pad, which apply to both."
         )
     fit = "x".join(map(str, frame.shape))

@@ -92,7 +92,7 @@ def dot_rows(
         joined: draw a line between the dots of a row.
         percent: values are shares.
     """
-    beside = max((math.ceil(text_width(part, SMALL)) for name in rows.names for part in name), default=0) + 10
+    beside = max((math.ceil(text_width(part, SMALL)) for name in rows.names for part in name), default=0) + 18
     right = max((math.ceil(text_width(part, SMALL)) for text in rows.texts for part in text), default=0)
     wide = COLUMN - beside - (right + 12 if right else 0) - 10
     tall, start = sum(rows.pitches), left + beside

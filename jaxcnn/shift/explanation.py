@@ -139,13 +139,13 @@ def _distributions(panel: "Axes", e: CovariateShift) -> None:
     for (name, values), colour in zip(found.items(), (_SOURCE, _TARGET), strict=True):
         density, _ = np.histogram(values, edges, density=True)
         panel.stairs(density, edges, fill=True, color=colour, alpha=0.35)
-        panel.axvline(values.mean(), color=colour, linewidth=2)
+        panel.axvline(values.mean(), ymax=0.76, color=colour, linewidth=2)
         text = f"{name}: mean {values.mean():.2f}, sd {values.std():.2f}"
         most = max(most, density.max())
         y = 0.93 if name == "source" else 0.82
         panel.text(0.99, y, text, transform=panel.transAxes, ha="right", color=colour, fontsize=SMALL, weight="bold")
-    panel.set(xlim=(low, high), ylim=(0, 1.25 * most), yticks=[])
-    panel.axvline(0, color=MUTED, linewidth=0.8, linestyle="--")
+    panel.set(xlim=(low, high), ylim=(0, 1.35 * most), yticks=[])
+    panel.axvline(0, ymax=0.76, color=MUTED, linewidth=0.8, linestyle="--")
 
 
 def _accuracies(panel: "Axes", e: CovariateShift) -> None:

@@ -87,7 +87,7 @@ def _test_name(found: Detection) -> str:
         "chi_square": "χ²",
         "frechet": "Fréchet",
     }
-    return f"{names[found.detector]} on {found.features}"
+    return f"{names[found.detector]} on {found.features.replace('penultimate', 'features')}"
 
 
 def _number(value: float) -> str:

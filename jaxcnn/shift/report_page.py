@@ -101,8 +101,11 @@ def _repairs(report: Report) -> str:
         score, gain = "", ""
         if each.name in report.scores:
             own = report.scores[each.name]
-            low, high = own.interval
             score = f"{100 * own.after.accuracy:.1f} %"
+            if len(own.accuracies) > 1:
+                low, high = (100 * end(own.accuracies) for end in (min, max))
+                score += f" ({low:.1f} to {high:.1f} with {len(own.accuracies)} seeds)"
+            low, high = own.interval
             gain = f"{100 * own.difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
         numbers = ", ".join(f"{name} {value:.3g}" for name, value in each.details.items())
         text = " ".join(filter(None, [f"Refused: {each.refused}" if each.refused else each.about, *each.warnings]))

@@ -21,6 +21,7 @@ from jaxcnn.shift.kinds import Kind, kind_of_shift
 from jaxcnn.shift.populations import Populations, read_populations
 from jaxcnn.shift.repairs.repairing import repair
 from jaxcnn.shift.repairs.result import Repair, RepairScores
+from jaxcnn.shift.trained_repairs import train_repairs
 
 EXAMPLES = 9
 """Images of each population in the report."""
@@ -130,10 +131,11 @@ def report(
     data_dir: str | None = None,
     arrays: Mapping[str, Any] | None = None,
     repairs: Sequence[str] | None = None,
+    trained: str | Path | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = lambda part: None,
 ) -> Report:
-    """Compare a target with the test images of a run, and repair the network without training it on source images.
+    """Compare a target with the test images of a run, and repair the network.
 
     Args:
         run: folder of a run with a checkpoint.
@@ -142,12 +144,16 @@ def report(
         data_dir: folder of prepared data sets; None: the run's.
         arrays: images and labels, if the run had them in memory.
         repairs: names of repairs, as for `repair`; None: all that need no training on source images.
+        trained: folder of runs, in which the repairs of `train_repairs` are trained too, or continued; None: none is.
+            The target must be a name then.
         seed: seed of all random choices.
         progress: called with the name of each part before it begins.
 
     Raises:
         InputError: the run or the target cannot be read or do not fit each other, or there are too few images.
     """
+    if trained is not None and not isinstance(target, str):
+        raise InputError("target is images in memory; trained repairs need the name of a target, as in digits@20.")
     experiment = load_saved(run)
     network = load_network(run, checkpoint=checkpoint)
     progress("images")
@@ -157,7 +163,11 @@ def report(
         read(network, each.images, each.labels, batch_size=experiment.data.eval_batch_size)
         for each in (populations.source, populations.target)
     )
-    return _compare(network, source, other, populations, str(run), repairs, seed, progress)
+    found = _compare(network, source, other, populations, str(run), repairs, seed, progress)
+    if trained is None:
+        return found
+    more = train_repairs(run, experiment, target, other, trained, data_dir=data_dir, progress=progress)
+    return dataclasses.replace(found, repairs=(*found.repairs, *more), scores={**found.scores, **_scores(more, other)})
 
 
 def _compare(

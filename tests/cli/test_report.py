@@ -217,6 +217,7 @@ def test_the_summary_of_a_sweep_is_stored_and_becomes_a_table(tmp_path):
 
 
 def test_the_summary_of_a_sweep_with_a_damaged_point_is_not_stored(tmp_path, capsys):
+    (tmp_path / "sweep").mkdir()
     for seed in (0, 1):
         make_run(tmp_path / "sweep" / f"{seed}", seed=seed, error=0.5)
     damaged = tmp_path / "sweep" / "1" / "config.json"

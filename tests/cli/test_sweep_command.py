@@ -330,4 +330,4 @@ def test_a_dry_run_plans_one_point_of_each_structure(call, monkeypatch):
     planned = []
     monkeypatch.setattr("jaxcnn.sweep.work.make_plan", planned.append)
     assert call("--grid.model.width=3,4", "--grid.seed=0,1,2,3", "--dry_run")[0] == 0
-    assert [experiment.model.width for experiment in planned] == [3, 4]
+    assert sorted(experiment.model.width for experiment in planned) == [3, 4]

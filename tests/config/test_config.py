@@ -38,7 +38,7 @@ from jaxcnn.models import VGG, LeNet5
 from jaxcnn.objectives import CrossEntropy, MaximumAPosteriori, MeanSquaredError
 from jaxcnn.runtime.errors import InputError
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.py"))
 LENET = Experiment(model=LeNet5())
 
 

@@ -75,3 +75,8 @@ def test_a_description_without_an_image(tmp_path):
     (tmp_path / "things" / "1.0.0" / "features.json").write_text('{"featuresDict": {"features": {}}}')
     with pytest.raises(InputError, match=r"features\.json does not describe the shape of exactly one image\."):
         image_shape(data, Augment())
+
+
+def test_targets_subgroups_and_few_labels_do_not_change_the_shape():
+    data = Data(source="digits", target="corruption:fog:5", subgroup="classes=0-1", train_count=10, pad=1)
+    assert image_shape(data, Augment()) == (34, 34, 1)

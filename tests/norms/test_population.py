@@ -126,6 +126,21 @@ def test_full_pass_equals_training_mode_on_all_images(variables):
     assert difference["full_pass"] < 1e-3 < 0.01 < difference["pooled"]
 
 
+def test_estimates_are_blended_with_the_statistics_so_far(variables):
+    """For full_pass, the second normalization sees inputs that the blend of the first has normalized."""
+    batches, n, prior = [pixels(4, 1), pixels(2, 2)], 6, 3.0
+    x, source = np.concatenate(batches), kept(variables)
+    z, _, _ = by_hand(variables, x)
+    first = [(prior * s + n * t) / (prior + n) for s, t in zip(source[:2], (z.mean(0), z.var(0)), strict=True)]
+    _, d, _ = by_hand(variables, x, first)
+    last = [(prior * s + n * t) / (prior + n) for s, t in zip(source[2:], (d.mean(0), d.var(0)), strict=True)]
+    found = kept(estimate_statistics("full_pass", Net(), variables, lambda: iter(batches), prior=prior))
+    for values, truth in zip(found, [*first, *last], strict=True):
+        np.testing.assert_allclose(values, truth, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="prior is -1"):
+        estimate_statistics("pooled", Net(), variables, lambda: iter(batches), prior=-1.0)
+
+
 @pytest.mark.parametrize("prior", [0.0, 3.0, 1e9])
 def test_blended_logits_equal_numpy(variables, prior):
     x, n = pixels(6), 6

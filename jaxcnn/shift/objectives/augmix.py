@@ -57,7 +57,7 @@ class AugMix(Supervised):
 
     def views(self, key: jax.Array, batch: Batch) -> Batch:
         images = to_float(batch["image"])
-        mixed = (augment_and_mix(jax.random.fold_in(key, i), images, self) for i in range(len(_VIEWS)))
+        mixed = jax.vmap(lambda key: augment_and_mix(key, images, self))(jax.random.split(key, len(_VIEWS)))
         return batch | dict(zip(_VIEWS, mixed, strict=True))
 
     def __call__(
@@ -93,10 +93,12 @@ def augment_and_mix(key: jax.Array, images: jax.Array, options: AugMix = AugMix(
     share = jax.random.beta(keys[5], options.alpha, options.alpha, (n,))
 
     def chain(image: jax.Array, number: jax.Array, level: jax.Array, sign: jax.Array, depth: jax.Array) -> jax.Array:
-        for place in range(longest):
-            changed = operate(image, number[place], level[place], sign[place])
-            image = jnp.where(place < depth, changed, image)
-        return image
+        def operated(image: jax.Array, step: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+            place, *options = step
+            return jnp.where(place < depth, operate(image, *options), image), None
+
+        # A loop, which is compiled once.
+        return jax.lax.scan(operated, image, (jnp.arange(longest), number, level, sign))[0]
 
     def mixed(image: jax.Array, weights: jax.Array, share: jax.Array, *chains: jax.Array) -> jax.Array:
         stored = jnp.rint(255 * jnp.clip(image, 0, 1))

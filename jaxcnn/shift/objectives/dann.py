@@ -48,7 +48,9 @@ class DANN(Supervised):
     the encoder has lost), not by the target's accuracy.
 
     Attributes:
-        weight: factor of the reversed gradient, beside the schedule `reversal_strength`.
+        weight: factor of the reversed gradient, beside the schedule `reversal_strength`. The paper has 1, with SGD; if
+            `domain_loss` rises far above 0.69, the value of a guess, the encoder overpowers the domain classifier, and
+            0.1 is better (Adam on MNIST).
         gamma: steepness of that schedule; the paper has 10.
         hidden: widths of the hidden ReLU layers of the domain classifier; the paper has one of 100 for MNIST, and two
             of 1024 for larger networks (its figure 4).

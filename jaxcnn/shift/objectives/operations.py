@@ -86,7 +86,8 @@ def _table(plane: jax.Array, number: jax.Array, level: jax.Array) -> jax.Array:
 
 
 def _autocontrast(plane: jax.Array, tones: jax.Array) -> jax.Array:
-    """Stretch the tones from the darkest to the brightest to 0..255."""
+    """Stretch the tones from the darkest to the brightest to 0..255, in whole numbers; PIL's floating-point numbers
+    give a tone less where they fall just below one."""
     low, high = jnp.min(plane), jnp.max(plane)
     stretched = (tones - low) * 255 // jnp.maximum(high - low, 1)
     return jnp.where(high > low, jnp.clip(stretched, 0, 255), tones)

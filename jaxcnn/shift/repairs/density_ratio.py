@@ -35,7 +35,8 @@ class ImportanceWeights:
         ratios: estimates of p(features | target) / p(features | source), as they were before the cap, [n].
         effective: effective sample size of the ratios, (sum w)^2 / sum w^2: about as many images without weights have
             the same variance. It is that before the cap, which would conceal that samples hardly overlap: with a cap of
-            c it cannot fall far below n / c.
+            c it cannot fall far below n / c. It is optimistic where samples hardly overlap: then the largest weights
+            are those of images that the source does not contain.
         auc: area under the ROC curve of the classifier between source and target, on images that it was not fitted to.
         capped: share of the images whose weight was capped.
     """
@@ -58,7 +59,8 @@ class ImportanceWeights:
         if self.effective < LEAST_SHARE * n:
             return (
                 f"the effective sample size is {self.effective:.1f} of {n} source images, below "
-                f"{100 * LEAST_SHARE:g} %: a few images would decide the result. Give more source images, or a nearer target."
+                f"{100 * LEAST_SHARE:g} %: a few images would decide the result. Give more source images, or a "
+                "target that is more similar."
             )
         return None
 

@@ -18,7 +18,7 @@ from jaxcnn.shift.features import Network, Outputs, read
 from jaxcnn.shift.kinds import MEANINGS, kind_of_shift
 from jaxcnn.shift.label_shift import estimate_class_shares
 from jaxcnn.shift.repairs.batch_statistics import predict_by_batch
-from jaxcnn.shift.repairs.class_skew import ClassSkew, class_skew, remaining_skew
+from jaxcnn.shift.repairs.class_skew import ClassSkew, class_skew, lost_confidence, mean_confidence, remaining_skew
 from jaxcnn.shift.repairs.collapse import effective_classes, has_collapsed
 from jaxcnn.shift.repairs.density_ratio import CAP, ImportanceWeights, importance_weights, weighted_accuracy
 from jaxcnn.shift.repairs.label_correction import correct_shares
@@ -194,7 +194,15 @@ def _adapted(
     task: _Task, found: np.ndarray, seeds: tuple[int, ...], details: Mapping[str, float], images: float
 ) -> _Found:
     """Return the result of an adaptation with its warnings; `images` is the number that its statistics count for."""
-    repaired = replace(task.target, log_probabilities=found)
+    before, repaired = task.target.log_probabilities, replace(task.target, log_probabilities=found)
+    details = {
+        **details,
+        "tilt_after": class_tilt(task.source, repaired),
+        "confidence_before": mean_confidence(before),
+        "confidence_after": mean_confidence(found),
+    }
+    if refused := lost_confidence(before, found):
+        return _Found(refused=refused, seeds=seeds, details=details)
     few = (
         f"The statistics are those of {len(task.target)} images only; a larger prior than {details['prior']:g} keeps "
         "more of the statistics of training.",
@@ -207,7 +215,7 @@ def _adapted(
             *remaining_skew(task.source, repaired),
         ),
         seeds=seeds,
-        details=details | {"tilt_after": class_tilt(task.source, repaired)},
+        details=details,
     )
 
 
@@ -215,8 +223,9 @@ def _tent(task: _Task) -> _Found:
     batch_norms(task.network, task.target.images)
     n, target = len(task.target), task.target
     details = {"learning_rate": LEARNING_RATE, "batch_size": min(BATCH_SIZE, n), "tilt_before": task.skew.tilt}
-    if task.skew.refused:
-        return _Found(refused=task.skew.refused, details=details)
+    # TENT itself raises confidence, so that the statistics that it starts from are checked.
+    if refused := task.skew.refused or lost_confidence(target.log_probabilities, task.by_batch):
+        return _Found(refused=refused, details=details)
     seeds = tuple(range(task.seed, task.seed + TENT_SEEDS))
     found = [
         minimize_entropy(task.network, target.images, seed=seed, poll=task.poll).log_probabilities for seed in seeds
@@ -279,11 +288,14 @@ def _label_shift(task: _Task) -> _Found:
     if shares.condition > LARGEST_CONDITION:
         refused = (
             f"the condition number of the estimate is {shares.condition:.3g}, above {LARGEST_CONDITION:g}: small "
-            "errors of the predicted shares become large errors of the class shares. Give more source images, or a better "
-            "network."
+            "errors of the predicted shares become large errors of the class shares. Give more source images, or a "
+            "better network."
         )
         return _Found(refused=refused, seeds=seeds, details=details)
-    verdict = kind_of_shift(source, target, seed=task.seed).verdict
+    try:
+        verdict = kind_of_shift(source, target, seed=task.seed).verdict
+    except InputError as error:
+        return _Found(refused=str(error), seeds=seeds, details=details)
     if verdict != "label":
         return _Found(
             refused=f"{MEANINGS[verdict]}; class shares are corrected only where they alone have changed.",
