@@ -200,8 +200,8 @@ def _check_options(arguments: Sequence[str]) -> None:
     """Check what the parser would take in another way than it was meant.
 
     Raises:
-        InputError: an option is given twice, of which only the last would count; `--sweep` names nothing; or the value
-            of `--jobs` is no number.
+        InputError: `--sweep` is given twice, or names nothing; or the value of `--jobs` is no number. Of other options
+            given twice, the last counts, so that a script can append its own.
     """
     given: dict[str, str] = {}
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
@@ -209,9 +209,11 @@ def _check_options(arguments: Sequence[str]) -> None:
         name = option.replace("-", "_").removeprefix("__")
         if not option.startswith("--") or name.startswith("grid."):
             continue
-        if name in given:
-            more = " A sweep is one function; --grid crosses its points with further values." * (name == "sweep")
-            raise InputError(f"--{name} is given twice; give it once.{more}")
+        if name == "sweep" and name in given:
+            raise InputError(
+                "--sweep is given twice; give it once. A sweep is one function; --grid crosses its points with further "
+                "values."
+            )
         given[name] = value if equals else following
     if "sweep" in given and not given["sweep"].isidentifier():
         raise InputError(

@@ -237,7 +237,6 @@ MISTAKES = {
     "jobs that is no number": (["--grid.seed=0,1", "--jobs=a"], "jobs is 'a'; it must be an integer > 0"),
     "auto among names": (["--grid.seed=0,1", "--vectorize=auto,seed"], "auto means all numbers, so give it alone"),
     "sweep twice": (["--sweep=widths", "--sweep=outcomes"], "--sweep is given twice; give it once. A sweep is one"),
-    "option twice": (["--grid.seed=0,1", "--jobs=1", "--jobs", "2"], "--jobs is given twice; give it once."),
     "sweep of a field": (["--sweep=model.width=4,5"], "To vary a field, write --grid.FIELD=VALUE,VALUE"),
     "sweep without a name": (["--sweep="], "--sweep is ''; it must be NAME of a function sweep_NAME()"),
     "wrong value of a sweep": (["--sweep=wrong"], "point 0 of sweep_wrong(): Experiment.epochs is -1"),

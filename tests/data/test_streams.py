@@ -19,6 +19,9 @@ def test_streams_keep_the_integers_of_saved_runs():
         "COLOR_PIXELS": 3,
         "TEST_ORDER": 4,
         "STATISTICS": 5,
+        "TARGET_ORDER": 6,
+        "LABELLED": 7,
+        "TAIL": 8,
     }
     assert InitStream.OBJECTIVE == 2**32 - 1
     for stream in Stream:

@@ -86,6 +86,8 @@ def test_ctrl_c_in_a_command_is_silent(capsys):
 
 INTERRUPTED = """
 import os, signal, sys, types
+# A job in the background ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Interrupt:
     def find_spec(self, name, *_):
         if name == "flax":
@@ -104,8 +106,16 @@ def test_ctrl_c_during_the_imports_is_silent(arguments, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
+OTHER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import jaxcnn
+print(signal.getsignal(signal.SIGINT).__name__)
+"""
+
+
 def test_another_program_keeps_its_own_handling_of_ctrl_c(tmp_path):
-    (tmp_path / "launch.py").write_text("import signal, jaxcnn\nprint(signal.getsignal(signal.SIGINT).__name__)\n")
+    (tmp_path / "launch.py").write_text(OTHER)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "launch.py"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)

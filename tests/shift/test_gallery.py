@@ -67,7 +67,10 @@ def test_the_command_draws_digits_and_the_images_of_a_run(few, tmp_path, capsys,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["galery"], "'galery' is not a command of shift. Did you mean 'gallery'? Commands are gallery, calibrate."),
+        (
+            ["galery"],
+            "'galery' is not a command of shift. Did you mean 'gallery'? Commands are gallery, calibrate, report.",
+        ),
         (["gallery", "--data=mnits"], "data is 'mnits'; it must be digits, mnist, cifar10 or the folder of a run."),
         (["gallery", "--data={}"], "is not a run folder: it has no config.json"),
         (["gallery", "--out=a.jpg"], "out is 'a.jpg'; it must be a .png file in a folder that exists"),
