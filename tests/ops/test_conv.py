@@ -106,7 +106,7 @@ def cases(draw):
 @example(case=GROUPED, dtype="float32")
 @example(case=STRIDED, dtype="float32")
 @example(case=FATAL, dtype="float32")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_values_and_both_gradients_equal_those_of_loops(case, dtype):
     x, kernel = (a.astype(dtype) for a in arrays(**case))
     y = jax.eval_shape(convolve(case), x, kernel)
