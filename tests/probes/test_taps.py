@@ -219,7 +219,7 @@ def test_a_network_without_layers_cannot_be_read():
             return x[:, :3] + self.variable("own", "shift", jnp.zeros, ()).value
 
     with pytest.raises(InputError, match="the network has no layer with parameters or a known activation"):
-        probe(Nothing(), {"own": {"shift": jnp.zeros(())}}, batch_of())
+        probe(Nothing(), {"params": {}, "own": {"shift": jnp.zeros(())}}, batch_of())
 
 
 def sharded(function, *arguments):
