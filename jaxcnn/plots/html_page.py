@@ -14,7 +14,7 @@ body { margin: 0 auto; max-width: 1240px; padding: 16px; color: var(--ink); back
   font: 16px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.5rem; line-height: 1.2; margin: 0.4em 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 1.6em 0 0.4em; overflow-wrap: anywhere; }
-p { margin: 0.4em 0; }
+p { margin: 0.4em 0; overflow-wrap: anywhere; }
 .note, figcaption p { color: var(--muted); font-size: 0.9rem; }
 .grid { display: grid; gap: 28px 32px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); }
 .networks { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); }

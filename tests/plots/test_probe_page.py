@@ -11,11 +11,18 @@ LABELS = ("as it is", "activation=relu, kernel_init=orthogonal, norm=local_respo
 COMMANDS = ["--config.model.activation=relu --config.model.kernel_init=he --config.optimizer.learning_rate=0.001"]
 
 
+# Its last word is wider than a phone.
+COMMAND = (
+    f"python -m jaxcnn probe a.py {'--config.field=value ' * 20}"
+    "--compare=model.activation=relu,model.kernel_init=he,model.norm=batch"
+)
+
+
 @pytest.fixture(scope="module")
 def page():
     networks = [Network(label, "The loss <falls>.", [("It vanishes & dies.", COMMANDS)]) for label in LABELS]
     rows = probe_figures([full(label=label) for label in LABELS])
-    return probe_page("Probes of a.py", "python -m jaxcnn probe a.py " + "--config.field=value " * 20, networks, rows)
+    return probe_page("Probes of a.py", COMMAND, networks, rows)
 
 
 @pytest.fixture(scope="module")
