@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcnn.objectives import Batch, CrossEntropy, Objective
+from jaxcnn.objectives import OWN, Batch, CrossEntropy, Objective
 from jaxcnn.runtime.errors import InputError
 from jaxcnn.training.state import IMPLEMENTATION
 from jaxcnn.training.steps import training_apply
@@ -36,7 +36,7 @@ def network_loss(
 
     Raises:
         InputError: the variables have other collections but not `params`, or the batch has no `image`. The loss raises
-            it if the objective gives no tuple.
+            it if the batch lacks another stream, or the objective gives no tuple.
     """
     if variables and "params" not in variables:
         raise InputError(
@@ -51,7 +51,14 @@ def network_loss(
     key = jax.random.key(0, impl=IMPLEMENTATION) if key is None else key
 
     def loss(params: Any) -> jax.Array:
-        result = objective(apply, params, model_state, batch, key)
+        try:
+            result = objective(apply, params, model_state, batch, key)
+        except KeyError as missing:
+            name = missing.args[0]
+            if name in batch or name == OWN:
+                raise
+            known = ", ".join(map(repr, batch))
+            raise InputError(f"the batch has {known}, but no {name!r}, which the objective needs.") from None
         if not isinstance(result, tuple):
             raise InputError(
                 f"the objective gives {type(result).__name__}; it must give a tuple of which the first is the loss."

@@ -194,6 +194,7 @@ def test_the_readings_under_vmap_are_those_of_each_network():
         ({"layers": "dense0"}, "layers is 'dense0'; it must be a sequence of names, as in ['dense0']."),
         ({"updates": {"a": 1.0}}, "updates has nothing at 'dense0/"),
         ({"batch": {"label": jnp.arange(8)}}, "the batch has 'label', but no 'image'."),
+        ({"batch": {"image": jnp.zeros((8, 4))}}, "the batch has 'image', but no 'label', which the objective needs."),
         ({"variables": {"dense0": {}}}, "variables has dense0, but not 'params'; pass the result of model.init."),
     ],
 )
