@@ -15,9 +15,10 @@ import numpy as np
 
 from jaxcnn import data, shift
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
+from jaxcnn.claims.corrupted_images import corrupted, spoken
 from jaxcnn.claims.estimates import Estimate, difference
 from jaxcnn.claims.picture import COLOURS, note, page, rows
-from jaxcnn.claims.shifted_digits import FACTORS, NETWORKS, Kept, corrupted, lacking, lenet5, mnist
+from jaxcnn.claims.shifted_digits import FACTORS, NETWORKS, Kept, lacking, lenet5, mnist
 from jaxcnn.claims.study import Study
 from jaxcnn.plots.page import FAINT, save
 from jaxcnn.plots.words import MUTED, SMALL, add_text
@@ -171,7 +172,7 @@ def draw(measurements: Measurements, path: Path) -> Path:
             left.plot([values[WITHOUT], values["source"]], [place] * 2, **line)
             for method, colour in colours.items():
                 left.plot(values[method], place, "o", color=colour, markersize=5.5, zorder=3)
-            add_text(left, -2, place, name.replace("_", " "), SMALL, va="center", ha="right")
+            add_text(left, -2, place, spoken(name), SMALL, va="center", ha="right")
             place += 1
         place += 0.6
     left.set_ylim(place - 1, -1)

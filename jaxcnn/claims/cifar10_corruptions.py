@@ -72,7 +72,7 @@ def measure(study: Study) -> Measurements:
     networks = [_network(record) for record in records]
     errors = {}
     for name in (CLEAN, *every):
-        images = test.images if name == CLEAN else corrupted(test, base, name, SEVERITY)
+        images = test.images if name == CLEAN else corrupted(test, base.data, name, SEVERITY)
         found = [_errors(network, Target(images, test.labels, name), seed) for seed, network in enumerate(networks)]
         errors[name] = {kind: [row[kind] for row in found] for kind in KINDS}
     return {"images": len(test.labels), "trained": _trained(records), "errors": errors}

@@ -17,9 +17,10 @@ import numpy as np
 
 from jaxcnn import data, shift
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
+from jaxcnn.claims.corrupted_images import corrupted
 from jaxcnn.claims.estimates import difference, holm_p_values
 from jaxcnn.claims.picture import COLOURS, note, page, rows
-from jaxcnn.claims.shifted_digits import FACTORS, NETWORKS, Kept, corrupted, lenet5
+from jaxcnn.claims.shifted_digits import FACTORS, NETWORKS, Kept, lenet5
 from jaxcnn.claims.study import TUNING_SEEDS, Study
 from jaxcnn.config import Data
 from jaxcnn.data import Split

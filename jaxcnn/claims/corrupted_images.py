@@ -3,7 +3,8 @@
 import numpy as np
 
 from jaxcnn import data
-from jaxcnn.config import Experiment
+from jaxcnn.config import Data, Experiment
+from jaxcnn.data import Split
 from jaxcnn.data.targets import Target, read_target
 from jaxcnn.shift.features import Network, read
 
@@ -14,9 +15,10 @@ def test_images(experiment: Experiment) -> Target:
     return Target(np.asarray(test.images), np.asarray(test.labels), "test images")
 
 
-def corrupted(test: Target, experiment: Experiment, name: str, severity: int) -> np.ndarray:
-    """Return the test images with a corruption, as stored; the same ones for every network."""
-    return np.asarray(read_target(f"corruption:{name}:{severity}", own=test, config=experiment.data).images)
+def corrupted(test: Split | Target, config: Data, name: str, severity: int) -> np.ndarray:
+    """Return the test images with a corruption, as stored, the same ones at every call. It is applied to the
+    images without their padding, which is added again."""
+    return np.asarray(read_target(f"corruption:{name}:{severity}", own=test, config=config).images)
 
 
 def error_on(network: Network, images: np.ndarray, labels: np.ndarray) -> float:

@@ -16,9 +16,10 @@ import numpy as np
 
 from jaxcnn import data, shift
 from jaxcnn.claims.claim import Claim, Measurements, Verdict
+from jaxcnn.claims.corrupted_images import corrupted
 from jaxcnn.claims.estimates import Estimate, mean_interval
 from jaxcnn.claims.picture import COLOURS, labels, line, note, page
-from jaxcnn.claims.shifted_digits import FACTORS, Kept, corrupted, lacking, lenet5, mnist
+from jaxcnn.claims.shifted_digits import FACTORS, Kept, lacking, lenet5, mnist
 from jaxcnn.claims.study import Study
 from jaxcnn.plots.page import save
 from jaxcnn.plots.words import MUTED, SMALL, add_text

@@ -69,7 +69,7 @@ def measure(study: Study) -> Measurements:
     networks = {arm: [_network(r) for r in each] for arm, each in records.items()}
     for name in names:
         for severity in severities:
-            images = corrupted(test, base, name, severity)
+            images = corrupted(test, base.data, name, severity)
             for arm, each in networks.items():
                 for seed, network in enumerate(each):
                     found = 90.0 if network is None else error_on(network, images, test.labels)

@@ -72,7 +72,7 @@ def measure(study: Study) -> Measurements:
     records = study.repeat(tuned, keep="last", hooks=lambda e: [Shifts(e.model, every=every)])
     names = study.choose(tiny=CORRUPTIONS[:2], small=CORRUPTIONS, full=CORRUPTIONS)
     test = test_images(base)
-    changed = {name: corrupted(test, base, name, SEVERITY) for name in names}
+    changed = {name: corrupted(test, base.data, name, SEVERITY) for name in names}
     quantities = {arm: [_quantities(r, test.images, test.labels, changed) for r in records[arm]] for arm in ARMS}
     return {
         "quantities": quantities,

@@ -1,16 +1,12 @@
-"""LeNet-5 with and without batch normalization on MNIST, the corrupted test images, and what is known of a network so
-far."""
+"""LeNet-5 with and without batch normalization on MNIST, and what is known of a network so far."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxcnn import shift
 from jaxcnn.claims.study import Record, Study
 from jaxcnn.config import Data, Experiment, Optimizer, Schedule
-from jaxcnn.data import Split
 from jaxcnn.models import LeNet5
 from jaxcnn.runtime.atomic import write_json
 from jaxcnn.runtime.json_object import read_object
@@ -53,13 +49,6 @@ def lenet5(study: Study, images: Data, norm: str, *, epochs: int) -> Experiment:
         checkpoint_every=1000,
         log_every=1000,
     )
-
-
-def corrupted(test: Split, config: Data, name: str, severity: int) -> np.ndarray:
-    """Return all test images after a corruption, uint8, the same ones at every call. The corruption is applied to the
-    images without their padding, which is added again."""
-    target = shift.read_target(f"corruption:{name}:{severity}", own=test, config=config)
-    return np.asarray(target.images)
 
 
 class Kept:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from jaxcnn import data, shift
-from jaxcnn.claims.shifted_digits import Kept, corrupted, lacking, mnist
+from jaxcnn.claims.corrupted_images import corrupted
+from jaxcnn.claims.shifted_digits import Kept, lacking, mnist
 from jaxcnn.claims.study import Study
 from jaxcnn.sweep import Record
 
