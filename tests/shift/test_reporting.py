@@ -16,6 +16,7 @@ from jaxcnn.runtime.errors import InputError
 from jaxcnn.shift import load_network, read, report
 from jaxcnn.shift.answers import answers
 from jaxcnn.shift.populations import read_populations
+from jaxcnn.shift.repairs.result import Repair
 from jaxcnn.shift.report_page import report_files
 from tests.plots.pages import check_fits, check_self_contained, needs_browser
 
@@ -106,6 +107,26 @@ def test_recommendations_ignore_the_labels_of_the_target(run, found):
     wrong = Target(pair.target.images, (pair.target.labels + 1) % 10, "wrong labels")
     other = report(run, wrong)
     assert (other.recommended and other.recommended.name) == (found.recommended and found.recommended.name)
+
+
+@pytest.mark.parametrize(
+    ("made", "doubted", "name"),
+    [
+        (["prediction_time_bn", "blended_bn_256", "adabn", "tent"], [], "adabn"),
+        (["prediction_time_bn", "blended_bn_256", "adabn"], ["adabn"], "blended_bn_256"),
+        (["adabn", "label_shift_correction"], [], "label_shift_correction"),
+        (["prediction_time_bn"], ["prediction_time_bn"], "prediction_time_bn"),
+        (["tent", "last_layer"], [], None),
+    ],
+)
+def test_what_is_recommended(found, made, doubted, name):
+    repairs = tuple(
+        Repair(each, "", np.zeros((1, 2)), np.zeros((1, 2)), warnings=("doubtful",) * (each in doubted))
+        for each in made
+    )
+    refused = Repair("importance_weighting", "", np.zeros((1, 2)), refused="no overlap")
+    chosen = dataclasses.replace(found, repairs=(refused, *repairs)).recommended
+    assert (chosen and chosen.name) == name
 
 
 def changed(found, *, p, drop, interval):
