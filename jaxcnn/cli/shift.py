@@ -87,5 +87,5 @@ def main(arguments: Sequence[str], *, prog: str) -> None:
             f"{command!r} is not a command of shift.{did_you_mean(command, names)} Commands are {', '.join(names)}."
         )
     set_xla_flags()
-    about = "Covariate shift: corrupt images, and test whether images come from the distribution of a run's images."
+    about = "Covariate shift: corrupt images, test whether images are shifted from those of a run, and repair it."
     app.cli(args=[*arguments] or ["--help"], prog=prog, description=about, use_underscores=True)
